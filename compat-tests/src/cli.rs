@@ -1,0 +1,429 @@
+//! The command line of `lkpi`.
+//!
+//! Results go to standard output, complaints and progress to standard error. Exit status: 0 as expected, 1 something differs,
+//! 2 usage, 130 after Ctrl-C.
+
+use crate::compare::Report;
+use crate::expected::Expected;
+use crate::registry;
+use crate::replay;
+use crate::run::{self, Plan, Search};
+use crate::schedule::Printable;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use freebsd_sys::cpu::MAXCPU;
+use freebsd_sys::host::workers;
+use freebsd_sys::machine::{Budget, Config, Engine, Preemption};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Something is not as expected.
+const DIFFERS: u8 = 1;
+/// The command cannot be carried out.
+const USAGE: u8 = 2;
+/// What a shell says of a process that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// Schedules of a cell, unless told otherwise.
+const SCHEDULES: u64 = 2000;
+
+const EXAMPLES: &str = "\
+Examples:
+  lkpi compare                                       every scenario on every mapping
+  lkpi compare abba --mapping busted --cpus 4        one cell
+  lkpi compare --format json | jq '.cells[].verdict'
+  lkpi compare --save schedules                      a file for each schedule that shows a failure
+  lkpi replay schedules/abba.busted.sched            one of them, step by step
+
+Exit status: 0 as expected, 1 some cell differs, 2 usage, 130 after Ctrl-C.";
+
+/// Compares mappings of Linux's locks onto FreeBSD's.
+#[derive(Debug, Parser)]
+#[command(name = "lkpi", version, about, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run scenarios on mappings and show what each cell comes to
+    #[command(allow_negative_numbers = true)]
+    Compare(Box<Compare>),
+    /// Run one schedule again, step by step
+    Replay(ReplayArgs),
+    /// Say what there is
+    List(List),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TextFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum EngineName {
+    /// Virtual time; a schedule decides at each boundary
+    Explore,
+    /// Real time; a host thread for each virtual CPU
+    Smp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PreemptionName {
+    /// FreeBSD's default: ithreads and the kernel's best priorities preempt
+    Ule,
+    /// FULL_PREEMPTION: any better priority does
+    Full,
+    /// Ticks preempt at any boundary: finds more, and may be more than a FreeBSD kernel does
+    Any,
+}
+
+#[derive(Debug, Args)]
+struct Compare {
+    /// Scenarios to run [default: all]
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    /// Mappings to run them on; may be repeated [default: all]
+    #[arg(short, long = "mapping", value_name = "M", value_delimiter = ',')]
+    mappings: Vec<String>,
+    /// Who drives the CPUs
+    #[arg(short, long, value_enum, default_value = "explore")]
+    engine: EngineName,
+    /// Virtual CPUs
+    #[arg(short, long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=MAXCPU as i64))]
+    cpus: u8,
+    /// Schedules for each cell, unless its verdict is settled before [default: 2000]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    schedules: Option<u64>,
+    /// Every schedule within the budget, depth first; with --schedules, at most so many
+    #[arg(long)]
+    exhaustive: bool,
+    /// Seed of the schedules, or of the interrupts' times
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Seconds that each cell runs on smp [default: 1]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: Option<u64>,
+    /// Output
+    #[arg(short, long, value_enum, default_value = "table")]
+    format: Format,
+    /// Write the schedule of each failure to DIR/SCENARIO.MAPPING.sched
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// Write DIR/report.json and DIR/report.md as well
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Cells that run at a time [default: one for each processor]
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: Option<u16>,
+    #[command(flatten)]
+    kernel: Kernel,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Kernel")]
+struct Kernel {
+    /// Who may preempt whom
+    #[arg(long, value_enum, default_value = "ule", value_name = "P")]
+    preemption: PreemptionName,
+    /// Without INVARIANTS
+    #[arg(long)]
+    no_invariants: bool,
+    /// Without WITNESS
+    #[arg(long)]
+    no_witness: bool,
+    /// Also report what FreeBSD itself does not detect
+    #[arg(long)]
+    lint: bool,
+    /// Clock ticks that a schedule may insert
+    #[arg(long, value_name = "N", default_value_t = Budget::default().ticks)]
+    ticks: u32,
+    /// Interrupts that a schedule may insert
+    #[arg(long, value_name = "N", default_value_t = Budget::default().interrupts)]
+    interrupts: u32,
+    /// Wake-ups on another CPU that a schedule may insert
+    #[arg(long, value_name = "N", default_value_t = Budget::default().migrations)]
+    migrations: u32,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// A schedule's line, a file with one, or - for standard input
+    #[arg(value_name = "SCHEDULE|FILE")]
+    schedule: String,
+    /// Replay so many more times, and count how many end alike
+    #[arg(short = 't', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    times: Option<u64>,
+    /// Output
+    #[arg(short, long, value_enum, default_value = "text")]
+    format: TextFormat,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// What to list [default: scenarios and mappings]
+    #[arg(value_enum)]
+    what: Option<Listed>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Listed {
+    /// What drivers do
+    Scenarios,
+    /// How Linux's locks become FreeBSD's
+    Mappings,
+    /// Compat suites
+    Suites,
+    /// Ways to find schedules
+    Schedules,
+}
+
+/// Runs the command of this process's arguments.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Compare(args) => compare(&args),
+        Command::Replay(args) => replay_one(&args),
+        Command::List(args) => emit(&list(args.what)).map(|()| 0),
+    };
+    ExitCode::from(result.unwrap_or_else(|text| {
+        // Who closed standard error does not want to know.
+        let _ = writeln!(io::stderr(), "lkpi: {text}");
+        USAGE
+    }))
+}
+
+/// Writes to standard output. A reader that has gone away, as `head` does, is no error.
+fn emit(text: &str) -> Result<(), String> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("cannot write: {error}")),
+        _ => Ok(()),
+    }
+}
+
+impl Compare {
+    fn plan(&self) -> Result<Plan, String> {
+        let engine = match self.engine {
+            EngineName::Explore => Engine::Explore,
+            EngineName::Smp => Engine::Smp,
+        };
+        for (given, option, of) in [
+            (self.schedules.is_some(), "--schedules", Engine::Explore),
+            (self.exhaustive, "--exhaustive", Engine::Explore),
+            (self.save.is_some(), "--save", Engine::Explore),
+            (self.seconds.is_some(), "--seconds", Engine::Smp),
+        ] {
+            if given && of != engine {
+                let name = crate::compare::engine_name(of);
+                return Err(format!("{option} is for --engine {name}"));
+            }
+        }
+        let search = match (self.exhaustive, self.schedules) {
+            (true, limit) => Search::Exhaustive(limit),
+            (false, n) => Search::Sample(n.unwrap_or(SCHEDULES)),
+        };
+        let kernel = &self.kernel;
+        let config = Config {
+            cpus: self.cpus.into(),
+            invariants: !kernel.no_invariants,
+            witness: !kernel.no_witness,
+            lint: kernel.lint,
+            preemption: match kernel.preemption {
+                PreemptionName::Ule => Preemption::Ule,
+                PreemptionName::Full => Preemption::Full,
+                PreemptionName::Any => Preemption::Any,
+            },
+            budget: Budget { ticks: kernel.ticks, interrupts: kernel.interrupts, migrations: kernel.migrations },
+            ..Config::default()
+        };
+        let time = Duration::from_secs(self.seconds.unwrap_or(1));
+        Ok(Plan { engine, config, search, seed: self.seed, time })
+    }
+
+    /// On `smp` a cell keeps as many processors busy as it has CPUs.
+    fn workers(&self, plan: &Plan) -> usize {
+        match (self.workers, plan.engine) {
+            (Some(n), _) => n.into(),
+            (None, Engine::Explore) => workers::processors(),
+            (None, Engine::Smp) => (workers::processors() / plan.config.cpus).max(1),
+        }
+    }
+}
+
+fn compare(args: &Compare) -> Result<u8, String> {
+    let plan = args.plan()?;
+    for name in &args.scenarios {
+        registry::scenario(name)?;
+    }
+    for name in &args.mappings {
+        registry::mapping(name)?;
+    }
+    let wanted = |names: &[String], name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    let cells: Vec<_> = registry::scenarios()
+        .iter()
+        .filter(|scenario| wanted(&args.scenarios, scenario.name))
+        .flat_map(|scenario| scenario.cells.iter().map(move |cell| (scenario, cell)))
+        .filter(|(_, cell)| wanted(&args.mappings, cell.mapping))
+        .collect();
+    if cells.is_empty() {
+        return Err("no such scenario runs on such a mapping".to_owned());
+    }
+    let (expected, complaints) = Expected::load()?;
+    if let Some(first) = complaints.first() {
+        let more = complaints.len() - 1;
+        let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+        let _ = writeln!(io::stderr(), "lkpi: warning: expected.toml: {first}{more}");
+    }
+    for dir in [&args.save, &args.report].into_iter().flatten() {
+        // Better now than after the work.
+        std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    }
+    workers::catch_interrupt();
+    let (bar, tally, started) = (progress(cells.len()), workers::Tally::new(), Instant::now());
+    let outcomes = run::cells(&plan, &cells, args.workers(&plan), &tally, |done| {
+        bar.set_position(done as u64);
+        bar.set_message(tally.get().to_string());
+    });
+    bar.finish_and_clear();
+    let mut report = Report::new(plan, &cells, outcomes, &expected, started.elapsed());
+    if let Some(dir) = &args.save {
+        report.save(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    }
+    if let Some(dir) = &args.report {
+        report.write(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    }
+    emit(&match args.format {
+        Format::Json => report.json(),
+        Format::Table => report.table(width(), coloured()),
+    })?;
+    Ok(match (workers::interrupted(), report.differs()) {
+        (true, _) => INTERRUPTED,
+        (false, true) => DIFFERS,
+        (false, false) => 0,
+    })
+}
+
+/// The width of the terminal on standard output, if it is one.
+fn width() -> Option<usize> {
+    let size = terminal_size::terminal_size_of(io::stdout())?;
+    io::stdout().is_terminal().then_some(size.0.0.into())
+}
+
+fn coloured() -> bool {
+    anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+}
+
+/// A progress bar; it shows only on a terminal.
+fn progress(cells: usize) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(cells as u64), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} cells, {msg} executions, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn replay_one(args: &ReplayArgs) -> Result<u8, String> {
+    let schedule = read_schedule(&args.schedule)?;
+    let replayed = replay::replay(&schedule, args.times)?;
+    emit(&match args.format {
+        TextFormat::Text => replayed.text(),
+        TextFormat::Json => replayed.json(),
+    })?;
+    Ok(if replayed.agrees() { 0 } else { DIFFERS })
+}
+
+/// A schedule from where the argument says.
+fn read_schedule(argument: &str) -> Result<Printable, String> {
+    if argument == "-" {
+        let text = read_text("standard input", io::stdin().lock())?;
+        return Printable::parse_file(&text).map_err(|error| format!("standard input: {error}"));
+    }
+    if argument.contains(';') && !Path::new(argument).is_file() {
+        return Printable::parse(argument).map_err(|error| format!("bad schedule: {error}"));
+    }
+    let file = std::fs::File::open(argument).map_err(|error| {
+        let hint = "a schedule is a file, or a line that begins with 'lkpi1;'";
+        format!("{}: {error} ({hint})", registry::brief(argument))
+    })?;
+    let text = read_text(argument, file)?;
+    Printable::parse_file(&text).map_err(|error| format!("{argument}: {error}"))
+}
+
+/// The text of a file that may be anything.
+fn read_text(name: &str, from: impl Read) -> Result<String, String> {
+    /// No schedule is this long.
+    const MOST: u64 = 64 << 20;
+    let mut bytes = Vec::new();
+    from.take(MOST).read_to_end(&mut bytes).map_err(|error| format!("{name}: {error}"))?;
+    String::from_utf8(bytes).map_err(|_| format!("{name}: it is not text, so not a schedule"))
+}
+
+fn list(what: Option<Listed>) -> String {
+    let mut out = String::new();
+    let (scenarios, mappings) = (registry::scenarios(), registry::mappings());
+    if what.is_none_or(|what| what == Listed::Scenarios) {
+        for scenario in scenarios {
+            let allowed = match (scenario.mainline, scenario.rt) {
+                (true, true) => "Linux allows it",
+                (true, false) => "mainline Linux allows it, PREEMPT_RT does not",
+                (false, true) => "PREEMPT_RT allows it, mainline Linux does not",
+                (false, false) => "Linux forbids it",
+            };
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{}\n    {}\n    {allowed}; {}", scenario.name, scenario.about, scenario.source);
+        }
+    }
+    if what.is_none() {
+        out.push('\n');
+    }
+    if what.is_none_or(|what| what == Listed::Mappings) {
+        for mapping in mappings {
+            let _ = writeln!(out, "{mapping}");
+        }
+    }
+    match what {
+        Some(Listed::Suites) => out.push_str("no suites yet\n"),
+        Some(Listed::Schedules) => out.push_str(
+            "random      a random walk                                    compare, every other schedule\n\
+             pct         random priorities, changed at random points      compare, every other schedule\n\
+             exhaustive  depth first, all within the budget               compare --exhaustive\n\
+             replay      a recorded one                                   replay\n",
+        ),
+        _ => {}
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_options_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_the_default_kernel() {
+        let Command::Compare(args) = Cli::parse_from(["lkpi", "compare"]).command else { panic!("another command") };
+        let plan = args.plan().expect("a plan");
+        assert!(plan.is_default_kernel());
+        assert_eq!((plan.config, plan.search), (Config::default(), Search::Sample(SCHEDULES)));
+    }
+}

@@ -1,0 +1,21 @@
+//! Runs scenarios on the emulated kernel and compares mappings: the library behind `lkpi`.
+//!
+//! A *scenario* is something a driver does, a *mapping* is how Linux's locks become FreeBSD's; a [`registry::Cell`] is one of each.
+
+// -- what there is to run
+pub mod c_units;
+pub mod cell;
+pub mod registry;
+mod scenarios;
+
+// -- running it
+pub mod run;
+pub mod schedule;
+
+// -- judging and showing it
+pub mod compare;
+pub mod expected;
+pub mod replay;
+
+// -- the command
+pub mod cli;

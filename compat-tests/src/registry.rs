@@ -1,0 +1,136 @@
+//! What can be run: scenarios, each on its mappings. Names are looked up here, and mistyped ones get the nearest that exists.
+
+use freebsd_sys::machine::Unit;
+
+/// A scenario on a mapping.
+#[derive(Debug, Clone, Copy)]
+pub struct Cell {
+    /// The mapping's name.
+    pub mapping: &'static str,
+    /// The scenario: thread0's main, on either engine.
+    pub run: fn(),
+    /// The C units whose static memory it uses.
+    pub units: fn() -> Vec<Unit>,
+}
+
+/// Something that a driver does.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Its name, which is stable.
+    pub name: &'static str,
+    /// What it does, in one sentence.
+    pub about: &'static str,
+    /// Where it was met.
+    pub source: &'static str,
+    /// Mainline Linux allows it.
+    pub mainline: bool,
+    /// PREEMPT_RT allows it.
+    pub rt: bool,
+    /// One for each mapping, in the order of the tables.
+    pub cells: Vec<Cell>,
+}
+
+/// All scenarios, in the order of the tables.
+pub fn scenarios() -> &'static [Scenario] {
+    crate::scenarios::all()
+}
+
+/// The names of all mappings, in the order of the tables.
+pub fn mappings() -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for cell in scenarios().iter().flat_map(|scenario| &scenario.cells) {
+        if !names.contains(&cell.mapping) {
+            names.push(cell.mapping);
+        }
+    }
+    names
+}
+
+/// The scenario of that name; the error suggests the nearest.
+pub fn scenario(name: &str) -> Result<&'static Scenario, String> {
+    let found = scenarios().iter().find(|scenario| scenario.name == name);
+    found.ok_or_else(|| unknown("scenario", name, scenarios().iter().map(|scenario| scenario.name)))
+}
+
+/// The mapping of that name; the error suggests the nearest.
+pub fn mapping(name: &str) -> Result<&'static str, String> {
+    let found = mappings().into_iter().find(|mapping| *mapping == name);
+    found.ok_or_else(|| unknown("mapping", name, mappings()))
+}
+
+/// The cell of a scenario and a mapping; the error says which of them is unknown.
+pub fn cell(scenario_name: &str, mapping_name: &str) -> Result<(&'static Scenario, &'static Cell), String> {
+    let scenario = scenario(scenario_name)?;
+    let mapping = mapping(mapping_name)?;
+    let found = scenario.cells.iter().find(|cell| cell.mapping == mapping);
+    Ok((scenario, found.ok_or_else(|| format!("scenario '{scenario_name}' does not run on mapping '{mapping}'"))?))
+}
+
+/// The error text of an unknown name.
+pub fn unknown<'a>(kind: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    match nearest(name, known) {
+        Some(nearest) => format!("no {kind} '{}'; did you mean '{nearest}'?", brief(name)),
+        None => format!("no {kind} '{}', and none are known", brief(name)),
+    }
+}
+
+/// What a user typed, made fit for a message.
+pub(crate) fn brief(text: &str) -> String {
+    const MOST: usize = 60;
+    let mut out = String::new();
+    for c in text.chars().take(MOST) {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    if text.chars().nth(MOST).is_some() {
+        out.push_str("...");
+    }
+    out
+}
+
+/// The known name that is most like `name`.
+fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A part of a name is the likeliest abbreviation of it; otherwise letters decide.
+    let likeness = |known: &str| {
+        let part = if !name.is_empty() && known.contains(name) { 1.0 } else { 0.0 };
+        part + strsim::jaro_winkler(name, known).max(strsim::normalized_damerau_levenshtein(name, known))
+    };
+    known.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_suggested() {
+        let known = ["linuxkpi_2021", "linuxkpi_today", "seq_rwlock", "cpu_mutex"];
+        for (name, meant) in
+            [("linuxkpi-2021", 0), ("today", 1), ("seq_rwlok", 2), ("cpumutex", 3), ("linuxkpi_tody", 1), ("rwlock", 2)]
+        {
+            assert_eq!(nearest(name, known), Some(known[meant]), "{name}");
+        }
+        assert_eq!(nearest("x", []), None);
+    }
+
+    #[test]
+    fn names_are_unique_and_printable() {
+        let plain =
+            |name: &str| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
+        for (at, scenario) in scenarios().iter().enumerate() {
+            assert!(plain(scenario.name) && !scenario.name.is_empty(), "{}", scenario.name);
+            assert!(scenarios()[..at].iter().all(|other| other.name != scenario.name), "{} twice", scenario.name);
+            for (at, cell) in scenario.cells.iter().enumerate() {
+                assert!(plain(cell.mapping) && !cell.mapping.is_empty(), "{}", cell.mapping);
+                assert!(
+                    scenario.cells[..at].iter().all(|other| other.mapping != cell.mapping),
+                    "{} twice",
+                    cell.mapping
+                );
+            }
+        }
+    }
+}

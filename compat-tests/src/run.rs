@@ -1,0 +1,298 @@
+//! One cell: runs it again and again until its verdict is settled.
+//!
+//! A cell has a machine of its own, booted once. On `explore`, executions alternate between random walks and PCT, each determined
+//! by the seed and its number alone, so results depend neither on the number of workers nor on what else runs; or a depth-first
+//! search takes every schedule in turn. The first execution that does not pass settles the verdict. On `smp` the scenario runs in
+//! a loop for some time.
+
+use crate::registry::{Cell, Scenario};
+use crate::schedule::Printable;
+use freebsd_sys::host::explore::{self, Execution};
+use freebsd_sys::host::schedule::{Schedule, dfs::Dfs, pct::Pct, random::Random};
+use freebsd_sys::host::{smp, workers};
+use freebsd_sys::machine::{Config, Engine, Machine, Unit, Verdict};
+use std::time::{Duration, Instant};
+
+/// Depth of the bugs that PCT looks for: most need two or three events in order.
+const DEPTH: usize = 3;
+
+/// Time after which a run on `smp` that has not ended is called a hang; a scenario takes a few milliseconds.
+const SMP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Executions between two reports of progress.
+const STRIDE: u64 = 64;
+
+/// How schedules are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Search {
+    /// So many, random and PCT in turn.
+    Sample(u64),
+    /// All of them, or as many as the limit allows.
+    Exhaustive(Option<u64>),
+}
+
+/// What is done to each cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Who drives the CPUs.
+    pub engine: Engine,
+    /// The kernel.
+    pub config: Config,
+    /// (explore) How schedules are found.
+    pub search: Search,
+    /// Seed of the schedules, or of the interrupts' times.
+    pub seed: u64,
+    /// (smp) How long each cell runs.
+    pub time: Duration,
+}
+
+impl Plan {
+    /// Whether the kernel is the default one, of whatever number of CPUs: the one that `expected.toml` speaks of.
+    pub fn is_default_kernel(&self) -> bool {
+        self.config == Config { cpus: self.config.cpus, ..Config::default() }
+    }
+}
+
+/// What was found in a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The verdict: a pass if nothing else was found.
+    pub verdict: Verdict,
+    /// Executions run, the last one included.
+    pub schedules: u64,
+    /// Every schedule within the budget was run.
+    pub exhausted: bool,
+    /// Ctrl-C ended it early.
+    pub interrupted: bool,
+    /// (explore) What replays the verdict.
+    pub schedule: Option<Printable>,
+}
+
+impl Outcome {
+    /// FreeBSD's message, or what a pass is worth.
+    pub fn message(&self, plan: &Plan) -> String {
+        match (&self.verdict, plan.engine) {
+            (Verdict::Pass, Engine::Smp) => format!("{} runs passed", self.schedules),
+            (Verdict::Pass, Engine::Explore) if self.exhausted => {
+                format!("not found in any of {} schedules, all within the budget", self.schedules)
+            }
+            (Verdict::Pass, Engine::Explore) => match plan.search {
+                Search::Sample(_) => format!("not found in {} schedules, seed {}", self.schedules, plan.seed),
+                Search::Exhaustive(_) => format!("not found in the first {} schedules", self.schedules),
+            },
+            (verdict, _) => verdict.message().to_owned(),
+        }
+    }
+}
+
+/// Runs each cell on some worker; `None` for those that Ctrl-C left undone. `tally` counts executions; `watch` is told how many
+/// cells are done.
+pub fn cells(
+    plan: &Plan,
+    cells: &[(&'static Scenario, &'static Cell)],
+    workers: usize,
+    tally: &workers::Tally,
+    watch: impl FnMut(usize),
+) -> Vec<Option<Outcome>> {
+    let work = |&(scenario, cell): &(&'static Scenario, &'static Cell)| {
+        if workers::interrupted() {
+            return None;
+        }
+        let units = (cell.units)();
+        Some(match plan.engine {
+            Engine::Explore => sampled(plan, scenario, cell, &units, tally),
+            Engine::Smp => looped(plan, cell, &units, tally),
+        })
+    };
+    workers::map(workers, cells, work, watch)
+        .into_iter()
+        .map(|result| {
+            result.unwrap_or_else(|text| {
+                Some(Outcome {
+                    verdict: Verdict::Error(format!("Rust panic in the harness: {text}")),
+                    schedules: 0,
+                    exhausted: false,
+                    interrupted: false,
+                    schedule: None,
+                })
+            })
+        })
+        .collect()
+}
+
+/// One search strategy for each number of an execution.
+enum Strategy {
+    Sample(Random, Pct),
+    Exhaustive(Dfs),
+}
+
+impl Strategy {
+    fn of(&mut self, index: u64) -> &mut dyn Schedule {
+        match self {
+            Self::Sample(random, _) if index.is_multiple_of(2) => random,
+            Self::Sample(_, pct) => pct,
+            Self::Exhaustive(dfs) => dfs,
+        }
+    }
+}
+
+fn sampled(
+    plan: &Plan,
+    scenario: &'static Scenario,
+    cell: &'static Cell,
+    units: &[Unit],
+    tally: &workers::Tally,
+) -> Outcome {
+    let (mut strategy, limit) = match plan.search {
+        Search::Sample(n) => (Strategy::Sample(Random::new(plan.seed), Pct::new(plan.seed, DEPTH)), n),
+        Search::Exhaustive(limit) => (Strategy::Exhaustive(Dfs::new()), limit.unwrap_or(u64::MAX)),
+    };
+    let machine = Machine::new(plan.config.clone(), Engine::Explore);
+    let mut outcome =
+        Outcome { verdict: Verdict::Pass, schedules: 0, exhausted: false, interrupted: false, schedule: None };
+    let mut told = 0;
+    while outcome.schedules < limit {
+        if workers::interrupted() {
+            outcome.interrupted = true;
+            break;
+        }
+        let index = outcome.schedules;
+        let schedule = strategy.of(index);
+        let execution =
+            explore::run(&machine, schedule, explore::Options { trace: false, index, units }, &|| (cell.run)());
+        outcome.schedules += 1;
+        if outcome.schedules - told == STRIDE {
+            tally.add(STRIDE);
+            told = outcome.schedules;
+        }
+        if execution.verdict != Verdict::Pass {
+            settle(&mut outcome, plan, scenario, cell, execution);
+            break;
+        }
+        if !schedule.end(execution.events.len()) {
+            outcome.exhausted = true;
+            break;
+        }
+    }
+    tally.add(outcome.schedules - told);
+    outcome
+}
+
+/// The execution did not pass: its verdict is the cell's.
+fn settle(outcome: &mut Outcome, plan: &Plan, scenario: &Scenario, cell: &Cell, execution: Execution) {
+    outcome.verdict = match execution.diverged {
+        // Only a depth-first search repeats itself, so only it can notice.
+        Some(diverged) => Verdict::Error(format!("the scenario is not deterministic: {diverged}")),
+        None => execution.verdict,
+    };
+    outcome.schedule = Some(Printable {
+        scenario: scenario.name.to_owned(),
+        mapping: cell.mapping.to_owned(),
+        config: plan.config.clone(),
+        events: execution.events,
+    });
+}
+
+fn looped(plan: &Plan, cell: &'static Cell, units: &[Unit], tally: &workers::Tally) -> Outcome {
+    let machine = Machine::new(plan.config.clone(), Engine::Smp);
+    let started = Instant::now();
+    let mut outcome =
+        Outcome { verdict: Verdict::Pass, schedules: 0, exhausted: false, interrupted: false, schedule: None };
+    while outcome.verdict == Verdict::Pass && (outcome.schedules == 0 || started.elapsed() < plan.time) {
+        if workers::interrupted() {
+            outcome.interrupted = true;
+            break;
+        }
+        let options = smp::Options { limit: SMP_LIMIT, seed: plan.seed.wrapping_add(outcome.schedules), units };
+        outcome.verdict = smp::run(&machine, options, &|| (cell.run)()).verdict;
+        outcome.schedules += 1;
+        tally.add(1);
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry;
+    use freebsd_sys::host::schedule::replay::Replay;
+
+    fn plan(search: Search) -> Plan {
+        let (engine, time) = (Engine::Explore, Duration::from_secs(1));
+        Plan { engine, config: Config::default(), search, seed: 1, time }
+    }
+
+    fn run_all(plan: &Plan, workers: usize) -> Vec<Option<Outcome>> {
+        cells(plan, &all(), workers, &workers::Tally::new(), |_| ())
+    }
+
+    fn all() -> Vec<(&'static Scenario, &'static Cell)> {
+        registry::scenarios().iter().flat_map(|s| s.cells.iter().map(move |cell| (s, cell))).collect()
+    }
+
+    fn toy(name: &'static str, run: fn()) -> (&'static Scenario, &'static Cell) {
+        let cells = vec![Cell { mapping: "toy", run, units: Vec::new }];
+        let scenario = Scenario { name, about: "", source: "", mainline: true, rt: true, cells };
+        let scenario: &'static Scenario = Box::leak(Box::new(scenario));
+        (scenario, &scenario.cells[0])
+    }
+
+    #[test]
+    fn the_number_of_workers_changes_nothing() {
+        let plan = plan(Search::Sample(100));
+        let one = run_all(&plan, 1);
+        assert_eq!(one, run_all(&plan, 2));
+        assert_eq!(one, run_all(&plan, 5));
+        assert!(one.iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn what_is_found_replays() {
+        for (outcome, (_, cell)) in run_all(&plan(Search::Sample(300)), 2).into_iter().flatten().zip(all()) {
+            let Some(schedule) = outcome.schedule else { continue };
+            let units = (cell.units)();
+            let machine = Machine::new(schedule.config, Engine::Explore);
+            let mut replay = Replay::new(schedule.events);
+            let options = explore::Options { units: &units, ..explore::Options::default() };
+            let execution = explore::run(&machine, &mut replay, options, &|| (cell.run)());
+            assert_eq!((execution.verdict, replay.left()), (outcome.verdict, 0));
+        }
+    }
+
+    #[test]
+    fn one_crash_costs_one_cell() {
+        let toys = [
+            toy("fine", || ()),
+            toy("panics", || panic!("a bug in the driver")),
+            // SAFETY: not sound at all: it is the fault that the machine has to contain.
+            toy("faults", || unsafe { (8 as *mut u32).write_volatile(1) }),
+            toy("fine-too", || ()),
+        ];
+        let outcomes = cells(&plan(Search::Sample(10)), &toys, 2, &workers::Tally::new(), |_| ());
+        let names: Vec<_> = outcomes.iter().flatten().map(|outcome| outcome.verdict.name()).collect();
+        assert_eq!(names, ["pass", "error", "error", "pass"]);
+        let text = outcomes[1].as_ref().expect("an outcome").verdict.message();
+        assert!(text.contains("a bug in the driver"), "{text}");
+    }
+
+    #[test]
+    fn exhausting_says_so() {
+        let toys = [toy("nothing-to-choose", || ())];
+        let run =
+            |search| cells(&plan(search), &toys, 1, &workers::Tally::new(), |_| ()).remove(0).expect("an outcome");
+        let all = run(Search::Exhaustive(None));
+        assert_eq!((all.exhausted, all.schedules), (true, 1));
+        let some = run(Search::Sample(7));
+        assert_eq!((some.exhausted, some.schedules), (false, 7));
+        assert_eq!(some.message(&plan(Search::Sample(7))), "not found in 7 schedules, seed 1");
+    }
+
+    #[test]
+    fn on_smp_a_cell_loops() {
+        let toys = [toy("fine", || ())];
+        let plan = Plan { engine: Engine::Smp, time: Duration::from_millis(50), ..plan(Search::Sample(1)) };
+        let outcome = cells(&plan, &toys, 1, &workers::Tally::new(), |_| ()).remove(0).expect("an outcome");
+        assert_eq!(outcome.verdict, Verdict::Pass);
+        assert!(outcome.schedules > 1);
+    }
+}

@@ -1,0 +1,120 @@
+//! The scenarios, one file each, written once in terms of the Linux API and run over every mapping.
+
+mod aa;
+mod abba;
+mod callback_frees_memory;
+mod critical_before_spinlock;
+mod dma_resv_fence_callback;
+mod dma_resv_preempt_disabled;
+mod driver;
+mod fence_lock_dropped;
+mod harness;
+mod irq_handler_takes_lock;
+mod irqsave_out_of_order_release;
+mod nested_fence_locks;
+mod owner_preempted_same_cpu;
+mod preempted_seq_writer;
+mod rwlock_inside_rcu;
+mod seq_reader_in_critical;
+mod seq_reader_leaves_early;
+mod seqcount_type_dispatch;
+mod sleep_in_critical;
+mod sleep_under_spinlock;
+
+use crate::registry::{Cell, Scenario};
+use std::sync::OnceLock;
+
+/// A scenario on every mapping.
+macro_rules! scenario {
+    ($module:ident, $name:literal, $about:literal, mainline: $mainline:literal, rt: $rt:literal, $source:literal) => {{
+        let mut cells = Vec::new();
+        macro_rules! cell {
+            ($mapping:ty, $mapping_name:literal) => {
+                cells.push(Cell { mapping: $mapping_name, run: $module::run::<$mapping>, units: Vec::new });
+            };
+        }
+        linuxkpi::for_each_mapping!(cell);
+        Scenario { name: $name, about: $about, source: $source, mainline: $mainline, rt: $rt, cells }
+    }};
+}
+
+/// All scenarios, in the order of the tables.
+pub(crate) fn all() -> &'static [Scenario] {
+    static ALL: OnceLock<Vec<Scenario>> = OnceLock::new();
+    ALL.get_or_init(make)
+}
+
+/// The same scenario written in C, compiled once per mapping; its verdicts must be its twin's.
+fn c_twin(rust: &'static str, name: &'static str) -> Scenario {
+    let cells = crate::c_units::units()
+        .into_iter()
+        .filter(|unit| unit.scenario == rust)
+        .map(|unit| Cell { mapping: unit.mapping, run: unit.run, units: unit.units })
+        .collect();
+    Scenario {
+        name,
+        about: "its twin in C, compiled against linuxkpi/include once per mapping",
+        source: "drm-kmod #116, the thread of 02ea6033020e",
+        mainline: true,
+        rt: true,
+        cells,
+    }
+}
+
+fn make() -> Vec<Scenario> {
+    vec![
+        scenario!(dma_resv_fence_callback, "dma-resv-fence-callback",
+            "a fence callback takes a lock inside write_seqlock(); another thread and an ithread take it too",
+            mainline: true, rt: true, "drm-kmod #116, the thread of 02ea6033020e"),
+        c_twin("dma-resv-fence-callback", "dma-resv-fence-callback-c"),
+        scenario!(dma_resv_preempt_disabled, "dma-resv-preempt-disabled",
+            "the same with a literal preempt_disable() and a plain seqcount",
+            mainline: true, rt: false, "drm-kmod #116 as it was"),
+        scenario!(callback_frees_memory, "callback-frees-memory",
+            "the section's callback frees, allocates and queues work",
+            mainline: true, rt: true, "drm-kmod #9, 72a418286b"),
+        scenario!(preempted_seq_writer, "preempted-seq-writer",
+            "a timer on the writer's CPU reads a seqcount that is written inside spin_lock",
+            mainline: true, rt: false, "D35021"),
+        scenario!(seq_reader_in_critical, "seq-reader-in-critical",
+            "the reader has preemption disabled, the writer is on its CPU",
+            mainline: true, rt: false, "follows from D35021"),
+        scenario!(seq_reader_leaves_early, "seq-reader-leaves-early",
+            "a reader returns between begin and retry, again and again",
+            mainline: true, rt: true, "drm-kmod's readers"),
+        scenario!(critical_before_spinlock, "critical-before-spinlock",
+            "preempt_disable, then a plain spin_lock whose owner may be off CPU",
+            mainline: true, rt: false, "drm-kmod #424"),
+        scenario!(sleep_in_critical, "sleep-in-critical",
+            "schedule_timeout with preemption disabled",
+            mainline: false, rt: false, "drm-kmod #375"),
+        scenario!(rwlock_inside_rcu, "rwlock-inside-rcu",
+            "the seqcount's reader is inside rcu_read_lock, the updater calls synchronize_rcu after its section",
+            mainline: true, rt: true, "drm-kmod #237"),
+        scenario!(fence_lock_dropped, "fence-lock-dropped",
+            "callbacks run with the fence lock dropped",
+            mainline: false, rt: false, "PR 253461"),
+        scenario!(seqcount_type_dispatch, "seqcount-type-dispatch",
+            "dma-resv-fence-callback with a seqcount_ww_mutex_t",
+            mainline: true, rt: true, "drm-kmod 223d108caf"),
+        scenario!(owner_preempted_same_cpu, "owner-preempted-same-cpu",
+            "preempt_disable, then irqsave on a lock whose owner was preempted on this CPU",
+            mainline: true, rt: false, "the reviewer's objection to 02ea6033020e"),
+        scenario!(irq_handler_takes_lock, "irq-handler-takes-lock",
+            "a request_irq handler and a thread share a lock",
+            mainline: true, rt: true, "why irqsave exists"),
+        scenario!(irqsave_out_of_order_release, "irqsave-out-of-order-release",
+            "a then b taken, a released first, b's handler comes",
+            mainline: true, rt: true, "Rust-for-Linux #998"),
+        scenario!(nested_fence_locks, "nested-fence-locks",
+            "locks of one class nested with _nested",
+            mainline: true, rt: true, "dma_fence_array, dma_fence_chain, drm_sched"),
+        scenario!(sleep_under_spinlock, "sleep-under-spinlock",
+            "a spinlock's owner sleeps until a thread that wants the lock wakes it",
+            mainline: false, rt: false, "kms-drm #21"),
+        scenario!(abba, "abba", "two threads take two locks in opposite orders",
+            mainline: false, rt: false, "the classic"),
+        scenario!(aa, "aa", "a thread takes a lock that it holds",
+            mainline: false, rt: false, "the classic"),
+    ]
+}

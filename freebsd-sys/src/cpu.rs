@@ -1,0 +1,271 @@
+//! Virtual CPUs: per-CPU data (pcpu(9)), the seam (`step`), and `cpu_spinwait`.
+//!
+//! Every kernel primitive begins with [`step`]: an instruction boundary, where a CPU takes interrupts. One word says whether
+//! anything is to be done there; zero is the fast path, one load and one branch not taken.
+
+use crate::atomic::{Guarded, Owned32, OwnedI32, OwnedPtr, Shared32};
+use crate::host::gs::{self, word as bits};
+use crate::host::{explore, smp};
+use crate::lock::LockInstance;
+use crate::machine::{Engine, Machine};
+use crate::thread::{Thread, curthread};
+
+/// Most virtual CPUs of a machine.
+pub const MAXCPU: usize = 8;
+
+/// Per-CPU data: FreeBSD's `struct pcpu`.
+#[derive(Debug)]
+pub struct Pcpu {
+    /// `pc_cpuid`.
+    pub cpuid: usize,
+    /// `pc_curthread`; (h) written by the host loop that drives this CPU.
+    pub curthread: OwnedPtr<Thread>,
+    /// `pc_idlethread`.
+    pub idlethread: OwnedPtr<Thread>,
+    /// Interrupts, IPIs and ticks that wait to be taken.
+    pub(crate) pending: Shared32,
+    /// Interrupt sources that wait, one bit each.
+    pub(crate) irqs: Shared32,
+    /// The thread that the host loop is to run next, after a suspend in mi_switch.
+    pub(crate) next: OwnedPtr<Thread>,
+    /// (t) Run queue, best priority first; see `sched`.
+    pub(crate) runq: Guarded<Vec<*mut Thread>>,
+    /// (t) Length of `runq`, for looks without the lock.
+    pub(crate) queued: Owned32,
+    /// (k) `pc_spinlocks`: WITNESS's list of spin mutexes held by this CPU.
+    pub(crate) spinlocks: Guarded<Vec<LockInstance>>,
+    /// Trackers of read-held rmlocks; see `rmlock`.
+    pub(crate) rm_queue: crate::rmlock::PcpuQueue,
+    /// The seam's block while the CPU runs.
+    pub(crate) block: OwnedPtr<gs::Block>,
+    /// Nesting of `idle` in the host kernel (`smp`).
+    pub(crate) asleep: Shared32,
+    /// Events that arrived while the CPU was idle, for the watchdog.
+    pub(crate) switches: OwnedI32,
+}
+
+// Locking key: (h) this CPU's host loop, (k) only this CPU, interrupts off, (t) the scheduler's lock.
+
+/// Bits of `Pcpu::pending`.
+pub(crate) mod pending {
+    /// A remote CPU queued a better thread here.
+    pub(crate) const IPI_PREEMPT: u32 = 1;
+    /// The clock ticked.
+    pub(crate) const TICK: u32 = 2;
+    /// A device interrupt; the source is in `Pcpu::irqs`.
+    pub(crate) const INTR: u32 = 4;
+    /// `smp_rendezvous`: a function to run is posted.
+    pub(crate) const RENDEZVOUS: u32 = 8;
+}
+
+impl Pcpu {
+    pub(crate) fn new(cpuid: usize) -> Self {
+        Self {
+            cpuid,
+            curthread: OwnedPtr::null(),
+            idlethread: OwnedPtr::null(),
+            pending: Shared32::new(0),
+            irqs: Shared32::new(0),
+            next: OwnedPtr::null(),
+            runq: Guarded::new(Vec::with_capacity(16)),
+            queued: Owned32::new(0),
+            spinlocks: Guarded::new(Vec::with_capacity(8)),
+            rm_queue: crate::rmlock::PcpuQueue::new(),
+            block: OwnedPtr::null(),
+            asleep: Shared32::new(0),
+            switches: OwnedI32::new(0),
+        }
+    }
+
+    pub(crate) fn reset(&self) {
+        self.curthread.set(core::ptr::null_mut());
+        self.idlethread.set(core::ptr::null_mut());
+        self.pending.set(0);
+        self.irqs.set(0);
+        self.next.set(core::ptr::null_mut());
+        self.queued.set(0);
+        // SAFETY: between executions nobody else is running.
+        unsafe {
+            self.runq.get().clear();
+            self.spinlocks.get().clear();
+        }
+        self.rm_queue.reset();
+    }
+
+    /// The thread this CPU runs.
+    pub(crate) fn current(&self) -> &Thread {
+        // SAFETY: set at boot, before the CPU runs, and threads live as long as their machine.
+        unsafe { &*self.curthread.get() }
+    }
+
+    /// Whether the idle thread runs.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.curthread.get() == self.idlethread.get()
+    }
+
+    /// Posts `bits` and makes the CPU look at its next boundary.
+    pub(crate) fn post(&self, bits: u32) {
+        self.pending.or(bits);
+        let block = self.block.get();
+        if !block.is_null() {
+            // SAFETY: the block lives as long as the run, and is cleared from here before it goes.
+            unsafe { (*block).word.or(bits::PENDING) };
+            smp::wake(self);
+        }
+    }
+}
+
+/// The virtual CPU that runs the caller. Stays true only as long as the caller cannot migrate.
+#[inline(always)]
+pub fn curcpu() -> &'static Pcpu {
+    let cpu = gs::curcpu();
+    debug_assert!(!cpu.is_null(), "curcpu outside a machine");
+    // SAFETY: inside a machine the block names a live `Pcpu`; the machine outlives every thread that can ask.
+    unsafe { &*cpu }
+}
+
+/// `curcpu`'s number, FreeBSD's `PCPU_GET(cpuid)`.
+#[inline(always)]
+pub fn cpuid() -> usize {
+    curcpu().cpuid
+}
+
+/// The seam's word; for primitives' fast paths.
+#[inline(always)]
+pub(crate) fn word() -> u32 {
+    gs::word()
+}
+
+/// The machine that the caller runs on.
+#[inline(always)]
+pub(crate) fn machine() -> &'static Machine {
+    let machine = gs::machine();
+    debug_assert!(!machine.is_null(), "outside a machine");
+    // SAFETY: as in `curcpu`.
+    unsafe { &*machine }
+}
+
+/// An instruction boundary: the beginning of a kernel primitive.
+///
+/// `what` is the primitive's name, `obj` the address of what it works on (0 for none). Returns false when the machine has
+/// stopped (`SCHEDULER_STOPPED`) and the primitive must return at once.
+///
+/// # Panics
+///
+/// A Rust panic when called outside a machine.
+#[inline(always)]
+pub fn step(what: &'static str, obj: usize) -> bool {
+    if gs::word() == 0 { true } else { step_slow(what, obj) }
+}
+
+/// [`step`] with the word already found to be non-zero.
+#[cold]
+#[inline(never)]
+pub(crate) fn step_slow(what: &'static str, obj: usize) -> bool {
+    let w = gs::word();
+    if w & bits::OUTSIDE != 0 {
+        panic!("{what}: called outside a machine (a kernel primitive needs Machine::run)");
+    }
+    if w & bits::STOPPED != 0 {
+        return stopped();
+    }
+    if w & bits::EXPLORE != 0 {
+        explore::boundary(what, obj);
+    } else if w & bits::PENDING != 0 {
+        crate::interrupt::take_pending();
+    }
+    gs::word() & bits::STOPPED == 0 || stopped()
+}
+
+/// The machine has stopped: a thread that is being unwound passes, any other parks here for good.
+fn stopped() -> bool {
+    if !curthread().unwinding.get() {
+        crate::host::park_forever();
+    }
+    false
+}
+
+/// `cpu_spinwait()`: the caller's loop cannot go on until another CPU moves.
+///
+/// In `explore` the thread is disabled until something that it read since its last wait has changed (see [`observe`]).
+/// Returns false when the machine has stopped.
+#[inline]
+pub fn spinwait() -> bool {
+    let w = gs::word();
+    if w & (bits::EXPLORE | bits::STOPPED | bits::OUTSIDE) != 0 {
+        return spinwait_slow();
+    }
+    if w & bits::PENDING != 0 {
+        crate::interrupt::take_pending();
+    }
+    smp::relax();
+    true
+}
+
+#[cold]
+fn spinwait_slow() -> bool {
+    let w = gs::word();
+    if w & bits::OUTSIDE != 0 {
+        panic!("cpu_spinwait: called outside a machine");
+    }
+    if w & bits::STOPPED != 0 {
+        return stopped();
+    }
+    explore::spinwait();
+    gs::word() & bits::STOPPED == 0 || stopped()
+}
+
+/// Notes that the caller's next decision depends on the `size` (1, 2, 4 or 8) bytes at `at`: a failed trylock its word, a
+/// sequence reader the count, an adaptive spinner its owner's run state.
+#[inline]
+pub fn observe(at: *const (), size: usize) {
+    if gs::word() & bits::EXPLORE != 0 {
+        explore::observe(at, size);
+    }
+}
+
+/// Whether options INVARIANTS is on.
+#[inline(always)]
+pub(crate) fn invariants() -> bool {
+    gs::word() & (bits::INVARIANTS | bits::STOPPED) == bits::INVARIANTS
+}
+
+/// Whether options WITNESS is on.
+#[inline(always)]
+pub(crate) fn witness() -> bool {
+    gs::word() & (bits::WITNESS | bits::STOPPED) == bits::WITNESS
+}
+
+/// Whether to report what FreeBSD does not detect.
+#[inline(always)]
+pub(crate) fn lint() -> bool {
+    gs::word() & (bits::LINT | bits::STOPPED) == bits::LINT
+}
+
+/// `SCHEDULER_STOPPED()`.
+#[inline(always)]
+pub fn scheduler_stopped() -> bool {
+    gs::word() & bits::STOPPED != 0
+}
+
+/// Whether the caller runs on a machine at all.
+pub fn in_machine() -> bool {
+    gs::word() & bits::OUTSIDE == 0
+}
+
+/// Number of virtual CPUs, `mp_ncpus`.
+pub fn mp_ncpus() -> usize {
+    machine().cpus.len()
+}
+
+/// Tells the engines apart where their hypercalls differ.
+pub(crate) fn engine() -> Engine {
+    machine().engine
+}
+
+/// How often a bounded spin tries before it gives up. In `explore` it gives up at once: how long such a spin lasts is a
+/// choice, and giving up is the one that leads anywhere new.
+#[inline]
+pub(crate) fn bounded_spin(limit: u32) -> u32 {
+    if gs::word() & bits::EXPLORE != 0 { 0 } else { limit }
+}

@@ -1,0 +1,868 @@
+//! The `explore` engine: all virtual CPUs on one host thread; at each boundary a [`Schedule`] decides what happens next.
+//!
+//! A boundary asks which event comes: a CPU performs its next primitive, an interrupt arrives, the clock ticks. If it is this
+//! CPU's move, the primitive just goes on; otherwise the coroutine suspends to [`run`], which resumes the other CPU's. A
+//! thread in `spinwait` is disabled until a value that it read has changed, so endless spinning costs nothing and is recognised:
+//! when nothing is enabled, nothing pending can change that, and somebody spins, the execution is a livelock.
+//!
+//! Sequentially consistent, deterministic, virtual time.
+
+use super::coroutine::Stop;
+use super::gs::{self, Block, word};
+use super::schedule::{Choice, Diverged, Event, Schedule};
+use crate::cpu::{Pcpu, curcpu, machine};
+use crate::interrupt::{self, Irq};
+use crate::machine::{Budget, Config, Machine, Unit, Verdict};
+use crate::thread::{self, Kthread, Observed, Thread, curthread, tdf};
+use crate::{callout, sched};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The exploring side of a machine.
+pub(crate) struct Explorer {
+    schedule: Option<*mut dyn Schedule>,
+    /// What the schedule decided, in order.
+    record: Vec<Event>,
+    enabled: Vec<Event>,
+    budget: Budget,
+    full_budget: Budget,
+    steps: u64,
+    step_limit: u64,
+    /// The event being carried out.
+    event: Event,
+    /// Between `begin` and `end` of the explored part.
+    exploring: bool,
+    diverged: Option<Diverged>,
+    trace: Option<Trace>,
+    block: Block,
+}
+
+// `Option<*mut dyn Schedule>` is why this is by hand.
+impl core::fmt::Debug for Explorer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Explorer").field("steps", &self.steps).field("event", &self.event).finish_non_exhaustive()
+    }
+}
+
+/// One line of a replayed schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The CPU that moved.
+    pub cpu: usize,
+    /// The thread that it ran.
+    pub thread: String,
+    /// What it did.
+    pub what: String,
+    /// Lock words and critical sections that changed.
+    pub changes: Vec<String>,
+}
+
+/// What a traced execution remembers.
+#[derive(Debug, Default)]
+struct Trace {
+    steps: Vec<Step>,
+    words: Vec<(usize, usize)>,
+    critnests: Vec<(u32, u32)>,
+}
+
+/// The result of one execution.
+#[derive(Debug, Clone)]
+pub struct Execution {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The schedule's decisions.
+    pub events: Vec<Event>,
+    /// Boundaries passed.
+    pub steps: u64,
+    /// What the kernel printed.
+    pub console: Vec<String>,
+    /// Locks held at the panic.
+    pub locks: Vec<String>,
+    /// Step by step, if asked for.
+    pub trace: Vec<Step>,
+    /// Why a replay stopped fitting.
+    pub diverged: Option<Diverged>,
+}
+
+impl Explorer {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            schedule: None,
+            record: Vec::with_capacity(256),
+            enabled: Vec::with_capacity(32),
+            budget: config.budget,
+            full_budget: config.budget,
+            steps: 0,
+            step_limit: config.step_limit,
+            event: Event::Run(0),
+            exploring: false,
+            diverged: None,
+            trace: None,
+            block: Block::new(0),
+        }
+    }
+
+    /// Asks the schedule to pick one of `self.enabled`.
+    fn pick(&mut self, current: usize) -> Option<usize> {
+        if self.enabled.len() == 1 {
+            return Some(0);
+        }
+        let choice = Choice { at: self.record.len(), current, enabled: &self.enabled };
+        // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
+        let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
+        match schedule.next(&choice) {
+            Ok(at) => {
+                self.record.push(self.enabled[at]);
+                Some(at)
+            }
+            Err(diverged) => {
+                self.diverged = Some(diverged);
+                None
+            }
+        }
+    }
+
+    /// Fills `enabled`; the events that no budget limits come first.
+    fn compute_enabled(&mut self, m: &Machine) {
+        self.enabled.clear();
+        for cpu in &m.cpus {
+            if can_run(cpu) {
+                self.enabled.push(Event::Run(cpu.cpuid as u8));
+            }
+        }
+        if !self.exploring {
+            return;
+        }
+        let sources = m.interrupts.len();
+        for cpu in &m.cpus {
+            if !interrupt::enabled(cpu) {
+                continue;
+            }
+            let id = cpu.cpuid as u8;
+            for irq in 0..sources as u16 {
+                let busy = !cpu.is_idle() || !self.enabled.is_empty();
+                if m.interrupts.is_asserted(Irq(irq), cpu.cpuid)
+                    || self.budget.interrupts > 0 && busy && m.interrupts.may_come(Irq(irq), cpu.cpuid)
+                {
+                    self.enabled.push(Event::Intr(id, irq));
+                }
+            }
+            if self.budget.ticks > 0 && tick_matters(m, cpu) {
+                self.enabled.push(Event::Tick(id));
+            }
+        }
+    }
+
+    /// The next event; `None` when the execution has ended.
+    fn next_event(&mut self, m: &Machine, current: usize) -> Option<Event> {
+        if m.has_verdict() {
+            return None;
+        }
+        self.steps += 1;
+        if self.steps > self.step_limit {
+            m.set_verdict(Verdict::Error(format!("no progress after {} steps", self.step_limit)));
+            return None;
+        }
+        self.compute_enabled(m);
+        if self.enabled.is_empty() {
+            self.quiescent(m);
+            if m.has_verdict() {
+                return None;
+            }
+        }
+        if !self.exploring {
+            let here = Event::Run(current as u8);
+            let event = if self.enabled.contains(&here) { here } else { self.enabled[0] };
+            return Some(event);
+        }
+        let Some(at) = self.pick(current) else {
+            m.set_verdict(Verdict::Error("the schedule does not fit".to_owned()));
+            return None;
+        };
+        let event = self.enabled[at];
+        match event {
+            Event::Intr(cpu, irq) if !m.interrupts.is_asserted(Irq(irq), cpu.into()) => self.budget.interrupts -= 1,
+            Event::Tick(_) => self.budget.ticks = self.budget.ticks.saturating_sub(1),
+            _ => {}
+        }
+        Some(event)
+    }
+
+    /// Nothing is enabled: time passes if that helps, else the execution has ended badly.
+    fn quiescent(&mut self, m: &Machine) {
+        let ticking = m.cpus.iter().find(|cpu| interrupt::enabled(cpu) && callout::pending());
+        if let Some(cpu) = ticking {
+            callout::skip_to_next();
+            self.enabled.push(Event::Tick(cpu.cpuid as u8));
+            return;
+        }
+        if m.config.preemption == crate::machine::Preemption::Any
+            && let Some(cpu) = m.cpus.iter().find(|cpu| tick_matters(m, cpu) && cpu.current().critnest.get() == 0)
+        {
+            self.enabled.push(Event::Tick(cpu.cpuid as u8));
+            return;
+        }
+        if let Some(cpu) =
+            m.cpus.iter().find(|cpu| cpu.current().awaiting.get() && cpu.current().spinning_on_spin_mutex.get())
+        {
+            // FreeBSD's own watchdog: this one panics instead of hanging.
+            cpu.current().spun_too_long.set(true);
+            self.enabled.push(Event::Run(cpu.cpuid as u8));
+            return;
+        }
+        let spinning: Vec<_> = m.cpus.iter().filter(|cpu| cpu.current().awaiting.get()).collect();
+        m.note_panic_state();
+        // Adaptive spinners that wait for each other are a deadlock, whether they spin or block: the schedule only decides how.
+        let verdict = if spinning.is_empty() || waits_in_a_cycle(m) {
+            let spinners = spinning.iter().map(|cpu| describe_spinner(cpu));
+            let blocked = Some(describe_blocked(m)).filter(|text| !text.is_empty());
+            Verdict::Deadlock(spinners.chain(blocked).collect::<Vec<_>>().join("; "))
+        } else {
+            let mut text: Vec<_> = spinning.iter().map(|cpu| describe_spinner(cpu)).collect();
+            let blocked = describe_blocked(m);
+            if !blocked.is_empty() {
+                text.push(blocked);
+            }
+            Verdict::Livelock(text.join("; "))
+        };
+        m.set_verdict(verdict);
+    }
+}
+
+/// Whether the CPU has a next primitive.
+fn can_run(cpu: &Pcpu) -> bool {
+    let td = cpu.current();
+    // A filter that interrupted the idle thread runs on its stack, and goes on like any other code.
+    if td.is_idle() && td.intr_nesting_level.get() == 0 {
+        return sched::runnable(cpu) || cpu.pending.get() != 0;
+    }
+    !td.awaiting.get() || read_set_changed(td) || cpu.pending.get() != 0 && interrupt::enabled(cpu)
+}
+
+/// Whether a tick could change anything: a timer to run out, or a preemption under `any`.
+fn tick_matters(m: &Machine, cpu: &Pcpu) -> bool {
+    // SAFETY: between transitions.
+    callout::pending()
+        || m.config.preemption == crate::machine::Preemption::Any
+            && !unsafe { cpu.runq.get() }.is_empty()
+            && !cpu.is_idle()
+}
+
+fn read_set_changed(td: &Thread) -> bool {
+    // SAFETY: the thread is suspended.
+    let set = unsafe { td.read_set.get() };
+    set.iter().any(|seen| peek(seen.at, seen.size.into()) != seen.value)
+}
+
+/// Reads `size` bytes of kernel memory.
+fn peek(at: *const (), size: usize) -> u64 {
+    // SAFETY: `observe` is given the addresses of lock words, thread fields and tracked cells, which live as long as the
+    // execution: threads and arenas are never freed within one, and a lock that is observed is in use.
+    unsafe {
+        match size {
+            1 => at.cast::<u8>().read_volatile().into(),
+            2 => at.cast::<u16>().read_unaligned().into(),
+            4 => at.cast::<u32>().read_unaligned().into(),
+            _ => at.cast::<u64>().read_unaligned(),
+        }
+    }
+}
+
+/// The thread that `td` waits for: the owner of the lock it blocks on, or the one whose run state it watches while it spins.
+fn waits_for<'a>(m: &'a Machine, td: &Thread) -> Option<&'a Thread> {
+    if td.is_on_lock() {
+        return crate::turnstile::owner_of(td.blocked_on.get());
+    }
+    if !td.awaiting.get() {
+        return None;
+    }
+    // SAFETY: the thread is suspended.
+    let set = unsafe { td.read_set.get() };
+    let watched = |other: &Thread| set.iter().any(|seen| seen.at == other.state.as_ptr().cast());
+    m.threads().iter().map(|td| &**td).find(|td| watched(td))
+}
+
+/// Whether some threads wait for each other in a circle.
+fn waits_in_a_cycle(m: &Machine) -> bool {
+    m.threads().iter().any(|start| {
+        let mut at = waits_for(m, start);
+        // A chain that does not come back within the number of threads has entered another circle, which its own start finds.
+        for _ in 0..m.threads().len() {
+            match at {
+                Some(td) if core::ptr::eq(td, &**start) => return true,
+                Some(td) => at = waits_for(m, td),
+                None => return false,
+            }
+        }
+        false
+    })
+}
+
+fn describe_spinner(cpu: &Pcpu) -> String {
+    let td = cpu.current();
+    // SAFETY: the thread is suspended.
+    let (what, obj) = unsafe { *td.op.get() };
+    let critical = if td.critnest.get() > 0 { " in a critical section" } else { "" };
+    let queued: Vec<_> = {
+        // SAFETY: between transitions; threads are type-stable.
+        unsafe { cpu.runq.get().iter().map(|&td| (*td).name().to_owned()).collect() }
+    };
+    let on = if obj == 0 { String::new() } else { format!(" on {}", crate::machine::lock_name(obj)) };
+    let waiting =
+        if queued.is_empty() { String::new() } else { format!(", while {} waits for this CPU", queued.join(", ")) };
+    format!("{} spins in {what}{on}{critical} on cpu{}{waiting}", td.name(), cpu.cpuid)
+}
+
+fn describe_blocked(m: &Machine) -> String {
+    let mut text = Vec::new();
+    for td in m.threads() {
+        if td.flags.get() & tdf::PARKED != 0 {
+            continue;
+        }
+        if td.is_on_lock() {
+            let lock = td.blocked_on.get();
+            let owner =
+                crate::turnstile::owner_of(lock).map_or_else(|| "nobody known".to_owned(), |td| td.name().to_owned());
+            text.push(format!("{} blocks on {} held by {owner}", td.name(), crate::machine::lock_name(lock)));
+        } else if td.is_sleeping() {
+            // SAFETY: the thread sleeps.
+            text.push(format!("{} sleeps on \"{}\"", td.name(), unsafe { *td.wmesg.get() }));
+        }
+    }
+    text.join("; ")
+}
+
+#[expect(clippy::mut_from_ref, reason = "explore has one host thread, and no reference outlives a suspension")]
+fn explorer(m: &Machine) -> &mut Explorer {
+    // SAFETY: one host thread; callers do not keep the reference across a switch.
+    unsafe { m.explorer.get() }
+}
+
+/// The counter that shows the watchdog an execution's progress.
+pub(crate) fn progress(m: &Machine) -> *const u64 {
+    &raw const explorer(m).steps
+}
+
+/// A boundary: see the module.
+#[cold]
+pub(crate) fn boundary(what: &'static str, obj: usize) {
+    let td = curthread();
+    // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
+    unsafe { *td.op.get() = (what, obj) };
+    wait_for_turn(td);
+    interrupt::take_ipis();
+    if let Some(trace) = &mut explorer(machine()).trace {
+        trace.note(machine(), what, obj);
+    }
+}
+
+/// `cpu_spinwait()`.
+#[cold]
+pub(crate) fn spinwait() {
+    let td = curthread();
+    td.awaiting.set(true);
+    // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
+    unsafe {
+        if td.read_set.get().is_empty() {
+            // A loop that reads nothing tracked: anybody's step may be what it waits for.
+            let steps = &raw const explorer(machine()).steps;
+            td.read_set.get().push(Observed { at: steps.cast(), size: 8, value: *steps + 1 });
+        }
+    }
+    if let Some(trace) = &mut explorer(machine()).trace {
+        trace.settle(machine());
+    }
+    wait_for_turn(td);
+    td.awaiting.set(false);
+    // SAFETY: `explore` has one host thread, and no reference to the field lives across a boundary.
+    unsafe { td.read_set.get().clear() };
+    interrupt::take_ipis();
+}
+
+/// Lets events happen until this thread's CPU is to perform its next primitive.
+fn wait_for_turn(td: &'static Thread) {
+    loop {
+        let m = machine();
+        let cpu = curcpu();
+        let x = explorer(m);
+        match x.next_event(m, cpu.cpuid) {
+            None => {
+                super::park_forever();
+            }
+            Some(event) => {
+                x.event = event;
+                if event.cpu() != Some(cpu.cpuid) {
+                    super::switch();
+                }
+            }
+        }
+        // Whatever happened meanwhile, the event now is one for the CPU that runs this thread.
+        match explorer(m).event {
+            Event::Run(_) => return,
+            event => {
+                let awaiting = td.awaiting.get();
+                td.awaiting.set(false);
+                take(event);
+                td.awaiting.set(awaiting);
+            }
+        }
+    }
+}
+
+/// Carries out an interrupt or a tick on this CPU.
+fn take(event: Event) {
+    if let Some(trace) = &mut explorer(machine()).trace {
+        match event {
+            Event::Intr(_, irq) => {
+                trace.note_text(machine(), format!("interrupt {}", machine().interrupts.name(Irq(irq))))
+            }
+            _ => trace.note_text(machine(), "clock tick".to_owned()),
+        }
+    }
+    match event {
+        Event::Intr(_, irq) => interrupt::deliver(Irq(irq)),
+        Event::Tick(_) => interrupt::tick(),
+        Event::Run(_) | Event::Pick(_) => {}
+    }
+}
+
+/// The idle thread waits for an event.
+pub(crate) fn idle() {
+    let m = machine();
+    let cpu = curcpu();
+    let x = explorer(m);
+    match x.next_event(m, cpu.cpuid) {
+        None => super::park_forever(),
+        Some(event) => {
+            x.event = event;
+            if event.cpu() != Some(cpu.cpuid) {
+                super::switch();
+            }
+        }
+    }
+    match explorer(m).event {
+        Event::Run(_) => interrupt::take_ipis(),
+        event => take(event),
+    }
+}
+
+/// A choice of `n` alternatives inside a primitive.
+pub(crate) fn choose(_what: &'static str, n: usize) -> usize {
+    let m = machine();
+    let x = explorer(m);
+    if !x.exploring || n < 2 || m.has_verdict() {
+        return 0;
+    }
+    x.enabled.clear();
+    x.enabled.extend((0..n as u16).map(Event::Pick));
+    match x.pick(curcpu().cpuid) {
+        Some(at) => at,
+        None => {
+            m.set_verdict(Verdict::Error("the schedule does not fit".to_owned()));
+            0
+        }
+    }
+}
+
+/// CPU for a thread that wakes up: another than `default` costs one migration.
+pub(crate) fn migrate(default: usize) -> usize {
+    let m = machine();
+    let x = explorer(m);
+    let cpus = m.cpus.len();
+    if !x.exploring || x.budget.migrations == 0 || cpus < 2 {
+        return default;
+    }
+    let pick = choose("migrate", cpus);
+    if pick == 0 {
+        return default;
+    }
+    explorer(m).budget.migrations -= 1;
+    (default + pick) % cpus
+}
+
+/// Notes a value that the running thread's next decision depends on.
+pub(crate) fn observe(at: *const (), size: usize) {
+    let td = curthread();
+    if machine().has_verdict() {
+        return;
+    }
+    // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
+    let set = unsafe { td.read_set.get() };
+    let value = peek(at, size);
+    if let Some(seen) = set.iter_mut().find(|seen| seen.at == at) {
+        seen.value = value;
+    } else {
+        // A thread that never waits would only collect: what it read long ago cannot matter to a wait that starts now.
+        if set.len() >= 32 {
+            set.remove(0);
+        }
+        set.push(Observed { at, size: size as u8, value });
+    }
+}
+
+/// A plain access to memory that threads may share: a boundary, and a data race if another thread is about to make a
+/// conflicting one.
+///
+/// `marked` is for READ_ONCE, WRITE_ONCE and atomics, which do not race with each other.
+pub fn access(at: usize, size: usize, write: bool, marked: bool) {
+    if gs::word() & word::EXPLORE == 0 || gs::word() & word::STOPPED != 0 {
+        return;
+    }
+    let m = machine();
+    let td = curthread();
+    let idle = td.is_idle() && td.intr_nesting_level.get() == 0;
+    if !explorer(m).exploring || idle || on_stack(at) {
+        m.malloc.check_access(at, size);
+        return;
+    }
+    // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
+    unsafe { *td.access.get() = if marked { None } else { Some((at, size, write)) } };
+    boundary(if write { "write" } else { "read" }, 0);
+    // SAFETY: `explore` has one host thread, and no reference to the field lives across a boundary.
+    unsafe { *td.access.get() = None };
+    m.malloc.check_access(at, size);
+    for other in m.threads() {
+        // SAFETY: `explore` has one host thread.
+        if let Some((their_at, their_size, their_write)) = unsafe { *other.access.get() }
+            && (write || their_write)
+            && at < their_at + their_size
+            && their_at < at + size
+        {
+            crate::panic::corruption(format_args!(
+                "data race: {} {} what {} is about to {}",
+                td.name(),
+                if write { "writes" } else { "reads" },
+                other.name(),
+                if their_write { "write" } else { "read" }
+            ));
+        }
+    }
+    if !write && size <= 8 && size.is_power_of_two() {
+        observe(at as *const (), size);
+    }
+}
+
+/// Whether `at` lies on the running thread's stack: nobody else's business.
+pub(crate) fn on_stack(at: usize) -> bool {
+    // SAFETY: (h) the running thread's own context.
+    unsafe { curthread().context.get() }.as_ref().is_some_and(|context| context.owns_stack_pointer(at))
+}
+
+/// The explored part begins: from here the schedule decides, and interrupts arrive.
+pub fn begin() {
+    if in_explore() {
+        explorer(machine()).exploring = true;
+    }
+}
+
+/// The explored part ends: what follows (final checks) runs undisturbed.
+pub fn end() {
+    if in_explore() {
+        explorer(machine()).exploring = false;
+    }
+}
+
+fn in_explore() -> bool {
+    gs::word() & (word::EXPLORE | word::STOPPED) == word::EXPLORE
+}
+
+impl Trace {
+    /// A thread performs `what`; what the previous step changed is now visible.
+    fn note(&mut self, m: &Machine, what: &str, obj: usize) {
+        let what = if obj == 0 { what.to_owned() } else { format!("{what}({})", crate::machine::lock_name(obj)) };
+        self.note_text(m, what);
+    }
+
+    fn note_text(&mut self, m: &Machine, what: String) {
+        self.settle(m);
+        self.steps.push(Step { cpu: curcpu().cpuid, thread: curthread().name().to_owned(), what, changes: Vec::new() });
+    }
+
+    /// Compares lock words and critical sections with what they were, and charges the difference to the last step.
+    fn settle(&mut self, m: &Machine) {
+        let mut changes = Vec::new();
+        for &lock in m.live_locks() {
+            // SAFETY: listed locks are alive; the word of a mtx, rwlock and sx follows its lock object.
+            let word = unsafe { *lock.byte_add(24).cast::<usize>() };
+            let id = lock as usize;
+            match self.words.iter_mut().find(|(other, _)| *other == id) {
+                Some((_, old)) if *old == word => {}
+                entry => {
+                    if entry.is_some() || word > 1 {
+                        // SAFETY: listed locks are alive.
+                        let class = unsafe { (*lock).class() };
+                        changes.push(format!("{}={}", crate::machine::lock_name(id), word_text(m, class, word)));
+                    }
+                    match entry {
+                        Some((_, old)) => *old = word,
+                        None => self.words.push((id, word)),
+                    }
+                }
+            }
+        }
+        for (at, td) in m.threads().iter().enumerate() {
+            let now = (td.critnest.get(), td.priority.get());
+            if self.critnests.len() <= at {
+                self.critnests.push(now);
+                continue;
+            }
+            let old = core::mem::replace(&mut self.critnests[at], now);
+            if old.0 != now.0 {
+                changes.push(format!("{} critnest={}", td.name(), now.0));
+            }
+            if old.1 != now.1 {
+                changes.push(format!("{} priority={}", td.name(), now.1));
+            }
+        }
+        if let Some(last) = self.steps.last_mut() {
+            last.changes.append(&mut changes);
+        }
+    }
+}
+
+/// A lock word in words.
+fn word_text(m: &Machine, class: crate::lock::LockClass, word: usize) -> String {
+    use crate::lock::LockClass;
+    let owner = |mask: usize| {
+        m.threads()
+            .iter()
+            .find(|td| td.ptr() as usize == word & !mask)
+            .map_or("?".to_owned(), |td| td.name().to_owned())
+    };
+    match class {
+        LockClass::MtxSpin | LockClass::MtxSleep => match word {
+            0 => "free".to_owned(),
+            4 => "destroyed".to_owned(),
+            _ => {
+                let contested = if word & 2 != 0 { "|CONTESTED" } else { "" };
+                let recursed = if word & 1 != 0 { "|RECURSED" } else { "" };
+                format!("{}{contested}{recursed}", owner(7))
+            }
+        },
+        LockClass::Rw | LockClass::Sx if word & 1 != 0 => format!("{} readers, flags {:#x}", word >> 5, word & 0x1e),
+        LockClass::Rw | LockClass::Sx => format!("{} flags {:#x}", owner(0x1f), word & 0x1f),
+        _ => format!("{word:#x}"),
+    }
+}
+
+/// How to run one execution.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// Remember it step by step.
+    pub trace: bool,
+    /// Number of the execution.
+    pub index: u64,
+    /// Units whose static memory is restored first.
+    pub units: &'a [Unit],
+}
+
+/// Runs `main` as thread0 of `m` under `schedule`, once.
+///
+/// # Panics
+///
+/// A Rust panic when called from inside a machine.
+pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main: &dyn Fn()) -> Execution {
+    assert!(!crate::cpu::in_machine(), "a machine cannot run inside a machine");
+    assert!(m.engine == crate::machine::Engine::Explore, "this machine was made for the smp engine");
+    m.reset();
+    let lease = super::units::lease(options.units);
+    schedule.begin(options.index);
+    let x = explorer(m);
+    x.record.clear();
+    x.budget = x.full_budget;
+    x.steps = 0;
+    x.exploring = false;
+    x.event = Event::Run(0);
+    x.diverged = None;
+    x.trace = options.trace.then(Trace::default);
+    // SAFETY: the pointer is used only until this function returns; the lifetime is that of this call.
+    x.schedule =
+        Some(unsafe { core::mem::transmute::<*mut (dyn Schedule + '_), *mut (dyn Schedule + 'static)>(schedule) });
+    let block = &raw const x.block;
+    // SAFETY: the explorer, and its block, lives in the machine, which outlives the guard.
+    let guard = unsafe {
+        (*block).machine.set(core::ptr::from_ref(m).cast_mut());
+        (*block).word.set(m.base_word());
+        gs::Entered::new(block)
+    };
+    let running = super::fault::Running::new(m);
+    boot(m, options.units, main);
+    drive(m);
+    teardown(m);
+    drop(running);
+    drop(guard);
+    drop(lease);
+    let x = explorer(m);
+    x.schedule = None;
+    let choices = x.record.len();
+    let mut trace = x.trace.take().map(|trace| trace.steps).unwrap_or_default();
+    if let Some(last) = trace.last_mut()
+        && last.what == "resume"
+    {
+        trace.pop();
+    }
+    let verdict =
+        m.take_verdict().unwrap_or_else(|| Verdict::Error("the execution ended without a verdict".to_owned()));
+    let mut execution = Execution {
+        verdict,
+        events: x.record[..choices].to_vec(),
+        steps: x.steps,
+        console: m.take_console(),
+        // SAFETY: the execution is over.
+        locks: core::mem::take(unsafe { m.locks_at_panic.get() }),
+        trace,
+        diverged: x.diverged.take(),
+    };
+    execution.number_addresses();
+    execution
+}
+
+impl Execution {
+    /// Makes the texts the same in every process; the verdict's first, so that it does not depend on what else is asked for.
+    fn number_addresses(&mut self) {
+        let mut addresses = super::addresses::Addresses::default();
+        if let Some(message) = self.verdict.message_mut() {
+            addresses.replace(message);
+        }
+        self.locks.iter_mut().chain(&mut self.console).for_each(|line| addresses.replace(line));
+        for step in &mut self.trace {
+            addresses.replace(&mut step.what);
+            step.changes.iter_mut().for_each(|change| addresses.replace(change));
+        }
+    }
+}
+
+/// Makes the idle threads and thread0, and restores static memory.
+fn boot(m: &Machine, units: &[Unit], main: &dyn Fn()) {
+    let block = &explorer(m).block;
+    boot_idle(m);
+    let cpu = &m.cpus[0];
+    block.curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut());
+    // SAFETY: every context is gone when `run` returns, so nothing outlives `main`.
+    let main: &'static dyn Fn() = unsafe { core::mem::transmute(main) };
+    let sysinits: Vec<_> = units.iter().flat_map(|unit| unit.sysinits).copied().collect();
+    let td =
+        thread::create(Kthread { name: "thread0", priority: sched::pri::PUSER, flags: 0, cpu: Some(0) }, move || {
+            for sysinit in sysinits {
+                // SAFETY: a SYSINIT is called at boot with its own argument.
+                unsafe { (sysinit.func)(sysinit.arg) };
+            }
+            main();
+            finish();
+        });
+    cpu.curthread.set(td.ptr());
+    td.oncpu.set(0);
+    td.set_state(thread::State::Running);
+}
+
+/// Makes each CPU's idle thread and lets it be the current one.
+pub(crate) fn boot_idle(m: &Machine) {
+    let block = gs::block();
+    for cpu in &m.cpus {
+        // SAFETY: GS points at a live block.
+        unsafe { (*block).curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut()) };
+        let name = format!("idle: cpu{}", cpu.cpuid);
+        let idle = thread::create(
+            Kthread {
+                name: &name,
+                priority: sched::pri::PRI_MAX,
+                flags: tdf::IDLETD | tdf::KPROC | tdf::PARKED,
+                cpu: None,
+            },
+            || sched::idletd(),
+        );
+        idle.lastcpu.set(cpu.cpuid as i32);
+        idle.oncpu.set(cpu.cpuid as i32);
+        idle.set_state(thread::State::Running);
+        cpu.idlethread.set(idle.ptr());
+        cpu.curthread.set(idle.ptr());
+    }
+}
+
+/// thread0's main returned: the last checks, and the verdict.
+pub(crate) fn finish() -> ! {
+    end();
+    if let Some(text) = machine().malloc.leaks() {
+        super::end(Verdict::Error(text));
+    }
+    super::end(Verdict::Pass)
+}
+
+/// Resumes coroutines until the execution has its verdict.
+fn drive(m: &Machine) {
+    // The other CPUs' idle threads first: until one has run, its CPU is as the scheduler left it, with interrupts off.
+    let mut at = m.cpus.len() - 1;
+    let mut starting = at;
+    while !m.has_verdict() {
+        let cpu = &m.cpus[at];
+        let td = cpu.current();
+        let block = &explorer(m).block;
+        block.curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut());
+        block.curthread.set(td.ptr());
+        // SAFETY: (h) this loop runs the CPU.
+        let stop = resume(unsafe { td.context.get() }.as_mut());
+        match stop {
+            Ok(Stop::Suspended) => {}
+            Ok(Stop::Returned) => {
+                // SAFETY: (h) this loop runs the CPU, and the context has just returned.
+                if let Some(context) = unsafe { td.context.get() }.take() {
+                    m.end_context(td, context);
+                }
+            }
+            Ok(Stop::Faulted) => {
+                let text = super::fault::take_message();
+                m.set_verdict(Verdict::Error(format!("{} in thread {}", text, td.name())));
+            }
+            Err(text) => {
+                m.set_verdict(Verdict::Error(text));
+            }
+        }
+        let next = cpu.next.get();
+        if next.is_null() && starting > 0 {
+            starting -= 1;
+            at = starting;
+        } else if next.is_null() {
+            at = explorer(m).event.cpu().unwrap_or(at);
+        } else {
+            cpu.next.set(core::ptr::null_mut());
+            // SAFETY: threads are type-stable.
+            sched::finish_switch(cpu, unsafe { &*next });
+        }
+    }
+}
+
+/// Resumes a context; a Rust panic that came out of it is the error.
+pub(crate) fn resume(context: Option<&mut super::coroutine::Context>) -> Result<Stop, String> {
+    let Some(context) = context else {
+        return Err("a thread without a context was to run".to_owned());
+    };
+    catch_unwind(AssertUnwindSafe(|| context.resume())).map_err(|payload| {
+        let text = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "a panic without a text".to_owned());
+        format!("Rust panic in thread {}: {text}", curthread().name())
+    })
+}
+
+/// Drops what the threads have on their stacks, under SCHEDULER_STOPPED.
+pub(crate) fn teardown(m: &Machine) {
+    let block = gs::block();
+    // SAFETY: GS points at the run's block.
+    let block = unsafe { &*block };
+    block.word.or(word::STOPPED);
+    if let Some(trace) = (m.engine == crate::machine::Engine::Explore).then(|| explorer(m).trace.as_mut()).flatten() {
+        trace.settle(m);
+    }
+    let count = m.threads().len();
+    for at in 0..count {
+        let td: &Thread = &m.threads()[at];
+        // SAFETY: the execution is over; (h) this host thread ends every context.
+        if let Some(context) = unsafe { td.context.get() }.take() {
+            td.unwinding.set(true);
+            block.curthread.set(td.ptr());
+            m.end_context(td, context);
+        }
+    }
+    block.curthread.set(core::ptr::null_mut());
+}

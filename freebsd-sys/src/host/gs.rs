@@ -1,0 +1,252 @@
+//! The per-host-thread block that GS points at: how `curthread` and the seam's word are found in one instruction.
+//!
+//! FreeBSD/amd64 keeps its per-CPU data behind `%gs`; Linux leaves GS to userspace, so the emulation can do the same. GS
+//! points at a block per *host thread*. The `smp` engine gives each virtual CPU one host thread, hence one block; `explore`
+//! swaps the contents of its single block and never GS itself.
+//!
+//! A new host thread inherits its parent's GS. Therefore the process starts with GS at `OUTSIDE`, a block whose word is not
+//! zero and whose slow path is a clear panic ("outside a machine"), and only `host` starts threads from inside a machine.
+//!
+//! References: amd64's `machine/pcpu_aux.h` (`__PCPU_GET`), arch_prctl(2).
+
+use crate::atomic::{Owned32, OwnedPtr, OwnedUsize, Shared32};
+use crate::cpu::Pcpu;
+use crate::machine::Machine;
+use crate::thread::Thread;
+
+/// Bits of the seam's word. Zero is the fast path.
+pub mod word {
+    /// An interrupt, IPI or tick waits on this virtual CPU.
+    pub const PENDING: u32 = 0x01;
+    /// Every boundary asks the schedule: the `explore` engine.
+    pub const EXPLORE: u32 = 0x02;
+    /// Options INVARIANTS.
+    pub const INVARIANTS: u32 = 0x04;
+    /// Options WITNESS.
+    pub const WITNESS: u32 = 0x08;
+    /// `SCHEDULER_STOPPED()`: lock operations return at once.
+    pub const STOPPED: u32 = 0x10;
+    /// No machine runs on this host thread.
+    pub const OUTSIDE: u32 = 0x20;
+    /// Reports what FreeBSD does not detect: see `lint`.
+    pub const LINT: u32 = 0x40;
+}
+
+/// What GS points at. The offsets are part of the accessors below.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Block {
+    pub(crate) curthread: OwnedPtr<Thread>,
+    pub(crate) curcpu: OwnedPtr<Pcpu>,
+    pub(crate) word: Shared32,
+    pub(crate) machine: OwnedPtr<Machine>,
+    /// Its own address, set when GS is pointed at it.
+    this: OwnedPtr<Block>,
+    /// The fault that abandoned the current context: signal number, address, program counter.
+    pub(crate) fault: [OwnedUsize; 3],
+    /// `smp::relax` calls, to give the host processor away now and then.
+    pub(crate) relaxed: Owned32,
+}
+
+const _: () = {
+    assert!(core::mem::offset_of!(Block, curthread) == 0);
+    assert!(core::mem::offset_of!(Block, curcpu) == 8);
+    assert!(core::mem::offset_of!(Block, word) == 16);
+    assert!(core::mem::offset_of!(Block, machine) == 24);
+    assert!(core::mem::offset_of!(Block, this) == 32);
+};
+
+impl Block {
+    pub(crate) const fn new(word: u32) -> Self {
+        Self {
+            curthread: OwnedPtr::null(),
+            curcpu: OwnedPtr::null(),
+            word: Shared32::new(word),
+            machine: OwnedPtr::null(),
+            this: OwnedPtr::null(),
+            fault: [const { OwnedUsize::new(0) }; 3],
+            relaxed: Owned32::new(0),
+        }
+    }
+}
+
+/// The block of every host thread that runs no virtual CPU.
+static OUTSIDE: Block = Block::new(word::OUTSIDE);
+
+#[cfg(target_arch = "x86_64")]
+mod imp {
+    use super::{Block, OUTSIDE};
+    use core::arch::asm;
+
+    macro_rules! load {
+        ($off:literal) => {{
+            let value: usize;
+            // SAFETY: GS points at a live `Block` from the process's start (`start`) to its end.
+            unsafe {
+                asm!(concat!("mov {}, qword ptr gs:[", $off, "]"), out(reg) value,
+                     options(nostack, preserves_flags, readonly));
+            }
+            value
+        }};
+    }
+
+    #[inline(always)]
+    pub(super) fn curthread() -> usize {
+        load!("0")
+    }
+    #[inline(always)]
+    pub(super) fn curcpu() -> usize {
+        load!("8")
+    }
+    #[inline(always)]
+    pub(super) fn machine() -> usize {
+        load!("24")
+    }
+    #[inline(always)]
+    pub(super) fn word() -> u32 {
+        let value: u32;
+        // SAFETY: as in `load`.
+        unsafe {
+            asm!("mov {:e}, dword ptr gs:[16]", out(reg) value, options(nostack, preserves_flags, readonly));
+        }
+        value
+    }
+
+    const ARCH_SET_GS: libc::c_int = 0x1001;
+    const ARCH_GET_GS: libc::c_int = 0x1004;
+
+    pub(super) fn get() -> usize {
+        let mut base = 0usize;
+        // SAFETY: ARCH_GET_GS writes one word through the pointer.
+        let rc = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_GET_GS, &raw mut base) };
+        assert_eq!(rc, 0, "arch_prctl(ARCH_GET_GS) is refused here");
+        base
+    }
+
+    pub(super) fn set(base: usize) {
+        // SAFETY: nothing in a Linux process but this module uses GS.
+        let rc = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, base) };
+        assert_eq!(rc, 0, "arch_prctl(ARCH_SET_GS) is refused here");
+    }
+
+    extern "C" fn start() {
+        set(&raw const OUTSIDE as usize);
+    }
+
+    /// Runs before main: threads started later inherit the value.
+    #[used]
+    #[unsafe(link_section = ".init_array")]
+    static START: extern "C" fn() = start;
+
+    pub(super) fn block() -> *const Block {
+        get() as *const Block
+    }
+    #[inline(always)]
+    pub(super) fn block_here() -> *const Block {
+        load!("32") as *const Block
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod imp {
+    //! The fallback: thread-local storage, behind calls that are never inlined, so that no address of it outlives a switch.
+    use super::{Block, OUTSIDE};
+    use core::cell::Cell;
+
+    std::thread_local! { static BLOCK: Cell<*const Block> = const { Cell::new(&raw const OUTSIDE) }; }
+
+    #[inline(never)]
+    pub(super) fn block() -> *const Block {
+        BLOCK.with(Cell::get)
+    }
+    pub(super) fn block_here() -> *const Block {
+        block()
+    }
+    pub(super) fn curthread() -> usize {
+        // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
+        unsafe { (*block()).curthread.get() as usize }
+    }
+    pub(super) fn curcpu() -> usize {
+        // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
+        unsafe { (*block()).curcpu.get() as usize }
+    }
+    pub(super) fn machine() -> usize {
+        // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
+        unsafe { (*block()).machine.get() as usize }
+    }
+    pub(super) fn word() -> u32 {
+        // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
+        unsafe { (*block()).word.get() }
+    }
+    #[inline(never)]
+    pub(super) fn get() -> usize {
+        block() as usize
+    }
+    #[inline(never)]
+    pub(super) fn set(base: usize) {
+        BLOCK.with(|b| b.set(base as *const Block));
+    }
+}
+
+/// The running kernel thread; null outside a machine.
+#[inline(always)]
+pub(crate) fn curthread() -> *const Thread {
+    imp::curthread() as *const Thread
+}
+
+/// The virtual CPU that this host thread is driving; null outside a machine.
+#[inline(always)]
+pub(crate) fn curcpu() -> *const Pcpu {
+    imp::curcpu() as *const Pcpu
+}
+
+/// The machine that this host thread belongs to; null outside a machine.
+#[inline(always)]
+pub(crate) fn machine() -> *const Machine {
+    imp::machine() as *const Machine
+}
+
+/// The seam's word.
+#[inline(always)]
+pub(crate) fn word() -> u32 {
+    imp::word()
+}
+
+/// This host thread's block, by a system call: for `host` only.
+pub(crate) fn block() -> *const Block {
+    imp::block()
+}
+
+/// This host thread's block, without a system call: the block holds its own address.
+#[inline(always)]
+pub(crate) fn block_here() -> *const Block {
+    imp::block_here()
+}
+
+/// Points GS at a machine's block until dropped.
+#[derive(Debug)]
+pub(crate) struct Entered(usize);
+
+impl Entered {
+    /// # Safety
+    ///
+    /// `block` outlives the guard, and the guard is dropped on the host thread that made it.
+    pub(crate) unsafe fn new(block: *const Block) -> Self {
+        let old = imp::get();
+        // SAFETY: the caller's promise.
+        unsafe { (*block).this.set(block.cast_mut()) };
+        imp::set(block as usize);
+        Self(old)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        imp::set(self.0);
+    }
+}
+
+/// Points a new host thread's GS back at [`OUTSIDE`], whatever its parent ran.
+pub(crate) fn leave() {
+    imp::set(&raw const OUTSIDE as usize);
+}

@@ -1,0 +1,76 @@
+//! What a machine needs of its host: about eight functions. No lock names anything in here.
+//!
+//! | function | `explore` | `smp` |
+//! |---|---|---|
+//! | `switch` | suspend to the engine's loop | the same, to this CPU's loop |
+//! | `idle` | wait for an event of the schedule | futex(2) |
+//! | `end` | the verdict | the verdict, and all CPUs stop |
+//! | `park_forever` | until unwound | until unwound |
+//! | `place`, `migrate` | the schedule chooses | least loaded, default |
+//! | `explore::boundary`, `explore::spinwait`, `smp::relax`, `smp::wake` | | |
+
+#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "the host side is where std's threads belong")]
+
+pub(crate) mod addresses;
+pub(crate) mod coroutine;
+pub mod explore;
+pub mod fault;
+pub mod gs;
+pub mod schedule;
+pub mod smp;
+pub mod tsan;
+pub(crate) mod units;
+pub mod workers;
+
+use crate::cpu::{engine, machine};
+use crate::machine::{Engine, Verdict};
+use crate::thread::curthread;
+
+/// Suspends the running thread to the loop that drives its CPU; `Pcpu::next` says who runs next.
+#[inline]
+pub(crate) fn switch() {
+    let td = curthread();
+    // SAFETY: the yielder belongs to the running context, set when it started.
+    unsafe { (**td.yielder.get()).suspend(()) };
+}
+
+/// The idle thread has nothing to run: returns when that may have changed.
+pub(crate) fn idle() {
+    match engine() {
+        Engine::Explore => explore::idle(),
+        Engine::Smp => smp::idle(),
+    }
+}
+
+/// Ends the machine with `verdict`, unless it has one, and never returns: the thread is unwound later.
+pub(crate) fn end(verdict: Verdict) -> ! {
+    machine().set_verdict(verdict);
+    if engine() == Engine::Smp {
+        smp::stop(machine());
+    }
+    park_forever()
+}
+
+/// Suspends for good: the only way on is being unwound.
+pub(crate) fn park_forever() -> ! {
+    loop {
+        switch();
+        // A stopped machine resumes nobody; only the forced unwind comes through `switch`, as a panic.
+    }
+}
+
+/// CPU for a new thread.
+pub(crate) fn place(cpus: usize) -> usize {
+    match engine() {
+        Engine::Explore => explore::choose("place", cpus),
+        Engine::Smp => smp::place(cpus),
+    }
+}
+
+/// CPU for a thread that wakes up, `default` if the schedule has nothing against it.
+pub(crate) fn migrate(default: usize) -> usize {
+    match engine() {
+        Engine::Explore => explore::migrate(default),
+        Engine::Smp => default,
+    }
+}

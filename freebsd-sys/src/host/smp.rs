@@ -1,0 +1,308 @@
+//! The `smp` engine: a host thread per virtual CPU, real time.
+//!
+//! Kernel threads switch and migrate between host threads in nanoseconds. A clock thread ticks every millisecond and raises the
+//! interrupts that may come at any time; they are taken at boundaries. An idle CPU sleeps in futex(2).
+
+use super::coroutine::Stop;
+use super::explore;
+use super::gs::{self, Block, word};
+use crate::atomic::{AtomicBool, AtomicU64, Guarded, Ordering, Shared32};
+use crate::cpu::{Pcpu, curcpu, machine, pending};
+use crate::interrupt::Irq;
+use crate::machine::{Engine, Machine, Unit, Verdict};
+use crate::sched;
+use crate::thread::{self, Kthread};
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// A clock tick, `1/hz`.
+const TICK: Duration = Duration::from_millis(1);
+
+/// What the CPUs of a run share on the host side.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    stopped: AtomicBool,
+    /// Wakes the clock thread when the run ends.
+    ended: (Mutex<bool>, Condvar),
+    /// CPU for the next new thread.
+    next_place: Shared32,
+    /// Seed of the interrupts' times.
+    seed: AtomicU64,
+    #[expect(clippy::vec_box, reason = "GS points at the blocks, which must not move while the table grows")]
+    blocks: Guarded<Vec<Box<Block>>>,
+    /// Boundaries or ticks taken, for the watchdog.
+    progress: Guarded<Vec<u64>>,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        Self {
+            stopped: AtomicBool::new(false),
+            ended: (Mutex::new(false), Condvar::new()),
+            next_place: Shared32::new(0),
+            seed: AtomicU64::new(1),
+            blocks: Guarded::new(Vec::new()),
+            progress: Guarded::new(Vec::new()),
+        }
+    }
+}
+
+/// `cpu_spinwait()`: a pause, and now and then the host's processor for somebody else.
+#[inline]
+pub(crate) fn relax() {
+    core::hint::spin_loop();
+    // SAFETY: GS points at a live block.
+    let relaxed = unsafe { &(*gs::block_here()).relaxed };
+    relaxed.add(1);
+    if relaxed.get().is_multiple_of(512) {
+        // SAFETY: a plain system call.
+        unsafe { libc::sched_yield() };
+    }
+}
+
+/// This CPU took what was pending: the watchdog sees progress.
+pub(crate) fn progressed() {
+    let m = machine();
+    // SAFETY: each CPU has its own entry, and the table does not grow during the run; the watchdog reads it racily.
+    unsafe {
+        let entry = &raw mut m.smp.progress.get()[curcpu().cpuid];
+        entry.write_volatile(entry.read_volatile().wrapping_add(1));
+    }
+}
+
+/// Wakes the CPU if it sleeps in the host.
+pub(crate) fn wake(cpu: &Pcpu) {
+    if cpu.asleep.take() != 0 {
+        // SAFETY: the word lives as long as the machine.
+        unsafe { libc::syscall(libc::SYS_futex, cpu.asleep.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1) };
+    }
+}
+
+/// The idle thread waits until something is posted, or a tick.
+pub(crate) fn idle() {
+    let cpu = curcpu();
+    // Work that arrives within a few microseconds is cheaper to wait for than to sleep.
+    for _ in 0..200 {
+        if gs::word() & (word::PENDING | word::STOPPED) != 0 || sched::runnable(cpu) {
+            break;
+        }
+        core::hint::spin_loop();
+    }
+    if gs::word() & (word::PENDING | word::STOPPED) == 0 && !sched::runnable(cpu) {
+        cpu.asleep.set(1);
+        if gs::word() & (word::PENDING | word::STOPPED) == 0 && !sched::runnable(cpu) {
+            let timeout = libc::timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+            // SAFETY: the word lives as long as the machine; the timeout is a valid timespec.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_futex,
+                    cpu.asleep.as_ptr(),
+                    libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+                    1,
+                    &raw const timeout,
+                );
+            }
+        }
+        cpu.asleep.take();
+    }
+    crate::cpu::step("idle", 0);
+}
+
+/// CPU for a new thread: round robin.
+pub(crate) fn place(cpus: usize) -> usize {
+    machine().smp.next_place.fetchadd(1) as usize % cpus
+}
+
+/// Stops all CPUs at their next boundary.
+pub(crate) fn stop(m: &Machine) {
+    m.smp.stopped.store(true, Ordering::SeqCst);
+    for cpu in &m.cpus {
+        let block = cpu.block.get();
+        if !block.is_null() {
+            // SAFETY: blocks live until the run's host threads are joined.
+            unsafe { (*block).word.or(word::STOPPED) };
+            wake(cpu);
+        }
+    }
+    *m.smp.ended.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = true;
+    m.smp.ended.1.notify_all();
+}
+
+/// How to run on `smp`.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// Time after which the run is a hang.
+    pub limit: Duration,
+    /// Seed of the interrupts' times.
+    pub seed: u64,
+    /// Units whose static memory is restored first.
+    pub units: &'a [Unit],
+}
+
+/// The result of a run.
+#[derive(Debug, Clone)]
+pub struct Execution {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What the kernel printed.
+    pub console: Vec<String>,
+    /// Locks held at the panic.
+    pub locks: Vec<String>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Runs `main` as thread0 of `m` on real CPUs, once.
+///
+/// # Panics
+///
+/// A Rust panic when called from inside a machine.
+pub fn run(m: &Machine, options: Options<'_>, main: &(dyn Fn() + Sync)) -> Execution {
+    assert!(!crate::cpu::in_machine(), "a machine cannot run inside a machine");
+    assert!(m.engine == Engine::Smp, "this machine was made for the explore engine");
+    m.reset();
+    m.smp.stopped.store(false, Ordering::SeqCst);
+    m.smp.seed.store(options.seed, Ordering::SeqCst);
+    *m.smp.ended.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = false;
+    // SAFETY: no CPU runs yet.
+    let (blocks, progress) = unsafe { (m.smp.blocks.get(), m.smp.progress.get()) };
+    blocks.clear();
+    progress.clear();
+    for _ in 0..=m.cpus.len() {
+        let block = Box::new(Block::new(m.base_word()));
+        block.machine.set(core::ptr::from_ref(m).cast_mut());
+        blocks.push(block);
+        progress.push(0);
+    }
+    let started = Instant::now();
+    // The last block is this host thread's, for booting and for the end.
+    let own: *const Block = &raw const **blocks.last().expect("one more than CPUs");
+    // SAFETY: the block lives until the next run.
+    let guard = unsafe { gs::Entered::new(own) };
+    explore::boot_idle(m);
+    let lease = super::units::lease(options.units);
+    let sysinits: Vec<_> = options.units.iter().flat_map(|unit| unit.sysinits).copied().collect();
+    // SAFETY: every context is gone when this function returns, so nothing outlives `main`.
+    let main: &'static (dyn Fn() + Sync) = unsafe { core::mem::transmute(main) };
+    let td =
+        thread::create(Kthread { name: "thread0", priority: sched::pri::PUSER, flags: 0, cpu: Some(0) }, move || {
+            for sysinit in sysinits {
+                // SAFETY: a SYSINIT is called at boot with its own argument.
+                unsafe { (sysinit.func)(sysinit.arg) };
+            }
+            main();
+            explore::finish();
+        });
+    m.cpus[0].curthread.set(td.ptr());
+    td.oncpu.set(0);
+    td.set_state(thread::State::Running);
+    // The idle thread of CPU 0 waits its turn.
+    // SAFETY: threads are type-stable.
+    unsafe {
+        let idle = &*m.cpus[0].idlethread.get();
+        idle.set_state(thread::State::CanRun);
+        idle.oncpu.set(thread::NOCPU);
+    }
+    for (cpu, block) in m.cpus.iter().zip(&*blocks) {
+        block.curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut());
+        cpu.block.set(core::ptr::from_ref::<Block>(block).cast_mut());
+    }
+    std::thread::scope(|scope| {
+        for at in 0..m.cpus.len() {
+            let name = format!("cpu{at}");
+            let spawned = std::thread::Builder::new().name(name).spawn_scoped(scope, move || drive(m, at));
+            spawned.expect("no host thread for a virtual CPU");
+        }
+        clock(m, started, options.limit);
+    });
+    for cpu in &m.cpus {
+        cpu.block.set(core::ptr::null_mut());
+    }
+    if m.has_panicked() {
+        m.note_panic_state();
+    }
+    explore::teardown(m);
+    drop(guard);
+    drop(lease);
+    Execution {
+        verdict: m.take_verdict().unwrap_or_else(|| Verdict::Error("the run ended without a verdict".to_owned())),
+        console: m.take_console(),
+        // SAFETY: the run is over.
+        locks: core::mem::take(unsafe { m.locks_at_panic.get() }),
+        elapsed: started.elapsed(),
+    }
+}
+
+/// The clock: ticks, interrupts at random times, and the limit.
+fn clock(m: &Machine, started: Instant, limit: Duration) {
+    let mut rng = super::schedule::Rng::new(m.smp.seed.load(Ordering::SeqCst), 0);
+    let mut ended = m.smp.ended.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    while !*ended {
+        (ended, _) = m.smp.ended.1.wait_timeout(ended, TICK).unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *ended {
+            break;
+        }
+        if started.elapsed() > limit {
+            drop(ended);
+            m.set_verdict(Verdict::Error(format!("no end after {} s", limit.as_secs())));
+            stop(m);
+            return;
+        }
+        for irq in 0..m.interrupts.len() as u16 {
+            let at = rng.below(m.cpus.len());
+            if rng.below(2) == 0 && m.interrupts.may_come(Irq(irq), at) {
+                m.cpus[at].irqs.or(1 << irq);
+                m.cpus[at].post(pending::INTR);
+            }
+        }
+        for cpu in &m.cpus {
+            cpu.post(pending::TICK);
+        }
+    }
+}
+
+/// A virtual CPU: resumes kernel threads until the machine stops.
+fn drive(m: &Machine, at: usize) {
+    let cpu = &m.cpus[at];
+    let block: *const Block = cpu.block.get();
+    // SAFETY: the block outlives the host thread.
+    let guard = unsafe { gs::Entered::new(block) };
+    // SAFETY: the block outlives the host thread, and its fields are cells that may be shared.
+    let block = unsafe { &*block };
+    // SAFETY: each CPU has its own entry, and the table does not grow during the run.
+    let progress = unsafe { &raw mut m.smp.progress.get()[at] };
+    let running = super::fault::Running::with_progress(progress);
+    while !m.smp.stopped.load(Ordering::Relaxed) {
+        let td = cpu.current();
+        block.curthread.set(td.ptr());
+        // SAFETY: only this thread writes its entry; the watchdog reads it racily.
+        unsafe { progress.write_volatile(progress.read_volatile().wrapping_add(1)) };
+        // SAFETY: (h) this loop runs the CPU.
+        match explore::resume(unsafe { td.context.get() }.as_mut()) {
+            Ok(Stop::Suspended) => {}
+            Ok(Stop::Returned) => {
+                // SAFETY: (h) this loop runs the CPU, and the context has just returned.
+                if let Some(context) = unsafe { td.context.get() }.take() {
+                    m.end_context(td, context);
+                }
+            }
+            Ok(Stop::Faulted) => {
+                let text = super::fault::take_message();
+                m.set_verdict(Verdict::Error(format!("{text} in thread {}", td.name())));
+                stop(m);
+            }
+            Err(text) => {
+                m.set_verdict(Verdict::Error(text));
+                stop(m);
+            }
+        }
+        let next = cpu.next.get();
+        if !next.is_null() {
+            cpu.next.set(core::ptr::null_mut());
+            // SAFETY: threads are type-stable.
+            sched::finish_switch(cpu, unsafe { &*next });
+        }
+    }
+    drop(running);
+    drop(guard);
+}

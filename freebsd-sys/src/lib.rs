@@ -1,0 +1,43 @@
+//! FreeBSD's lock and scheduling kernel, emulated in userspace: a kernel, not bindings to one.
+//!
+//! The module list is the table of contents. A module is named after its man page in section 9, or after the kernel's
+//! own file where no page exists. `README.md` says what is emulated and what is not.
+
+// -- what FreeBSD is not: the machine under the kernel
+pub mod cpu;
+pub mod host;
+pub mod machine;
+
+// -- kernel core
+pub mod atomic;
+pub mod critical;
+pub mod interrupt;
+pub mod panic;
+pub mod sched;
+pub mod thread;
+
+// -- lock substrate
+mod lint;
+pub mod lock;
+pub mod sleepqueue;
+pub mod turnstile;
+pub mod witness;
+
+// -- locks, one file each
+pub mod condvar;
+pub mod mutex;
+pub mod rmlock;
+pub mod rwlock;
+pub mod seqc;
+pub mod sx;
+
+// -- memory, sleeping and deferred work
+pub mod callout;
+pub mod malloc;
+pub mod sleep;
+pub mod syscall;
+pub mod taskqueue;
+pub mod userret;
+
+// -- for C
+pub mod ffi;

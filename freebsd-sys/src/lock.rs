@@ -1,0 +1,406 @@
+//! `lock_object`, `lock_class`, and what all locks share: names, flags, source locations, the kernel's internal spin lock.
+//!
+//! Every lock begins with a [`LockObject`], in FreeBSD/amd64's layout: C code and WITNESS look at it without knowing the lock.
+//!
+//! References: sys/_lock.h, sys/lock.h, kern/subr_lock.c.
+
+use crate::atomic::{Owned32, OwnedPtr, OwnedUsize};
+use crate::cpu::machine;
+use crate::panic::{kassert, kpanic};
+use bitflags::bitflags;
+use core::ffi::{CStr, c_char};
+use core::fmt;
+use core::panic::Location;
+
+bitflags! {
+    /// `lo_flags` above the class's own 16 bits.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Lo: u32 {
+        /// `LO_INITIALIZED`.
+        const INITIALIZED = 0x0001_0000;
+        /// `LO_WITNESS`: enrolled.
+        const WITNESS = 0x0002_0000;
+        /// `LO_QUIET`.
+        const QUIET = 0x0004_0000;
+        /// `LO_RECURSABLE`.
+        const RECURSABLE = 0x0008_0000;
+        /// `LO_SLEEPABLE`.
+        const SLEEPABLE = 0x0010_0000;
+        /// `LO_UPGRADABLE`.
+        const UPGRADABLE = 0x0020_0000;
+        /// `LO_DUPOK`.
+        const DUPOK = 0x0040_0000;
+        /// `LO_NOPROFILE`.
+        const NOPROFILE = 0x1000_0000;
+        /// `LO_NEW`: re-initialising is fine.
+        const NEW = 0x2000_0000;
+    }
+}
+
+/// `LO_CLASSSHIFT`: where `lo_flags` keeps the class's index.
+pub const LO_CLASSSHIFT: u32 = 24;
+
+/// `lock_classes[]`, in its order. Index 0 is the spin mutex: a zeroed lock is taken for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum LockClass {
+    /// `lock_class_mtx_spin`.
+    MtxSpin = 0,
+    /// `lock_class_mtx_sleep`.
+    MtxSleep = 1,
+    /// `lock_class_sx`.
+    Sx = 2,
+    /// `lock_class_rm`.
+    Rm = 3,
+    /// `lock_class_rm_sleepable`.
+    RmSleepable = 4,
+    /// `lock_class_rw`.
+    Rw = 5,
+    /// `lock_class_lockmgr`.
+    Lockmgr = 6,
+}
+
+impl LockClass {
+    const ALL: [Self; 7] =
+        [Self::MtxSpin, Self::MtxSleep, Self::Sx, Self::Rm, Self::RmSleepable, Self::Rw, Self::Lockmgr];
+
+    /// `lc_name`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MtxSpin => "spin mutex",
+            Self::MtxSleep => "sleep mutex",
+            Self::Sx => "sx",
+            Self::Rm => "rm",
+            Self::RmSleepable => "sleepable rm",
+            Self::Rw => "rw",
+            Self::Lockmgr => "lockmgr",
+        }
+    }
+
+    /// `LC_SLEEPLOCK`.
+    pub fn is_sleeplock(self) -> bool {
+        self != Self::MtxSpin
+    }
+
+    /// `LC_SLEEPABLE`: one may sleep while holding it.
+    pub fn is_sleepable(self) -> bool {
+        matches!(self, Self::Sx | Self::RmSleepable | Self::Lockmgr)
+    }
+
+    /// The `lo_flags` that the class's flags imply (lock_init).
+    fn implied(self) -> Lo {
+        match self {
+            Self::MtxSpin | Self::MtxSleep => Lo::RECURSABLE,
+            Self::Sx | Self::Lockmgr => Lo::RECURSABLE | Lo::SLEEPABLE | Lo::UPGRADABLE,
+            Self::Rm => Lo::RECURSABLE,
+            Self::RmSleepable => Lo::RECURSABLE | Lo::SLEEPABLE,
+            Self::Rw => Lo::RECURSABLE | Lo::UPGRADABLE,
+        }
+    }
+}
+
+/// `struct lock_object`.
+#[repr(C)]
+pub struct LockObject {
+    name: OwnedPtr<c_char>,
+    flags: Owned32,
+    /// `lo_data`: recursion count of most classes.
+    pub data: Owned32,
+    /// `lo_witness`: 0 when the lock is not enrolled, else WITNESS's number for the lock's name plus one.
+    pub(crate) witness: OwnedUsize,
+}
+
+const _: () = {
+    assert!(size_of::<LockObject>() == 24);
+    assert!(core::mem::offset_of!(LockObject, flags) == 8);
+    assert!(core::mem::offset_of!(LockObject, witness) == 16);
+};
+
+impl fmt::Debug for LockObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}) {}", self.class().name(), self.name())
+    }
+}
+
+impl LockObject {
+    /// A zeroed lock: what static memory holds before SYSINIT, and what an uninitialised lock looks like.
+    pub const fn zeroed() -> Self {
+        Self { name: OwnedPtr::null(), flags: Owned32::new(0), data: Owned32::new(0), witness: OwnedUsize::new(0) }
+    }
+
+    /// A lock object as lock_init leaves it, not enrolled in WITNESS: for locks that exist from the kernel's start.
+    pub const fn initialized(class: LockClass, name: &'static CStr, own: u32, lo: Lo) -> Self {
+        let flags = lo.bits() | Lo::INITIALIZED.bits() | own | (class as u32) << LO_CLASSSHIFT;
+        Self {
+            name: OwnedPtr::new(name.as_ptr().cast_mut()),
+            flags: Owned32::new(flags),
+            data: Owned32::new(0),
+            witness: OwnedUsize::new(0),
+        }
+    }
+
+    /// `lo_name`, or FreeBSD's printf for a null pointer.
+    pub fn name(&self) -> &'static str {
+        let name = self.name.get();
+        if name.is_null() {
+            return "(null)";
+        }
+        // SAFETY: `init` took a string that outlives the lock; lock names are literals.
+        unsafe { CStr::from_ptr(name) }.to_str().unwrap_or("(not text)")
+    }
+
+    /// `LOCK_CLASS()`.
+    pub fn class(&self) -> LockClass {
+        let index = (self.flags.get() >> LO_CLASSSHIFT & 0xf) as usize;
+        LockClass::ALL.get(index).copied().unwrap_or(LockClass::Lockmgr)
+    }
+
+    /// `lo_flags`.
+    pub fn flags(&self) -> Lo {
+        Lo::from_bits_retain(self.flags.get())
+    }
+
+    /// The class's own flags in the low bits of `lo_flags`.
+    pub fn class_flags(&self) -> u32 {
+        self.flags.get() & 0xffff
+    }
+
+    /// `lock_init()`: `own` are the class's own flag bits, `lo` the extra ones.
+    ///
+    /// # Panics
+    ///
+    /// `lock "%s" %p already initialized` (INVARIANTS), unless [`Lo::NEW`] is among the flags.
+    pub(crate) fn init(&self, class: LockClass, name: &'static CStr, own: u32, lo: Lo) {
+        kassert!(
+            !self.flags().contains(Lo::INITIALIZED) || lo.contains(Lo::NEW),
+            "lock \"{}\" {:p} already initialized",
+            name.to_str().unwrap_or(""),
+            core::ptr::from_ref(self)
+        );
+        let mut flags = lo | Lo::INITIALIZED | (class.implied() - Lo::RECURSABLE);
+        if lo.contains(Lo::RECURSABLE) {
+            flags |= Lo::RECURSABLE;
+        }
+        self.name.set(name.as_ptr().cast_mut());
+        self.flags.set(flags.bits() | own | (class as u32) << LO_CLASSSHIFT);
+        self.data.set(0);
+        self.witness.set(0);
+        crate::witness::init(self);
+        machine().lock_born(self);
+    }
+
+    /// `lock_destroy()`.
+    ///
+    /// # Panics
+    ///
+    /// `lock %p is not initialized` (INVARIANTS).
+    pub(crate) fn destroy(&self) {
+        kassert!(self.flags().contains(Lo::INITIALIZED), "lock {:p} is not initialized", core::ptr::from_ref(self));
+        crate::witness::destroy(self);
+        self.flags.set(self.flags.get() & !Lo::INITIALIZED.bits());
+        machine().lock_died(self);
+    }
+
+    /// The address, as the lock's identity within one execution.
+    #[inline]
+    pub fn id(&self) -> usize {
+        core::ptr::from_ref(self) as usize
+    }
+}
+
+impl Drop for LockObject {
+    /// Linux has no destructors for locks, so Rust owners drop initialised ones: the machine must not look at them afterwards.
+    fn drop(&mut self) {
+        if self.flags().contains(Lo::INITIALIZED) && crate::cpu::in_machine() {
+            machine().lock_died(self);
+        }
+    }
+}
+
+/// Where a lock operation was written, for messages: a Rust location, or C's `__FILE__` and `__LINE__`.
+#[derive(Clone, Copy)]
+pub enum Loc {
+    /// From `#[track_caller]`.
+    Rust(&'static Location<'static>),
+    /// From a C macro; the string is a literal.
+    C(*const c_char, u32),
+}
+
+impl Loc {
+    /// The Rust caller's location.
+    #[track_caller]
+    #[inline(always)]
+    pub fn caller() -> Self {
+        Self::Rust(Location::caller())
+    }
+
+    /// `file`.
+    pub fn file(&self) -> &'static str {
+        match *self {
+            Self::Rust(at) => at.file(),
+            Self::C(file, _) if file.is_null() => "(null)",
+            // SAFETY: C passes `__FILE__`, a literal.
+            Self::C(file, _) => unsafe { CStr::from_ptr(file) }.to_str().unwrap_or("(not text)"),
+        }
+    }
+
+    /// `line`.
+    pub fn line(&self) -> u32 {
+        match *self {
+            Self::Rust(at) => at.line(),
+            Self::C(_, line) => line,
+        }
+    }
+}
+
+impl fmt::Display for Loc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file(), self.line())
+    }
+}
+
+impl fmt::Debug for Loc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// WITNESS's `struct lock_instance`: one held lock.
+#[derive(Debug, Clone, Copy)]
+pub struct LockInstance {
+    /// The lock.
+    pub lock: *const LockObject,
+    /// Where it was last acquired.
+    pub loc: Loc,
+    /// `LI_EXCLUSIVE`.
+    pub exclusive: bool,
+    /// `li_flags & LI_RECURSEMASK`.
+    pub recursed: u32,
+    /// `LI_NORELEASE`.
+    pub norelease: bool,
+}
+
+/// The kernel's internal spin lock (turnstile chains, sleep queue chains, the scheduler): a word under `spinlock_enter`.
+///
+/// FreeBSD uses spin mutexes here, which themselves need a scheduler: this type breaks the circle. It is invisible to
+/// WITNESS and never a boundary: at `op` granularity a primitive is one transition.
+#[derive(Debug)]
+pub(crate) struct ChainLock(crate::atomic::Word);
+
+impl ChainLock {
+    pub(crate) const fn new() -> Self {
+        Self(crate::atomic::Word::new(0))
+    }
+
+    /// `mtx_lock_spin` of a chain: raises critnest as it does.
+    pub(crate) fn lock(&self) {
+        crate::critical::spinlock_enter_internal();
+        self.lock_raw();
+    }
+
+    /// `mtx_unlock_spin` of a chain.
+    pub(crate) fn unlock(&self) {
+        self.unlock_raw();
+        crate::critical::spinlock_exit_internal();
+    }
+
+    /// The word alone.
+    pub(crate) fn lock_raw(&self) {
+        while self.0.fcmpset_acq(0, 1).is_err() {
+            // A stopped machine's CPUs never give it back; nothing below it matters any more.
+            if crate::cpu::scheduler_stopped() {
+                if crate::thread::curthread().unwinding.get() {
+                    return;
+                }
+                crate::host::park_forever();
+            }
+            crate::host::smp::relax();
+        }
+    }
+
+    /// The word alone.
+    pub(crate) fn unlock_raw(&self) {
+        self.0.store_rel(0);
+    }
+}
+
+/// `lc_unlock()` for a sleep's interlock: returns the "how" to give back to [`lc_lock`].
+///
+/// # Safety
+///
+/// `lock` is the lock object of a live lock that the caller holds.
+///
+/// # Panics
+///
+/// `spin locks can only use msleep_spin` for a spin mutex.
+pub(crate) unsafe fn lc_unlock(lock: &LockObject, loc: Loc) -> usize {
+    // SAFETY: the class says what the object is the head of, and the caller that it is alive.
+    unsafe {
+        match lock.class() {
+            LockClass::MtxSleep => {
+                crate::mutex::Mtx::from_object(lock).unlock_at(loc);
+                0
+            }
+            LockClass::MtxSpin => kpanic!("spin locks can only use msleep_spin"),
+            LockClass::Rw => crate::rwlock::Rw::from_object(lock).unlock_either(loc),
+            LockClass::Sx => crate::sx::Sx::from_object(lock).unlock_either(loc),
+            other => kpanic!("lc_unlock: {} locks as a sleep's interlock are not emulated", other.name()),
+        }
+    }
+}
+
+/// `lc_lock()`: takes the interlock back the way [`lc_unlock`] left it.
+///
+/// # Safety
+///
+/// As for [`lc_unlock`]; `how` is what it returned.
+pub(crate) unsafe fn lc_lock(lock: &LockObject, how: usize, loc: Loc) {
+    // SAFETY: as in `lc_unlock`.
+    unsafe {
+        match lock.class() {
+            LockClass::MtxSleep => crate::mutex::Mtx::from_object(lock).lock_at(0, loc),
+            LockClass::Rw => crate::rwlock::Rw::from_object(lock).lock_either(how, loc),
+            LockClass::Sx => crate::sx::Sx::from_object(lock).lock_either(how, loc),
+            _ => kpanic!("spin locks can only use msleep_spin"),
+        }
+    }
+}
+
+/// `lc_assert(LA_LOCKED)`: what lockdep_assert_held() becomes.
+///
+/// # Safety
+///
+/// `lock` is the lock object of a live lock.
+///
+/// # Panics
+///
+/// The class's own text, e.g. `mutex %s not owned at %s:%d` (INVARIANTS).
+pub unsafe fn lc_assert(lock: &LockObject, loc: Loc) {
+    // SAFETY: the class says what the object is the head of, and the caller that it is alive.
+    unsafe {
+        match lock.class() {
+            LockClass::MtxSpin | LockClass::MtxSleep => {
+                crate::mutex::Mtx::from_object(lock).assert_at(crate::mutex::ma::LOCKED, loc);
+            }
+            LockClass::Rw => crate::rwlock::Rw::from_object(lock).assert_at(crate::rwlock::ra::LOCKED, loc),
+            LockClass::Sx => crate::sx::Sx::from_object(lock).assert_at(crate::sx::sa::LOCKED, loc),
+            other => kpanic!("lc_assert: {} locks are not emulated", other.name()),
+        }
+    }
+}
+
+/// `lc_owner() != 0`: whether anybody holds the lock.
+///
+/// # Safety
+///
+/// `lock` is the lock object of a live lock.
+pub unsafe fn lc_held(lock: &LockObject) -> bool {
+    // SAFETY: the word of a mtx, rwlock and sx follows its lock object; see `lc_assert`.
+    let word =
+        unsafe { core::ptr::from_ref(lock).byte_add(size_of::<LockObject>()).cast::<crate::atomic::Word>().as_ref() };
+    match (lock.class(), word.map_or(0, crate::atomic::Word::read)) {
+        (LockClass::MtxSpin | LockClass::MtxSleep, word) => word & !crate::mutex::MTX_FLAGMASK != 0,
+        // A free rwlock or sx has the word "read-held by nobody": the read bit alone.
+        (_, word) => word & !1 != 0,
+    }
+}

@@ -1,0 +1,562 @@
+//! A machine: the virtual CPUs, threads and tables of one emulated kernel.
+//!
+//! Everything hangs off the machine, so that several live in one process. A machine is booted once and runs many executions;
+//! between them it resets what they dirtied and keeps its memory.
+
+use crate::atomic::{Guarded, Shared32, Word};
+use crate::cpu::{MAXCPU, Pcpu};
+use crate::host::coroutine::{Context, StackPool};
+use crate::host::explore::Explorer;
+use crate::host::gs::word;
+use crate::lock::{ChainLock, LockObject};
+use crate::thread::Thread;
+use core::ffi::c_void;
+use core::fmt;
+use std::any::Any;
+
+/// How sched_shouldpreempt decides, `kern.sched.preempt_thresh`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Preemption {
+    /// ULE's default: only priorities up to PRI_MIN_KERN preempt.
+    #[default]
+    Ule,
+    /// Options FULL_PREEMPTION: any better priority does.
+    Full,
+    /// A tick preempts at any boundary: finds more, and may be more than a FreeBSD kernel does.
+    Any,
+}
+
+impl Preemption {
+    /// The name used on the command line and in schedules.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ule => "ule",
+            Self::Full => "full",
+            Self::Any => "any",
+        }
+    }
+
+    /// The inverse of [`Preemption::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Ule, Self::Full, Self::Any].into_iter().find(|p| p.name() == name)
+    }
+}
+
+/// Events that a schedule may insert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Clock ticks.
+    pub ticks: u32,
+    /// Interrupts of sources that come at any time.
+    pub interrupts: u32,
+    /// Wake-ups on another CPU than the default one.
+    pub migrations: u32,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { ticks: 2, interrupts: 2, migrations: 1 }
+    }
+}
+
+/// Which engine drives the CPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// One host thread; a schedule decides at each boundary.
+    Explore,
+    /// A host thread per virtual CPU, real time.
+    Smp,
+}
+
+/// A machine's options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Virtual CPUs, 1 to [`MAXCPU`].
+    pub cpus: usize,
+    /// Options INVARIANTS.
+    pub invariants: bool,
+    /// Options WITNESS.
+    pub witness: bool,
+    /// Reports what FreeBSD itself does not detect.
+    pub lint: bool,
+    /// Preemption.
+    pub preemption: Preemption,
+    /// Budget of a schedule.
+    pub budget: Budget,
+    /// Boundaries after which an execution that has not ended is an error.
+    pub step_limit: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            cpus: 2,
+            invariants: true,
+            witness: true,
+            lint: false,
+            preemption: Preemption::Ule,
+            budget: Budget::default(),
+            step_limit: 20_000,
+        }
+    }
+}
+
+/// How an execution ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything ran to its end.
+    Pass,
+    /// FreeBSD's panic, with its text.
+    Panic(String),
+    /// Blocked threads with nobody left to wake them.
+    Deadlock(String),
+    /// Nothing can move except by spinning on values that nothing pending can change.
+    Livelock(String),
+    /// A waiter was overtaken too often.
+    Starvation(String),
+    /// Torn data, a broken invariant, or a data race.
+    Corruption(String),
+    /// Not the kernel's doing: a Rust panic or a fault in driver code, no progress, a leak in the harness.
+    Error(String),
+}
+
+impl Verdict {
+    /// The verdict's name in tables and JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Panic(_) => "panic",
+            Self::Deadlock(_) => "deadlock",
+            Self::Livelock(_) => "livelock",
+            Self::Starvation(_) => "starvation",
+            Self::Corruption(_) => "corruption",
+            Self::Error(_) => "error",
+        }
+    }
+
+    /// The message; empty for a pass.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Pass => "",
+            Self::Panic(m)
+            | Self::Deadlock(m)
+            | Self::Livelock(m)
+            | Self::Starvation(m)
+            | Self::Corruption(m)
+            | Self::Error(m) => m,
+        }
+    }
+}
+
+impl Verdict {
+    pub(crate) fn message_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Pass => None,
+            Self::Panic(m)
+            | Self::Deadlock(m)
+            | Self::Livelock(m)
+            | Self::Starvation(m)
+            | Self::Corruption(m)
+            | Self::Error(m) => Some(m),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass => f.write_str("pass"),
+            other => write!(f, "{}: {}", other.name(), other.message()),
+        }
+    }
+}
+
+/// State that a kernel module keeps per machine: what a `static` is in a real kernel.
+///
+/// The definition is a `static`; each machine has its own value, made by `Default` when first asked for, and made anew for
+/// each execution.
+#[derive(Debug)]
+pub struct ModuleData<T> {
+    /// 0 until first used; then its number in every machine's table, for good.
+    slot: Word,
+    marker: core::marker::PhantomData<fn() -> T>,
+}
+
+/// Number of `ModuleData` seen so far in this process.
+static MODULE_SLOTS: Word = Word::new(0);
+
+impl<T: Any + Default> ModuleData<T> {
+    /// A definition.
+    pub const fn new() -> Self {
+        Self { slot: Word::new(0), marker: core::marker::PhantomData }
+    }
+
+    /// The current machine's value.
+    ///
+    /// The reference stays valid for the execution. `T` is shared by all CPUs of the machine and guards itself.
+    pub fn get(&self) -> &'static T {
+        let slot = match self.slot.read() {
+            0 => {
+                let fresh = MODULE_SLOTS.fetchadd(1) + 1;
+                // Machines of several host threads may race here: whoever comes second uses the first one's number.
+                match self.slot.fcmpset_acq(0, fresh) {
+                    Ok(()) => fresh,
+                    Err(first) => first,
+                }
+            }
+            slot => slot,
+        };
+        let m = crate::cpu::machine();
+        m.modules_lock.lock_raw();
+        // SAFETY: (modules_lock). The boxed value does not move when the table grows.
+        let value = unsafe {
+            let modules = m.modules.get();
+            if modules.len() <= slot {
+                modules.resize_with(slot + 1, || None);
+            }
+            let any = modules[slot].get_or_insert_with(|| Box::new(T::default()));
+            &*core::ptr::from_ref(any.downcast_ref::<T>().expect("one type per slot"))
+        };
+        m.modules_lock.unlock_raw();
+        value
+    }
+}
+
+impl<T: Any + Default> Default for ModuleData<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Static memory of a compiled unit, restored before each execution, and its SYSINITs.
+#[derive(Debug, Clone, Copy)]
+pub struct Unit {
+    /// Its name.
+    pub name: &'static str,
+    /// Start and end of its writable section.
+    pub data: (*mut u8, *mut u8),
+    /// Its linker set of SYSINITs, called at boot in this order.
+    pub sysinits: &'static [Sysinit],
+}
+
+/// A SYSINIT: `struct lkpi_sysinit` of `linuxkpi/include/sys/kernel.h`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Sysinit {
+    /// The function.
+    pub func: unsafe extern "C-unwind" fn(*mut c_void),
+    /// Its argument.
+    pub arg: *mut c_void,
+}
+
+// SAFETY: an entry is constant; what its argument points at is used by the machine that leases the unit.
+unsafe impl Sync for Sysinit {}
+
+/// One emulated kernel.
+#[derive(Debug)]
+pub struct Machine {
+    pub(crate) config: Config,
+    pub(crate) engine: Engine,
+    #[expect(
+        clippy::vec_box,
+        reason = "a CPU writes its own structure all the time: apart, they do not share cache lines"
+    )]
+    pub(crate) cpus: Vec<Box<Pcpu>>,
+    /// (sched_lock) All threads ever made; the first `live` are in use.
+    #[expect(clippy::vec_box, reason = "threads are type-stable: referred to while the table grows")]
+    threads: Guarded<Vec<Box<Thread>>>,
+    live: Shared32,
+    /// Stands for all thread locks; see `sched`.
+    pub(crate) sched_lock: ChainLock,
+    pub(crate) turnstiles: crate::turnstile::Turnstiles,
+    pub(crate) sleepqueues: crate::sleepqueue::Sleepqueues,
+    pub(crate) interrupts: crate::interrupt::Interrupts,
+    pub(crate) witness: crate::witness::Witness,
+    pub(crate) callouts: crate::callout::Callouts,
+    pub(crate) malloc: crate::malloc::Arena,
+    pub(crate) rendezvous: crate::rmlock::Rendezvous,
+    modules_lock: ChainLock,
+    /// (modules_lock)
+    modules: Guarded<Vec<Option<Box<dyn Any>>>>,
+    console_lock: ChainLock,
+    /// (console_lock)
+    console: Guarded<Vec<String>>,
+    /// (console_lock) First verdict of the execution.
+    verdict: Guarded<Option<Verdict>>,
+    /// (console_lock) `show alllocks` at the panic.
+    pub(crate) locks_at_panic: Guarded<Vec<String>>,
+    /// Locks initialised in this execution, for traces and descriptions; (console_lock).
+    locks: Guarded<Vec<*const LockObject>>,
+    /// (explore) only its host thread.
+    pub(crate) explorer: Guarded<Explorer>,
+    stack_lock: ChainLock,
+    /// (stack_lock)
+    pub(crate) stacks: Guarded<StackPool>,
+    pub(crate) smp: crate::host::smp::Shared,
+}
+
+// SAFETY: a machine is shared by its CPUs' host threads; each field names the lock or the phase that guards it. The `Rc`s in
+// interrupt handlers are cloned and dropped only under an interrupt frame of the one CPU that takes the source.
+unsafe impl Sync for Machine {}
+// SAFETY: no field depends on the host thread that made it.
+unsafe impl Send for Machine {}
+
+impl Machine {
+    /// A machine that will be driven by `engine`.
+    ///
+    /// # Panics
+    ///
+    /// A Rust panic if `config.cpus` is not in 1..=[`MAXCPU`].
+    pub fn new(config: Config, engine: Engine) -> Box<Self> {
+        assert!((1..=MAXCPU).contains(&config.cpus), "a machine has 1 to {MAXCPU} CPUs, not {}", config.cpus);
+        crate::host::fault::install();
+        let cpus = (0..config.cpus).map(|id| Box::new(Pcpu::new(id))).collect();
+        Box::new(Self {
+            explorer: Guarded::new(Explorer::new(&config)),
+            malloc: crate::malloc::Arena::new(engine),
+            config,
+            engine,
+            cpus,
+            threads: Guarded::new(Vec::new()),
+            live: Shared32::new(0),
+            sched_lock: ChainLock::new(),
+            turnstiles: crate::turnstile::Turnstiles::new(),
+            sleepqueues: crate::sleepqueue::Sleepqueues::new(),
+            interrupts: crate::interrupt::Interrupts::default(),
+            witness: crate::witness::Witness::new(),
+            callouts: crate::callout::Callouts::new(),
+            rendezvous: crate::rmlock::Rendezvous::new(),
+            modules_lock: ChainLock::new(),
+            modules: Guarded::new(Vec::new()),
+            console_lock: ChainLock::new(),
+            console: Guarded::new(Vec::new()),
+            verdict: Guarded::new(None),
+            locks_at_panic: Guarded::new(Vec::new()),
+            locks: Guarded::new(Vec::new()),
+            stack_lock: ChainLock::new(),
+            stacks: Guarded::new(StackPool::default()),
+            smp: crate::host::smp::Shared::new(),
+        })
+    }
+
+    /// The machine's options.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The seam's word of a running machine without pending work.
+    pub(crate) fn base_word(&self) -> u32 {
+        let mut w = 0;
+        if self.engine == Engine::Explore {
+            w |= word::EXPLORE;
+        }
+        if self.config.invariants {
+            w |= word::INVARIANTS;
+        }
+        if self.config.witness {
+            w |= word::WITNESS;
+        }
+        if self.config.lint {
+            w |= word::LINT;
+        }
+        w
+    }
+
+    /// Forgets an execution.
+    pub(crate) fn reset(&self) {
+        for cpu in &self.cpus {
+            cpu.reset();
+        }
+        self.live.set(0);
+        for lock in [&self.sched_lock, &self.modules_lock, &self.console_lock, &self.stack_lock] {
+            lock.unlock_raw();
+        }
+        self.turnstiles.reset();
+        self.sleepqueues.reset();
+        self.interrupts.reset();
+        self.witness.reset();
+        self.callouts.reset();
+        self.malloc.reset();
+        self.rendezvous.reset();
+        // SAFETY: between executions nobody else is running.
+        unsafe {
+            for module in self.modules.get() {
+                *module = None;
+            }
+            self.console.get().clear();
+            *self.verdict.get() = None;
+            self.locks_at_panic.get().clear();
+            self.locks.get().clear();
+        }
+    }
+
+    /// A thread structure to use.
+    pub(crate) fn alloc_thread(&self) -> &'static Thread {
+        self.stack_lock.lock_raw();
+        // SAFETY: (stack_lock). Boxes do not move when the table grows, and live as long as the machine.
+        let td = unsafe {
+            let threads = self.threads.get();
+            let at = self.live.get() as usize;
+            // A thread that has exited is reused in `smp`, where runs are long.
+            let free = if self.engine == Engine::Smp {
+                threads[..at].iter().position(|td| {
+                    td.state() == crate::thread::State::Inactive && td.context.get().is_none() && td.oncpu.get() < 0
+                })
+            } else {
+                None
+            };
+            let at = free.unwrap_or_else(|| {
+                if threads.len() == at {
+                    threads.push(Box::new(Thread::new(100_001 + at)));
+                }
+                self.live.set(at as u32 + 1);
+                at
+            });
+            let td = &*core::ptr::from_ref::<Thread>(&threads[at]);
+            td.set_state(crate::thread::State::CanRun);
+            td
+        };
+        self.stack_lock.unlock_raw();
+        td
+    }
+
+    /// Threads of this execution.
+    pub(crate) fn threads(&self) -> &[Box<Thread>] {
+        // SAFETY: the table only grows during an execution, and readers hold no reference across a creation.
+        unsafe { &self.threads.get()[..self.live.get() as usize] }
+    }
+
+    /// A context that runs `body` as `td`.
+    pub(crate) fn new_context(&self, td: &'static Thread, body: impl FnOnce() + 'static) -> Context {
+        self.stack_lock.lock_raw();
+        // SAFETY: (stack_lock)
+        let pool = unsafe { self.stacks.get() };
+        let context = Context::new(pool, move |yielder| {
+            // SAFETY: (h) this thread runs, so nobody else looks.
+            unsafe { *td.yielder.get() = yielder };
+            // fork_exit: the new thread drops what mi_switch held for it.
+            crate::critical::spinlock_exit_internal();
+            crate::sched::resumed();
+            body();
+            crate::sched::thread_exit();
+        });
+        self.stack_lock.unlock_raw();
+        context
+    }
+
+    /// Ends `td`'s context, unwinding it if it has frames to drop.
+    pub(crate) fn end_context(&self, td: &Thread, context: Context) {
+        let parked = td.flags.get() & crate::thread::tdf::PARKED != 0;
+        // SAFETY: (h) the host loop that ran it calls this.
+        let pool = || unsafe { self.stacks.get() };
+        if parked {
+            self.stack_lock.lock_raw();
+            context.discard(pool());
+            self.stack_lock.unlock_raw();
+        } else {
+            context.unwind(pool());
+        }
+    }
+
+    /// Adds a line to the console.
+    pub(crate) fn console(&self, line: String) {
+        self.console_lock.lock_raw();
+        // SAFETY: (console_lock) is held.
+        unsafe { self.console.get().push(line) };
+        self.console_lock.unlock_raw();
+    }
+
+    /// Takes what the execution printed.
+    pub(crate) fn take_console(&self) -> Vec<String> {
+        // SAFETY: after the execution.
+        unsafe { core::mem::take(self.console.get()) }
+    }
+
+    /// Records how the execution ends; the first one counts. Returns whether it was the first.
+    pub(crate) fn set_verdict(&self, verdict: Verdict) -> bool {
+        self.console_lock.lock_raw();
+        // SAFETY: (console_lock) is held.
+        let slot = unsafe { self.verdict.get() };
+        let first = slot.is_none();
+        if first {
+            *slot = Some(verdict);
+        }
+        self.console_lock.unlock_raw();
+        first
+    }
+
+    /// Whether the execution has its verdict.
+    pub(crate) fn has_verdict(&self) -> bool {
+        // SAFETY: a stale answer is corrected at the next boundary.
+        unsafe { self.verdict.get().is_some() }
+    }
+
+    /// Whether the verdict is a panic.
+    pub(crate) fn has_panicked(&self) -> bool {
+        // SAFETY: asked when no CPU runs.
+        matches!(unsafe { self.verdict.get() }, Some(Verdict::Panic(_)))
+    }
+
+    /// Takes the verdict.
+    pub(crate) fn take_verdict(&self) -> Option<Verdict> {
+        // SAFETY: after the execution.
+        unsafe { self.verdict.get().take() }
+    }
+
+    /// At a panic: what each thread holds, like ddb's `show alllocks`.
+    pub(crate) fn note_panic_state(&self) {
+        let lines = crate::witness::show_alllocks(self);
+        self.console_lock.lock_raw();
+        // SAFETY: (console_lock) is held.
+        let slot = unsafe { self.locks_at_panic.get() };
+        if slot.is_empty() {
+            *slot = lines;
+        }
+        self.console_lock.unlock_raw();
+    }
+
+    /// A lock was initialised.
+    pub(crate) fn lock_born(&self, lock: &LockObject) {
+        if self.engine == Engine::Explore {
+            // SAFETY: `explore` has one host thread.
+            let locks = unsafe { self.locks.get() };
+            let lock = core::ptr::from_ref(lock);
+            if !locks.contains(&lock) {
+                locks.push(lock);
+            }
+        }
+    }
+
+    /// A lock was destroyed.
+    pub(crate) fn lock_died(&self, lock: &LockObject) {
+        if self.engine == Engine::Explore {
+            // SAFETY: `explore` has one host thread.
+            unsafe { self.locks.get() }.retain(|&other| !core::ptr::eq(other, lock));
+        }
+    }
+
+    /// Memory was freed: the locks in it are gone.
+    pub(crate) fn locks_in_freed(&self, start: usize, size: usize) {
+        if self.engine == Engine::Explore {
+            // SAFETY: `explore` has one host thread.
+            unsafe { self.locks.get() }.retain(|&lock| !(start..start + size).contains(&(lock as usize)));
+        }
+    }
+
+    /// Locks that live now, in order of initialisation.
+    pub(crate) fn live_locks(&self) -> &[*const LockObject] {
+        // SAFETY: `explore` has one host thread.
+        unsafe { self.locks.get() }
+    }
+}
+
+/// The name of the lock object at `id`, with its number among the execution's locks where it is listed.
+pub(crate) fn lock_name(id: usize) -> String {
+    let m = crate::cpu::machine();
+    // SAFETY: `id` is the address of a live lock object: what primitives name as their object, and what threads block on.
+    let name = unsafe { (*(id as *const LockObject)).name() };
+    match m.live_locks().iter().position(|&lock| lock as usize == id) {
+        Some(at) => format!("{name}#{at}"),
+        None => name.to_owned(),
+    }
+}

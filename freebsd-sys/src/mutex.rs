@@ -1,0 +1,616 @@
+//! mutex(9): sleep mutexes (adaptive, turnstile) and spin mutexes.
+//!
+//! # State of `mtx_lock`
+//!
+//! | word | meaning |
+//! |---|---|
+//! | 0 | free |
+//! | owner | held, nobody waits |
+//! | owner + RECURSED | held more than once; the count is in `lo_data` |
+//! | owner + CONTESTED | held, threads wait on the turnstile; the owner must broadcast |
+//! | DESTROYED | destroyed |
+//!
+//! # Algorithm
+//!
+//! A sleep mutex is taken by one cmpxchg. A contender spins while the owner runs, and blocks on the lock's turnstile
+//! when it does not, lending its priority. Unlocking a contested mutex wakes all waiters, who compete again with whoever comes
+//! along: there is no hand-off.
+//!
+//! A spin mutex is taken inside `spinlock_enter`, which a contender leaves while it waits.
+//!
+//! # Memory ordering
+//!
+//! The taking cmpxchg is an acquire, the releasing one (or the store under the chain lock) a release; they pair. Nothing else in
+//! the word publishes data.
+//!
+//! # Deviations from FreeBSD
+//!
+//! `lock_delay`'s backoff is the engine's (`cpu::spinwait`). Spinning on a spin mutex is bounded by the engine's verdict in
+//! `explore`, by a count in `smp`.
+//!
+//! References: kern/kern_mutex.c, sys/mutex.h, mutex(9).
+
+use crate::atomic::Word;
+use crate::cpu::{self, observe};
+use crate::critical;
+use crate::lock::{Lo, Loc, LockClass, LockObject};
+use crate::panic::{kassert, kpanic, kprintf, mpass};
+use crate::thread::{Thread, curthread, curthread_word};
+use crate::{lint, turnstile, witness};
+use bitflags::bitflags;
+use core::ffi::CStr;
+
+bitflags! {
+    /// Options of [`Mtx::init`] and of lock operations.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Mtxf: u32 {
+        /// `MTX_DEF`: a sleep mutex.
+        const DEF = 0;
+        /// `MTX_SPIN`.
+        const SPIN = 0x0000_0001;
+        /// `MTX_RECURSE`.
+        const RECURSE = 0x0000_0004;
+        /// `MTX_NOWITNESS`: invisible to WITNESS.
+        const NOWITNESS = 0x0000_0008;
+        /// `MTX_NOPROFILE`.
+        const NOPROFILE = 0x0000_0020;
+        /// `MTX_NEW`: re-initialising is fine.
+        const NEW = 0x0000_0040;
+        /// `MTX_QUIET`, `LOP_QUIET`.
+        const QUIET = 0x0000_0002;
+        /// `MTX_DUPOK`, `LOP_DUPOK`.
+        const DUPOK = 0x0000_0010;
+    }
+}
+
+/// `MTX_UNOWNED`.
+pub const MTX_UNOWNED: usize = 0;
+/// `MTX_RECURSED`.
+pub const MTX_RECURSED: usize = 1;
+/// `MTX_CONTESTED`.
+pub const MTX_CONTESTED: usize = 2;
+/// `MTX_DESTROYED`.
+pub const MTX_DESTROYED: usize = 4;
+/// `MTX_FLAGMASK`.
+pub const MTX_FLAGMASK: usize = 7;
+
+/// What [`Mtx::assert`] is to check: `MA_*`, which are `LA_*`.
+pub mod ma {
+    /// `MA_OWNED`.
+    pub const OWNED: u32 = 4;
+    /// `MA_NOTOWNED`.
+    pub const NOTOWNED: u32 = 0;
+    /// `LA_LOCKED`, which assert_mtx takes for owned.
+    pub const LOCKED: u32 = 1;
+    /// `MA_RECURSED`.
+    pub const RECURSED: u32 = 8;
+    /// `MA_NOTRECURSED`.
+    pub const NOTRECURSED: u32 = 0x10;
+}
+
+/// How often a spin mutex is tried before `smp` calls it held too long.
+const SPIN_LIMIT: u64 = 60_000_000;
+
+/// `struct mtx`.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Mtx {
+    lock_object: LockObject,
+    mtx_lock: Word,
+}
+
+const _: () = {
+    assert!(size_of::<Mtx>() == 32);
+    assert!(core::mem::offset_of!(Mtx, mtx_lock) == 24);
+};
+
+impl Mtx {
+    /// A mutex that was not initialised: zeroed memory. Using it is an error that FreeBSD reports in its own way (as a spin mutex
+    /// without a name).
+    pub const fn zeroed() -> Self {
+        Self { lock_object: LockObject::zeroed(), mtx_lock: Word::new(MTX_UNOWNED) }
+    }
+
+    /// The mutex that `lock` is the head of.
+    ///
+    /// # Safety
+    ///
+    /// `lock` is the first member of a live `Mtx`.
+    pub(crate) unsafe fn from_object(lock: &LockObject) -> &Self {
+        // SAFETY: the caller's promise.
+        unsafe { &*core::ptr::from_ref(lock).cast() }
+    }
+
+    /// The mutex whose lock word is at `cookie`: the C functions take `&m->mtx_lock`.
+    ///
+    /// # Safety
+    ///
+    /// `cookie` is the address of the `mtx_lock` of a live mutex.
+    pub unsafe fn from_cookie<'a>(cookie: *const usize) -> &'a Self {
+        // SAFETY: the caller's promise; the word is at offset 24.
+        unsafe { &*cookie.byte_sub(core::mem::offset_of!(Self, mtx_lock)).cast() }
+    }
+
+    /// `lock_object`.
+    pub fn object(&self) -> &LockObject {
+        &self.lock_object
+    }
+
+    /// `mtx_init()`.
+    ///
+    /// # Panics
+    ///
+    /// MPASS on the options, `lock "%s" %p already initialized` (INVARIANTS).
+    #[track_caller]
+    pub fn init(&self, name: &'static CStr, opts: Mtxf) {
+        if !cpu::step("mtx_init", self.lock_object.id()) {
+            return;
+        }
+        mpass!(
+            // `!` of bitflags drops unknown bits, which are what this is about.
+            opts.bits() & !Mtxf::all().bits() == 0,
+            "(opts & ~(MTX_SPIN | MTX_QUIET | MTX_RECURSE | MTX_NOWITNESS | MTX_DUPOK | MTX_NOPROFILE | MTX_NEW)) == 0",
+            Loc::caller()
+        );
+        let class = if opts.contains(Mtxf::SPIN) { LockClass::MtxSpin } else { LockClass::MtxSleep };
+        let mut lo = Lo::empty();
+        lo.set(Lo::QUIET, opts.contains(Mtxf::QUIET));
+        lo.set(Lo::RECURSABLE, opts.contains(Mtxf::RECURSE));
+        lo.set(Lo::WITNESS, !opts.contains(Mtxf::NOWITNESS));
+        lo.set(Lo::DUPOK, opts.contains(Mtxf::DUPOK));
+        lo.set(Lo::NOPROFILE, opts.contains(Mtxf::NOPROFILE));
+        lo.set(Lo::NEW, opts.contains(Mtxf::NEW));
+        self.lock_object.init(class, name, 0, lo);
+        self.mtx_lock.set(MTX_UNOWNED);
+    }
+
+    /// `mtx_destroy()`: the caller may own it, once.
+    ///
+    /// # Panics
+    ///
+    /// MPASS if it is owned by another, recursed or contested (INVARIANTS).
+    #[track_caller]
+    pub fn destroy(&self) {
+        if !cpu::step("mtx_destroy", self.lock_object.id()) {
+            return;
+        }
+        let loc = Loc::caller();
+        if self.owned() {
+            mpass!(
+                self.mtx_lock.read() & (MTX_RECURSED | MTX_CONTESTED) == 0,
+                "(m->mtx_lock & (MTX_RECURSED|MTX_CONTESTED)) == 0",
+                loc
+            );
+            if self.is_spin() {
+                critical::spinlock_exit_internal();
+            } else {
+                self.count(-1);
+            }
+            witness::unlock(&self.lock_object, true, loc);
+        } else {
+            mpass!(self.mtx_lock.read() == MTX_UNOWNED, "mtx_unowned(m)", loc);
+        }
+        self.mtx_lock.set(MTX_DESTROYED);
+        self.lock_object.destroy();
+    }
+
+    fn is_spin(&self) -> bool {
+        self.lock_object.class() == LockClass::MtxSpin
+    }
+
+    fn name(&self) -> &'static str {
+        self.lock_object.name()
+    }
+
+    /// `lv_mtx_owner()`.
+    fn owner_of(word: usize) -> *mut Thread {
+        (word & !MTX_FLAGMASK) as *mut Thread
+    }
+
+    /// The owner, for `show alllocks` and for tests.
+    pub fn owner(&self) -> *const Thread {
+        Self::owner_of(self.mtx_lock.read())
+    }
+
+    /// `mtx_owned()`.
+    #[inline]
+    pub fn owned(&self) -> bool {
+        self.mtx_lock.read() & !MTX_FLAGMASK == curthread_word()
+    }
+
+    /// `mtx_recursed()`.
+    pub fn recursed(&self) -> bool {
+        self.mtx_lock.read() & MTX_RECURSED != 0
+    }
+
+    /// `mtx_initialized()`.
+    pub fn initialized(&self) -> bool {
+        self.lock_object.flags().contains(Lo::INITIALIZED)
+    }
+
+    /// `mtx_lock()`: blocks until the mutex is the caller's. May not be used with a spin mutex held.
+    ///
+    /// # Panics
+    ///
+    /// Rows 7, 9, 12, 15, 64 and 97 of the misuse table.
+    #[track_caller]
+    #[inline]
+    pub fn lock(&self) {
+        self.lock_loc(Loc::caller());
+    }
+
+    /// [`Mtx::lock`] on behalf of code at `loc`.
+    #[inline(always)]
+    pub fn lock_loc(&self, loc: Loc) {
+        if cpu::word() != 0 || self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()).is_err() {
+            self.lock_at(0, loc);
+        }
+    }
+
+    /// `mtx_unlock()`.
+    ///
+    /// # Panics
+    ///
+    /// Rows 10, 13, 24, 25 of the misuse table.
+    #[track_caller]
+    #[inline]
+    pub fn unlock(&self) {
+        self.unlock_loc(Loc::caller());
+    }
+
+    /// [`Mtx::unlock`] on behalf of code at `loc`.
+    #[inline(always)]
+    pub fn unlock_loc(&self, loc: Loc) {
+        if cpu::word() != 0 || self.mtx_lock.fcmpset_rel(curthread_word(), MTX_UNOWNED).is_err() {
+            self.unlock_at(loc);
+        }
+    }
+
+    /// `mtx_trylock()`: no critnest test, no lock order test, no priority lending.
+    #[track_caller]
+    #[inline]
+    pub fn trylock(&self) -> bool {
+        if cpu::word() == 0 && self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()).is_ok() {
+            return true;
+        }
+        self.trylock_at(0, Loc::caller())
+    }
+
+    /// `mtx_lock_flags()` with options, e.g. `MTX_DUPOK`.
+    #[track_caller]
+    pub fn lock_flags(&self, opts: Mtxf) {
+        self.lock_at(opts.bits(), Loc::caller());
+    }
+
+    /// `__mtx_lock_flags()`: what C calls.
+    #[cold]
+    #[inline(never)]
+    pub fn lock_at(&self, opts: u32, loc: Loc) {
+        if !cpu::step("mtx_lock", self.lock_object.id()) {
+            return;
+        }
+        let td = curthread();
+        kassert!(!td.is_idle(), "mtx_lock() by idle thread {:p} on sleep mutex {} @ {loc}", td.ptr(), self.name());
+        kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_lock() of destroyed mutex @ {loc}");
+        kassert!(!self.is_spin(), "mtx_lock() of spin mutex {} @ {loc}", self.name());
+        lint::blocking("mtx_lock", &self.lock_object, loc);
+        witness::checkorder(&self.lock_object, true, opts & Mtxf::DUPOK.bits() != 0, None, loc);
+        if self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()).is_err() {
+            self.lock_sleep(opts, loc);
+            if cpu::scheduler_stopped() {
+                return;
+            }
+        }
+        witness::lock(&self.lock_object, true, loc);
+        self.count(1);
+    }
+
+    /// `__mtx_lock_sleep()`.
+    fn lock_sleep(&self, opts: u32, loc: Loc) {
+        let td = curthread();
+        if Self::owner_of(self.mtx_lock.read()) == td.ptr() {
+            kassert!(
+                self.lock_object.flags().contains(Lo::RECURSABLE) || opts & Mtxf::RECURSE.bits() != 0,
+                "_mtx_lock_sleep: recursed on non-recursive mutex {} @ {loc}",
+                self.name()
+            );
+            self.lock_object.data.add(1);
+            self.mtx_lock.fetch_or(MTX_RECURSED);
+            return;
+        }
+        loop {
+            let v = self.mtx_lock.read();
+            if v == MTX_UNOWNED {
+                if self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()).is_ok() {
+                    return;
+                }
+                continue;
+            }
+            let owner = Self::owner_of(v);
+            if self.spin_while_running(v, owner) {
+                if cpu::scheduler_stopped() {
+                    return;
+                }
+                continue;
+            }
+            turnstile::trywait();
+            let v = self.mtx_lock.read();
+            let owner = Self::owner_of(v);
+            // SAFETY: threads are type-stable, and the word names one.
+            if v == MTX_UNOWNED || v & MTX_DESTROYED != 0 || unsafe { (*owner).is_running() } {
+                turnstile::cancel();
+                if v & MTX_DESTROYED != 0 && owner.is_null() {
+                    kpanic!("mtx_lock() of destroyed mutex @ {loc}");
+                }
+                continue;
+            }
+            if v & MTX_CONTESTED == 0 && self.mtx_lock.fcmpset_acq(v, v | MTX_CONTESTED).is_err() {
+                turnstile::cancel();
+                continue;
+            }
+            turnstile::wait(&self.lock_object, owner, turnstile::EXCLUSIVE);
+            if cpu::scheduler_stopped() {
+                return;
+            }
+        }
+    }
+
+    /// Adaptive spinning: true if it waited for a running owner, so that the word is to be read again.
+    fn spin_while_running(&self, v: usize, owner: *mut Thread) -> bool {
+        // SAFETY: threads are type-stable; a destroyed mutex has no owner.
+        if owner.is_null() || !unsafe { (*owner).is_running() } {
+            return false;
+        }
+        // SAFETY: threads are type-stable: `is_running` may be stale but reads a thread.
+        while self.mtx_lock.read() == v && unsafe { (*owner).is_running() } {
+            observe(self.mtx_lock.as_ptr().cast(), 8);
+            // SAFETY: threads are type-stable: only the state word is watched.
+            unsafe { (*owner).observe_running() };
+            if !cpu::spinwait() {
+                break;
+            }
+        }
+        true
+    }
+
+    /// `mtx_trylock_flags_()`.
+    #[cold]
+    #[inline(never)]
+    pub fn trylock_at(&self, opts: u32, loc: Loc) -> bool {
+        if !cpu::step("mtx_trylock", self.lock_object.id()) {
+            return true;
+        }
+        let td = curthread();
+        kassert!(!td.is_idle(), "mtx_trylock() by idle thread {:p} on sleep mutex {} @ {loc}", td.ptr(), self.name());
+        kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_trylock() of destroyed mutex @ {loc}");
+        kassert!(!self.is_spin(), "mtx_trylock() of spin mutex {} @ {loc}", self.name());
+        let taken = match self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()) {
+            Ok(()) => true,
+            Err(v)
+                if Self::owner_of(v) == td.ptr()
+                    && (self.lock_object.flags().contains(Lo::RECURSABLE) || opts & Mtxf::RECURSE.bits() != 0) =>
+            {
+                self.lock_object.data.add(1);
+                self.mtx_lock.fetch_or(MTX_RECURSED);
+                true
+            }
+            Err(_) => {
+                observe(self.mtx_lock.as_ptr().cast(), 8);
+                false
+            }
+        };
+        if taken {
+            witness::lock_try(&self.lock_object, true, loc);
+            self.count(1);
+        }
+        taken
+    }
+
+    /// `__mtx_unlock_flags()`: what C calls.
+    #[cold]
+    #[inline(never)]
+    pub fn unlock_at(&self, loc: Loc) {
+        if !cpu::step("mtx_unlock", self.lock_object.id()) {
+            return;
+        }
+        kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_unlock() of destroyed mutex @ {loc}");
+        kassert!(!self.is_spin(), "mtx_unlock() of spin mutex {} @ {loc}", self.name());
+        witness::unlock(&self.lock_object, true, loc);
+        self.assert_at(ma::OWNED, loc);
+        if self.mtx_lock.fcmpset_rel(curthread_word(), MTX_UNOWNED).is_err() {
+            self.unlock_sleep();
+        }
+        self.count(-1);
+    }
+
+    /// `__mtx_unlock_sleep()`.
+    fn unlock_sleep(&self) {
+        let v = self.mtx_lock.read();
+        if v & MTX_RECURSED != 0 {
+            self.lock_object.data.sub(1);
+            if self.lock_object.data.get() == 0 {
+                self.mtx_lock.clear(MTX_RECURSED);
+            }
+            return;
+        }
+        turnstile::chain_lock();
+        self.mtx_lock.store_rel(MTX_UNOWNED);
+        turnstile::broadcast(&self.lock_object, turnstile::EXCLUSIVE);
+        turnstile::chain_unlock();
+    }
+
+    /// `TD_LOCKS_INC` and `TD_LOCKS_DEC`: INVARIANTS only.
+    fn count(&self, n: i32) {
+        if cpu::invariants() {
+            curthread().locks.add(n);
+        }
+    }
+
+    /// `mtx_lock_spin()`: interrupts stay off until [`Mtx::unlock_spin`].
+    ///
+    /// # Panics
+    ///
+    /// Rows 16, 17, 18 and 22 of the misuse table.
+    #[track_caller]
+    pub fn lock_spin(&self) {
+        self.lock_spin_at(0, Loc::caller());
+    }
+
+    /// `__mtx_lock_spin_flags()`.
+    pub fn lock_spin_at(&self, opts: u32, loc: Loc) {
+        if !cpu::step("mtx_lock_spin", self.lock_object.id()) {
+            return;
+        }
+        kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_lock_spin() of destroyed mutex @ {loc}");
+        kassert!(self.is_spin(), "mtx_lock_spin() of sleep mutex {} @ {loc}", self.name());
+        if self.owned() {
+            kassert!(
+                self.lock_object.flags().contains(Lo::RECURSABLE) || opts & Mtxf::RECURSE.bits() != 0,
+                "mtx_lock_spin: recursed on non-recursive mutex {} @ {loc}",
+                self.name()
+            );
+        }
+        witness::checkorder(&self.lock_object, true, opts & Mtxf::DUPOK.bits() != 0, None, loc);
+        critical::spinlock_enter_internal();
+        if self.owned() {
+            self.lock_object.data.add(1);
+        } else {
+            let mut tries = 0u64;
+            while let Err(v) = self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()) {
+                critical::spinlock_exit_internal();
+                tries += 1;
+                if !self.spin_wait(v, &mut tries) {
+                    return;
+                }
+                critical::spinlock_enter_internal();
+            }
+        }
+        witness::lock(&self.lock_object, true, loc);
+    }
+
+    /// One round of waiting for a spin mutex; false when the machine has stopped.
+    fn spin_wait(&self, v: usize, tries: &mut u64) -> bool {
+        let td = curthread();
+        observe(self.mtx_lock.as_ptr().cast(), 8);
+        td.spinning_on_spin_mutex.set(true);
+        let go_on = cpu::spinwait();
+        td.spinning_on_spin_mutex.set(false);
+        if td.spun_too_long.get() || *tries > SPIN_LIMIT {
+            self.spun_too_long(v);
+        }
+        go_on
+    }
+
+    /// `_mtx_lock_indefinite_check()`.
+    #[cold]
+    fn spun_too_long(&self, v: usize) -> ! {
+        let owner = Self::owner_of(v);
+        // SAFETY: threads are type-stable.
+        let tid = if owner.is_null() { 0 } else { unsafe { (*owner).tid } };
+        kprintf!(
+            "spin lock {:p} ({}) held by {:p} (tid {tid}) too long",
+            core::ptr::from_ref(self),
+            self.name(),
+            owner
+        );
+        kpanic!("spin lock held too long");
+    }
+
+    /// `mtx_trylock_spin()`.
+    #[track_caller]
+    pub fn trylock_spin(&self) -> bool {
+        self.trylock_spin_at(0, Loc::caller())
+    }
+
+    /// `__mtx_trylock_spin_flags()`.
+    pub fn trylock_spin_at(&self, opts: u32, loc: Loc) -> bool {
+        if !cpu::step("mtx_trylock_spin", self.lock_object.id()) {
+            return true;
+        }
+        kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_trylock_spin() of destroyed mutex @ {loc}");
+        kassert!(self.is_spin(), "mtx_trylock_spin() of sleep mutex {} @ {loc}", self.name());
+        kassert!(
+            opts & Mtxf::RECURSE.bits() == 0,
+            "mtx_trylock_spin: unsupp. opt MTX_RECURSE on mutex {} @ {loc}",
+            self.name()
+        );
+        critical::spinlock_enter_internal();
+        if self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()).is_ok() {
+            witness::lock_try(&self.lock_object, true, loc);
+            return true;
+        }
+        observe(self.mtx_lock.as_ptr().cast(), 8);
+        critical::spinlock_exit_internal();
+        false
+    }
+
+    /// `mtx_unlock_spin()`.
+    ///
+    /// # Panics
+    ///
+    /// Row 19 of the misuse table, and 24 or 25 if the caller does not own it.
+    #[track_caller]
+    pub fn unlock_spin(&self) {
+        self.unlock_spin_at(Loc::caller());
+    }
+
+    /// `__mtx_unlock_spin_flags()`.
+    pub fn unlock_spin_at(&self, loc: Loc) {
+        if !cpu::step("mtx_unlock_spin", self.lock_object.id()) {
+            return;
+        }
+        kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_unlock_spin() of destroyed mutex @ {loc}");
+        kassert!(self.is_spin(), "mtx_unlock_spin() of sleep mutex {} @ {loc}", self.name());
+        witness::unlock(&self.lock_object, true, loc);
+        self.assert_at(ma::OWNED, loc);
+        if self.lock_object.data.get() > 0 {
+            self.lock_object.data.sub(1);
+        } else {
+            self.mtx_lock.store_rel(MTX_UNOWNED);
+        }
+        critical::spinlock_exit_internal();
+    }
+
+    /// `mtx_assert()`.
+    ///
+    /// # Panics
+    ///
+    /// Rows 24, 26 and 27 of the misuse table (INVARIANTS).
+    #[track_caller]
+    pub fn assert(&self, what: u32) {
+        self.assert_at(what, Loc::caller());
+    }
+
+    /// `__mtx_assert()`.
+    pub fn assert_at(&self, what: u32, loc: Loc) {
+        if !cpu::invariants() {
+            return;
+        }
+        let recursion = what & (ma::RECURSED | ma::NOTRECURSED);
+        match what & !(ma::RECURSED | ma::NOTRECURSED) {
+            ma::OWNED | ma::LOCKED => {
+                if !self.owned() {
+                    kpanic!("mutex {} not owned at {loc}", self.name());
+                }
+                if self.recursed() {
+                    if recursion & ma::NOTRECURSED != 0 {
+                        kpanic!("mutex {} recursed at {loc}", self.name());
+                    }
+                } else if recursion & ma::RECURSED != 0 {
+                    kpanic!("mutex {} unrecursed at {loc}", self.name());
+                }
+            }
+            ma::NOTOWNED if recursion == 0 => {
+                if self.owned() {
+                    kpanic!("mutex {} owned at {loc}", self.name());
+                }
+            }
+            _ => kpanic!("unknown mtx_assert at {loc}"),
+        }
+    }
+}
+
+// SAFETY: a mutex is made to be shared; its word orders all access to what it guards.
+unsafe impl Sync for Mtx {}
+// SAFETY: a mutex that moves is not locked, and belongs to no thread.
+unsafe impl Send for Mtx {}

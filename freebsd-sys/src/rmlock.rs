@@ -1,0 +1,868 @@
+//! rmlock(9): read-mostly locks: readers write only to their own CPU's memory, writers pay for it.
+//!
+//! # State
+//!
+//! | | |
+//! |---|---|
+//! | `rm_writecpus` has this CPU | readers here must ask: take the backing lock once, and the bit goes |
+//! | it has not | this CPU has a read token: readers here only put a tracker on the CPU's queue |
+//! | tracker on `pc_rm_queue` | read-held by its thread, which is pinned to this CPU |
+//! | ... and on `rm_activeReaders` | a writer knows of it (RMPF_ONQUEUE) and may wait for it (RMPF_SIGNAL) |
+//! | backing lock owned | write-held, or a writer or an asking reader is at work |
+//! | `rm_activeReaders` is RM_DESTROYED | destroyed |
+//!
+//! # Algorithm
+//!
+//! A reader raises critnest by hand, queues its tracker, pins itself and lowers critnest again: no atomic operation. If its
+//! CPU has a token it holds the lock. Else it takes the tracker back and waits for the backing lock (a mutex, or an sx if the
+//! lock is sleepable), which makes it wait for the writer; with it, it gives its CPU a token and queues the tracker.
+//!
+//! A writer takes the backing lock and then all tokens back: a rendezvous runs on each CPU that had one and moves the trackers
+//! it finds to `rm_activeReaders`. Then the writer waits on the lock's turnstile for one active reader after the other,
+//! lending it its priority. Further writes find all tokens here already and cost one mutex.
+//!
+//! A reader of a recursive lock whose thread holds it already is let in even though a writer waits.
+//!
+//! # Memory ordering
+//!
+//! A CPU's queue is touched by that CPU alone, outside of interrupts. An IPI is taken at a boundary, never inside a reader's
+//! primitive: a reader that was done before it has its tracker on the queue, one that begins after it sees `rm_writecpus`,
+//! which was written before the IPI was posted. The writer's wait for acknowledgements acquires what the handlers moved.
+//!
+//! # Deviations from FreeBSD
+//!
+//! `smp_rendezvous` does this one job. In `explore` all CPUs share a host thread and stand at boundaries while one moves: the
+//! writer moves the trackers itself, as if each CPU had taken the IPI at once, which is the only order that matters since the
+//! handler commutes with everything but primitives of this lock. A reader does not test whether the IPI granted it the lock
+//! between its two looks, because none can arrive there.
+//!
+//! References: kern/kern_rmlock.c, sys/_rmlock.h, rmlock(9).
+
+use crate::atomic::{Owned32, OwnedPtr, Shared32, Word, thread_fence_acq};
+use crate::cpu::{self, Pcpu, curcpu, machine, pending};
+use crate::critical;
+use crate::lock::{ChainLock, Lo, Loc, LockClass, LockObject};
+use crate::mutex::{Mtx, Mtxf};
+use crate::panic::{kassert, kpanic};
+use crate::sched;
+use crate::sx::{Sx, Sxf};
+use crate::thread::{self, Thread, curthread};
+use crate::{turnstile, witness};
+use bitflags::bitflags;
+use core::ffi::CStr;
+use core::mem::ManuallyDrop;
+
+bitflags! {
+    /// Options of [`Rm::init`]: `RM_*`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Rmf: u32 {
+        /// `RM_NOWITNESS`: invisible to WITNESS.
+        const NOWITNESS = 0x01;
+        /// `RM_RECURSE`: readers may take it again.
+        const RECURSE = 0x02;
+        /// `RM_SLEEPABLE`: writers may sleep; readers may not, but wait for writers that do.
+        const SLEEPABLE = 0x04;
+        /// `RM_NEW`: re-initialising is fine.
+        const NEW = 0x08;
+        /// `RM_DUPOK`.
+        const DUPOK = 0x10;
+    }
+}
+
+/// What [`Rm::assert`] is to check: `RA_*`.
+pub use crate::rwlock::ra;
+
+/// `RMPF_ONQUEUE`: on `rm_activeReaders`.
+const RMPF_ONQUEUE: u32 = 1;
+/// `RMPF_SIGNAL`: the writer waits for this one.
+const RMPF_SIGNAL: u32 = 2;
+
+/// `RM_DESTROYED`, as the head of `rm_activeReaders`.
+const RM_DESTROYED: *mut PrioTracker = core::ptr::without_provenance_mut(0xdead);
+
+/// Words of a `cpuset_t`, for MAXCPU 1024 as on amd64; a machine uses the first.
+const CPUSET_WORDS: usize = 16;
+
+/// `struct rm_priotracker`: one read acquisition, on its thread's stack.
+#[repr(C)]
+#[derive(Debug)]
+pub struct PrioTracker {
+    /// (k) `rmp_cpuQueue`.
+    next: OwnedPtr<PrioTracker>,
+    prev: OwnedPtr<PrioTracker>,
+    /// (b) `rmp_rmlock`.
+    rmlock: OwnedPtr<Rm>,
+    /// (b) `rmp_thread`.
+    thread: OwnedPtr<Thread>,
+    /// (r) `rmp_flags`; the reader may look without the lock once the tracker has left the CPU's queue.
+    flags: Owned32,
+    /// (r) `rmp_qentry`.
+    active_next: OwnedPtr<PrioTracker>,
+    active_prev: OwnedPtr<PrioTracker>,
+}
+
+// Locking key: (b) before it is queued, (k) the CPU whose queue it is, outside of interrupts, (r) rm_spinlock.
+
+impl Default for PrioTracker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PrioTracker {
+    /// A tracker for [`Rm::rlock`].
+    pub const fn new() -> Self {
+        Self {
+            next: OwnedPtr::null(),
+            prev: OwnedPtr::null(),
+            rmlock: OwnedPtr::null(),
+            thread: OwnedPtr::null(),
+            flags: Owned32::new(0),
+            active_next: OwnedPtr::null(),
+            active_prev: OwnedPtr::null(),
+        }
+    }
+
+    fn ptr(&self) -> *mut Self {
+        core::ptr::from_ref(self).cast_mut()
+    }
+}
+
+/// `pc_rm_queue`: the trackers of a CPU's readers, latest first.
+#[derive(Debug)]
+pub(crate) struct PcpuQueue {
+    head: OwnedPtr<PrioTracker>,
+}
+
+impl PcpuQueue {
+    pub(crate) fn new() -> Self {
+        Self { head: OwnedPtr::null() }
+    }
+
+    pub(crate) fn reset(&self) {
+        self.head.set(core::ptr::null_mut());
+    }
+
+    /// `rm_tracker_add()`.
+    #[inline]
+    fn add(&self, tracker: &PrioTracker) {
+        let head = self.head.get();
+        tracker.next.set(head);
+        tracker.prev.set(core::ptr::null_mut());
+        if !head.is_null() {
+            // SAFETY: queued trackers are alive: their readers hold them.
+            unsafe { (*head).prev.set(tracker.ptr()) };
+        }
+        self.head.set(tracker.ptr());
+    }
+
+    /// `rm_tracker_remove()`.
+    #[inline]
+    fn remove(&self, tracker: &PrioTracker) {
+        let (next, prev) = (tracker.next.get(), tracker.prev.get());
+        // SAFETY: queued trackers are alive, and these are this one's neighbours.
+        unsafe {
+            if prev.is_null() {
+                self.head.set(next);
+            } else {
+                (*prev).next.set(next);
+            }
+            if !next.is_null() {
+                (*next).prev.set(prev);
+            }
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &PrioTracker> {
+        // SAFETY: queued trackers are alive, and the queue does not change while its CPU looks.
+        let deref = |tracker: *mut PrioTracker| unsafe { tracker.cast_const().as_ref() };
+        core::iter::successors(deref(self.head.get()), move |tracker| deref(tracker.next.get()))
+    }
+
+    /// `rm_trackers_present()`: how often `td` holds `rm` for reading.
+    fn present(&self, rm: &Rm, td: &Thread) -> usize {
+        self.iter()
+            .filter(|tracker| core::ptr::eq(tracker.rmlock.get(), rm) && core::ptr::eq(tracker.thread.get(), td))
+            .count()
+    }
+
+    /// `rm_cleanIPI()`: shows this CPU's readers of `rm` to the writer.
+    fn clean(&self, rm: &Rm) {
+        for tracker in self.iter() {
+            if core::ptr::eq(tracker.rmlock.get(), rm) && tracker.flags.get() == 0 {
+                tracker.flags.set(RMPF_ONQUEUE);
+                machine().rendezvous.spinlock.lock();
+                rm.active_add(tracker);
+                machine().rendezvous.spinlock.unlock();
+            }
+        }
+    }
+}
+
+/// `smp_rendezvous_cpus()` as rmlocks use it, and `rm_spinlock`.
+#[derive(Debug)]
+pub(crate) struct Rendezvous {
+    /// `rm_spinlock`: all lists of active readers.
+    spinlock: ChainLock,
+    /// `smp_ipi_mtx`: 1 while a rendezvous is under way. Waited for with interrupts on.
+    busy: Shared32,
+    /// (busy) The lock whose readers are looked for.
+    rm: OwnedPtr<Rm>,
+    /// CPUs that have yet to take the IPI.
+    waiting: Shared32,
+}
+
+impl Rendezvous {
+    pub(crate) fn new() -> Self {
+        Self { spinlock: ChainLock::new(), busy: Shared32::new(0), rm: OwnedPtr::null(), waiting: Shared32::new(0) }
+    }
+
+    pub(crate) fn reset(&self) {
+        self.spinlock.unlock_raw();
+        self.busy.set(0);
+        self.rm.set(core::ptr::null_mut());
+        self.waiting.set(0);
+    }
+
+    /// Runs [`PcpuQueue::clean`] on `cpus`; this thread stays on its CPU meanwhile.
+    fn run(&self, rm: &Rm, cpus: usize) {
+        let m = machine();
+        let targets =
+            |cpus: usize| m.cpus.iter().map(|cpu| &**cpu).filter(move |cpu: &&Pcpu| cpus & 1 << cpu.cpuid != 0);
+        let td = curthread();
+        critical::enter(td);
+        if sched::explored() {
+            // See the module: nobody else is inside a primitive, so this is each CPU's IPI.
+            targets(cpus).for_each(|cpu| cpu.rm_queue.clean(rm));
+        } else {
+            while self.busy.or(1) != 0 {
+                if !cpu::spinwait() {
+                    return;
+                }
+            }
+            let me = curcpu();
+            let others = cpus & !(1 << me.cpuid);
+            self.rm.set(core::ptr::from_ref(rm).cast_mut());
+            self.waiting.set(others as u32);
+            targets(others).for_each(|cpu| cpu.post(pending::RENDEZVOUS));
+            if cpus != others {
+                me.rm_queue.clean(rm);
+            }
+            // An idle CPU is woken by the post and takes the IPI at once; a stopped machine ends the wait.
+            while self.waiting.get() != 0 {
+                if !cpu::spinwait() {
+                    return;
+                }
+            }
+            thread_fence_acq();
+            self.rm.set(core::ptr::null_mut());
+            self.busy.set(0);
+        }
+        critical::exit(td);
+    }
+}
+
+/// The rendezvous IPI's handler, in an interrupt frame of its CPU.
+pub(crate) fn ipi_rendezvous() {
+    let (rendezvous, cpu) = (&machine().rendezvous, curcpu());
+    let bit = 1 << cpu.cpuid;
+    if rendezvous.waiting.get() & bit != 0 {
+        thread_fence_acq();
+        // SAFETY: the writer keeps its lock alive and waits until this CPU's bit is gone.
+        cpu.rm_queue.clean(unsafe { &*rendezvous.rm.get() });
+        rendezvous.waiting.clear(bit);
+    }
+}
+
+/// The lock behind: `rm_lock_mtx` or `rm_lock_sx`, as the class says.
+#[repr(C)]
+union Backing {
+    mtx: ManuallyDrop<Mtx>,
+    sx: ManuallyDrop<Sx>,
+}
+
+/// [`Backing`], typed.
+enum Back<'a> {
+    Mtx(&'a Mtx),
+    Sx(&'a Sx),
+}
+
+/// `struct rmlock`.
+#[repr(C)]
+pub struct Rm {
+    lock_object: LockObject,
+    /// `rm_writecpus`: CPUs without a read token. Set by a writer, cleared by a reader, both with the backing lock.
+    writecpus: [Word; CPUSET_WORDS],
+    /// (r) `rm_activeReaders`.
+    active: OwnedPtr<PrioTracker>,
+    backing: Backing,
+}
+
+const _: () = {
+    assert!(size_of::<PrioTracker>() == 56);
+    assert!(core::mem::offset_of!(PrioTracker, flags) == 32);
+    assert!(size_of::<Rm>() == 192);
+    assert!(core::mem::offset_of!(Rm, backing) == 160);
+    assert!(cpu::MAXCPU <= usize::BITS as usize);
+};
+
+impl core::fmt::Debug for Rm {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:?} writecpus {:?}", self.lock_object, self.writecpus[0])
+    }
+}
+
+impl Rm {
+    /// A lock that was not initialised: zeroed memory.
+    pub const fn zeroed() -> Self {
+        Self {
+            lock_object: LockObject::zeroed(),
+            writecpus: [const { Word::new(0) }; CPUSET_WORDS],
+            active: OwnedPtr::null(),
+            backing: Backing { mtx: ManuallyDrop::new(Mtx::zeroed()) },
+        }
+    }
+
+    /// `lock_object`.
+    pub fn object(&self) -> &LockObject {
+        &self.lock_object
+    }
+
+    fn name(&self) -> &'static str {
+        self.lock_object.name()
+    }
+
+    fn sleepable(&self) -> bool {
+        self.lock_object.flags().contains(Lo::SLEEPABLE)
+    }
+
+    #[inline]
+    fn backing(&self) -> Back<'_> {
+        // SAFETY: both are a lock_object and a word, valid for any bits; `init` made the one that the class says.
+        unsafe { if self.sleepable() { Back::Sx(&self.backing.sx) } else { Back::Mtx(&self.backing.mtx) } }
+    }
+
+    fn all_cpus() -> usize {
+        (1 << cpu::mp_ncpus()) - 1
+    }
+
+    /// `rm_init_flags()`.
+    ///
+    /// # Panics
+    ///
+    /// `lock "%s" %p already initialized` (INVARIANTS).
+    #[track_caller]
+    pub fn init(&self, name: &'static CStr, opts: Rmf) {
+        if !cpu::step("rm_init", self.lock_object.id()) {
+            return;
+        }
+        let mut lo = Lo::empty();
+        lo.set(Lo::WITNESS, !opts.contains(Rmf::NOWITNESS));
+        lo.set(Lo::RECURSABLE, opts.contains(Rmf::RECURSE));
+        lo.set(Lo::NEW, opts.contains(Rmf::NEW));
+        lo.set(Lo::DUPOK, opts.contains(Rmf::DUPOK));
+        let sleepable = opts.contains(Rmf::SLEEPABLE);
+        let class = if sleepable { LockClass::RmSleepable } else { LockClass::Rm };
+        self.lock_object.init(class, name, 0, lo);
+        self.writecpus[0].set(Self::all_cpus());
+        self.active.set(core::ptr::null_mut());
+        let new = opts.contains(Rmf::NEW);
+        match self.backing() {
+            Back::Mtx(mtx) => {
+                mtx.init(c"rmlock_mtx", Mtxf::NOWITNESS | if new { Mtxf::NEW } else { Mtxf::DEF });
+            }
+            Back::Sx(sx) => sx.init(c"rmlock_sx", Sxf::NOWITNESS | if new { Sxf::NEW } else { Sxf::empty() }),
+        }
+    }
+
+    /// `rm_destroy()`: the caller may not hold it.
+    ///
+    /// # Panics
+    ///
+    /// Rows 59 and 60 of the misuse table, and those of the backing lock if another thread holds it (INVARIANTS).
+    #[track_caller]
+    pub fn destroy(&self) {
+        if !cpu::step("rm_destroy", self.lock_object.id()) {
+            return;
+        }
+        self.assert_at(ra::UNLOCKED, Loc::caller());
+        self.active.set(RM_DESTROYED);
+        match self.backing() {
+            Back::Mtx(mtx) => mtx.destroy(),
+            Back::Sx(sx) => sx.destroy(),
+        }
+        self.lock_object.destroy();
+    }
+
+    /// `rm_wowned()`: whether the caller holds it for writing.
+    pub fn wowned(&self) -> bool {
+        match self.backing() {
+            Back::Mtx(mtx) => mtx.owned(),
+            Back::Sx(sx) => sx.xlocked(),
+        }
+    }
+
+    /// `rm_initialized()`.
+    pub fn initialized(&self) -> bool {
+        self.lock_object.flags().contains(Lo::INITIALIZED)
+    }
+
+    /// How often the caller holds it for reading. A reader is pinned: its trackers are on this CPU.
+    fn held(&self) -> usize {
+        curcpu().rm_queue.present(self, curthread())
+    }
+
+    /// `TD_LOCKS_INC` and `TD_LOCKS_DEC`: INVARIANTS only. A write counts twice, here and in the backing lock.
+    fn count(&self, n: i32) {
+        if cpu::invariants() {
+            curthread().locks.add(n);
+        }
+    }
+
+    /// Inserts into `rm_activeReaders`; rm_spinlock is held.
+    fn active_add(&self, tracker: &PrioTracker) {
+        let head = self.active.get();
+        tracker.active_next.set(head);
+        tracker.active_prev.set(core::ptr::null_mut());
+        if !head.is_null() {
+            // SAFETY: listed trackers are alive: their readers hold them.
+            unsafe { (*head).active_prev.set(tracker.ptr()) };
+        }
+        self.active.set(tracker.ptr());
+    }
+
+    /// Removes from `rm_activeReaders`; rm_spinlock is held.
+    fn active_remove(&self, tracker: &PrioTracker) {
+        let (next, prev) = (tracker.active_next.get(), tracker.active_prev.get());
+        // SAFETY: listed trackers are alive, and these are this one's neighbours.
+        unsafe {
+            if prev.is_null() {
+                self.active.set(next);
+            } else {
+                (*prev).active_next.set(next);
+            }
+            if !next.is_null() {
+                (*next).active_prev.set(prev);
+            }
+        }
+    }
+
+    fn check(&self, what: &str, loc: Loc) {
+        let td = curthread();
+        kassert!(!td.is_idle(), "{what}() by idle thread {:p} on rmlock {} @ {loc}", td.ptr(), self.name());
+        self.check_destroyed(what, loc);
+    }
+
+    fn check_destroyed(&self, what: &str, loc: Loc) {
+        kassert!(self.active.get() != RM_DESTROYED, "{what}() of destroyed rmlock @ {loc}");
+    }
+
+    /// Calls `body` with the lock held for reading.
+    ///
+    /// # Panics
+    ///
+    /// As [`Rm::rlock`].
+    #[track_caller]
+    pub fn read<R>(&self, body: impl FnOnce() -> R) -> R {
+        let (tracker, loc) = (PrioTracker::new(), Loc::caller());
+        // SAFETY: the tracker stays in this frame until runlock. An unwinding frame belongs to a machine that has ended, whose
+        // queues nobody walks any more.
+        unsafe {
+            self.rlock_at(&tracker, false, loc);
+            let result = body();
+            self.runlock_at(&tracker, loc);
+            result
+        }
+    }
+
+    /// `rm_rlock()`: blocks until the caller is one of the readers, and pins it.
+    ///
+    /// # Panics
+    ///
+    /// Rows 55 to 58 and 64 of the misuse table, and mi_switch's if it blocks in a critical section.
+    ///
+    /// # Safety
+    ///
+    /// `tracker` is not in use, and stays where it is until this thread's [`Rm::runlock`] with it.
+    #[track_caller]
+    #[inline]
+    pub unsafe fn rlock(&self, tracker: &PrioTracker) {
+        if cpu::word() == 0 {
+            self.rlock_int(tracker, false, Loc::caller());
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.rlock_at(tracker, false, Loc::caller()) };
+        }
+    }
+
+    /// `rm_try_rlock()`: fails if a writer has taken this CPU's token and still holds the lock.
+    ///
+    /// # Panics
+    ///
+    /// Rows 55 and 56 of the misuse table.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Rm::rlock`], if it succeeds.
+    #[track_caller]
+    pub unsafe fn try_rlock(&self, tracker: &PrioTracker) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.rlock_at(tracker, true, Loc::caller()) }
+    }
+
+    /// `_rm_rlock_debug()`: what C calls.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Rm::rlock`].
+    #[cold]
+    #[inline(never)]
+    pub unsafe fn rlock_at(&self, tracker: &PrioTracker, try_only: bool, loc: Loc) -> bool {
+        if !cpu::step("rm_rlock", self.lock_object.id()) {
+            return true;
+        }
+        kassert!(
+            try_only || self.lock_object.flags().contains(Lo::RECURSABLE) || self.held() == 0,
+            "rm_rlock: recursed on non-recursive rmlock {} @ {loc}",
+            self.name()
+        );
+        self.check("rm_rlock", loc);
+        if !try_only {
+            kassert!(!self.wowned(), "rm_rlock: wlock already held for {} @ {loc}", self.name());
+            crate::lint::blocking("rm_rlock", &self.lock_object, loc);
+            witness::checkorder(&self.lock_object, false, false, None, loc);
+        }
+        let taken = self.rlock_int(tracker, try_only, loc);
+        if cpu::scheduler_stopped() {
+            return true;
+        }
+        if taken {
+            if try_only {
+                witness::lock_try(&self.lock_object, false, loc);
+            } else {
+                witness::lock(&self.lock_object, false, loc);
+            }
+            self.count(1);
+        }
+        taken
+    }
+
+    /// `_rm_rlock()`.
+    #[inline]
+    fn rlock_int(&self, tracker: &PrioTracker, try_only: bool, loc: Loc) -> bool {
+        let td = curthread();
+        tracker.flags.set(0);
+        tracker.thread.set(td.ptr());
+        tracker.rmlock.set(core::ptr::from_ref(self).cast_mut());
+        if self.sleepable() {
+            thread::thread_no_sleeping();
+        }
+        let pc = Self::queue_here(td, tracker);
+        if td.owepreempt.get() == 0 && !self.token_gone(pc) {
+            return true;
+        }
+        self.rlock_hard(tracker, try_only, loc)
+    }
+
+    /// Puts the tracker on this CPU's queue and pins the thread, in a critical section made by hand: a preemption that is
+    /// due stays due.
+    #[inline]
+    fn queue_here(td: &Thread, tracker: &PrioTracker) -> &'static Pcpu {
+        td.critnest.add(1);
+        let pc = curcpu();
+        pc.rm_queue.add(tracker);
+        td.pinned.add(1);
+        td.critnest.sub(1);
+        pc
+    }
+
+    /// Whether readers on this CPU have to ask.
+    #[inline]
+    fn token_gone(&self, pc: &Pcpu) -> bool {
+        self.writecpus[0].read() & 1 << pc.cpuid != 0
+    }
+
+    /// `_rm_rlock_hard()`.
+    #[cold]
+    #[inline(never)]
+    fn rlock_hard(&self, tracker: &PrioTracker, try_only: bool, loc: Loc) -> bool {
+        let td = curthread();
+        critical::enter(td);
+        let pc = curcpu();
+        if !self.token_gone(pc) {
+            critical::exit(td);
+            return true;
+        }
+        pc.rm_queue.remove(tracker);
+        if self.lock_object.flags().contains(Lo::RECURSABLE) && pc.rm_queue.present(self, td) != 0 {
+            // The writer, if it waits already, has this thread's first tracker on its list: this one joins it.
+            let spinlock = &machine().rendezvous.spinlock;
+            spinlock.lock();
+            self.active_add(tracker);
+            tracker.flags.set(RMPF_ONQUEUE);
+            spinlock.unlock();
+            pc.rm_queue.add(tracker);
+            critical::exit(td);
+            return true;
+        }
+        td.pinned.sub(1);
+        critical::exit(td);
+        if !self.backing_rlock(try_only, loc) {
+            return false;
+        }
+        if cpu::scheduler_stopped() {
+            return true;
+        }
+        critical::enter(td);
+        let pc = curcpu();
+        self.writecpus[0].clear(1 << pc.cpuid);
+        Self::queue_here(td, tracker);
+        critical::exit(td);
+        match self.backing() {
+            Back::Mtx(mtx) => mtx.unlock_at(loc),
+            Back::Sx(sx) => sx.xunlock_at(loc),
+        }
+        true
+    }
+
+    /// A reader takes the backing lock; it may wait although readers may not sleep.
+    fn backing_rlock(&self, try_only: bool, loc: Loc) -> bool {
+        match (self.backing(), try_only) {
+            (Back::Mtx(mtx), true) => return mtx.trylock_at(0, loc),
+            (Back::Mtx(mtx), false) => mtx.lock_at(0, loc),
+            (Back::Sx(sx), true) => {
+                if !sx.try_xlock_at(loc) {
+                    thread::thread_sleeping_ok();
+                    return false;
+                }
+            }
+            (Back::Sx(sx), false) => {
+                thread::thread_sleeping_ok();
+                sx.xlock_at(0, loc);
+                thread::thread_no_sleeping();
+            }
+        }
+        true
+    }
+
+    /// `rm_runlock()`: by the thread and with the tracker that took it.
+    ///
+    /// # Panics
+    ///
+    /// Rows 56 and 61 of the misuse table.
+    ///
+    /// # Safety
+    ///
+    /// `tracker` is in use by this thread's [`Rm::rlock`] of this lock; under INVARIANTS it is enough that the thread holds the
+    /// lock or none at all.
+    #[track_caller]
+    #[inline]
+    pub unsafe fn runlock(&self, tracker: &PrioTracker) {
+        if cpu::word() == 0 {
+            self.runlock_int(tracker);
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.runlock_at(tracker, Loc::caller()) };
+        }
+    }
+
+    /// `_rm_runlock_debug()`: what C calls.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Rm::runlock`].
+    #[cold]
+    #[inline(never)]
+    pub unsafe fn runlock_at(&self, tracker: &PrioTracker, loc: Loc) {
+        if !cpu::step("rm_runlock", self.lock_object.id()) {
+            return;
+        }
+        self.check_destroyed("rm_runlock", loc);
+        self.assert_at(ra::RLOCKED, loc);
+        witness::unlock(&self.lock_object, false, loc);
+        self.runlock_int(tracker);
+        self.count(-1);
+    }
+
+    /// `_rm_runlock()`.
+    #[inline]
+    fn runlock_int(&self, tracker: &PrioTracker) {
+        let td = curthread();
+        td.critnest.add(1);
+        curcpu().rm_queue.remove(tracker);
+        td.critnest.sub(1);
+        td.pinned.sub(1);
+        if self.sleepable() {
+            thread::thread_sleeping_ok();
+        }
+        if td.owepreempt.get() != 0 || tracker.flags.get() != 0 {
+            self.runlock_hard(tracker);
+        }
+    }
+
+    /// `_rm_unlock_hard()`: takes a due preemption, and wakes the writer that waits for this reader.
+    #[cold]
+    #[inline(never)]
+    fn runlock_hard(&self, tracker: &PrioTracker) {
+        let td = curthread();
+        if td.owepreempt.get() != 0 {
+            critical::enter(td);
+            critical::exit(td);
+        }
+        if tracker.flags.get() == 0 || cpu::scheduler_stopped() {
+            return;
+        }
+        let spinlock = &machine().rendezvous.spinlock;
+        spinlock.lock();
+        self.active_remove(tracker);
+        if tracker.flags.get() & RMPF_SIGNAL == 0 {
+            spinlock.unlock();
+            return;
+        }
+        turnstile::chain_lock();
+        spinlock.unlock();
+        turnstile::broadcast(&self.lock_object, turnstile::EXCLUSIVE);
+        turnstile::chain_unlock();
+    }
+
+    /// `rm_wlock()`: blocks until nobody else holds it.
+    ///
+    /// # Panics
+    ///
+    /// Rows 55, 56, 59, 60, 64 and 97 of the misuse table, and mi_switch's if it blocks in a critical section.
+    #[track_caller]
+    pub fn wlock(&self) {
+        self.wlock_at(Loc::caller());
+    }
+
+    /// `_rm_wlock_debug()`: what C calls.
+    pub fn wlock_at(&self, loc: Loc) {
+        if !cpu::step("rm_wlock", self.lock_object.id()) {
+            return;
+        }
+        self.check("rm_wlock", loc);
+        self.assert_at(ra::UNLOCKED, loc);
+        crate::lint::blocking("rm_wlock", &self.lock_object, loc);
+        witness::checkorder(&self.lock_object, true, false, None, loc);
+        self.wlock_int(loc);
+        if cpu::scheduler_stopped() {
+            return;
+        }
+        witness::lock(&self.lock_object, true, loc);
+        self.count(1);
+    }
+
+    /// `_rm_wlock()`.
+    fn wlock_int(&self, loc: Loc) {
+        match self.backing() {
+            Back::Mtx(mtx) => mtx.lock_at(0, loc),
+            Back::Sx(sx) => _ = sx.xlock_at(0, loc),
+        }
+        let all = Self::all_cpus();
+        let tokens = all & !self.writecpus[0].read();
+        if tokens == 0 || cpu::scheduler_stopped() {
+            return;
+        }
+        self.writecpus[0].set(all);
+        let rendezvous = &machine().rendezvous;
+        rendezvous.run(self, tokens);
+        while !cpu::scheduler_stopped() {
+            rendezvous.spinlock.lock();
+            let reader = self.active.get();
+            if reader.is_null() {
+                rendezvous.spinlock.unlock();
+                break;
+            }
+            turnstile::trywait();
+            // SAFETY: a listed tracker is alive: its reader needs rm_spinlock to take it off.
+            let owner = unsafe {
+                (*reader).flags.set(RMPF_ONQUEUE | RMPF_SIGNAL);
+                (*reader).thread.get()
+            };
+            rendezvous.spinlock.unlock();
+            turnstile::wait(&self.lock_object, owner, turnstile::EXCLUSIVE);
+        }
+    }
+
+    /// `rm_wunlock()`.
+    ///
+    /// # Panics
+    ///
+    /// Rows 56 and 62 of the misuse table.
+    #[track_caller]
+    pub fn wunlock(&self) {
+        self.wunlock_at(Loc::caller());
+    }
+
+    /// `_rm_wunlock_debug()`: what C calls.
+    pub fn wunlock_at(&self, loc: Loc) {
+        if !cpu::step("rm_wunlock", self.lock_object.id()) {
+            return;
+        }
+        self.check_destroyed("rm_wunlock", loc);
+        self.assert_at(ra::WLOCKED, loc);
+        witness::unlock(&self.lock_object, true, loc);
+        match self.backing() {
+            Back::Mtx(mtx) => mtx.unlock_at(loc),
+            Back::Sx(sx) => sx.xunlock_at(loc),
+        }
+        self.count(-1);
+    }
+
+    /// `rm_assert()`: exact, since readers are known by their trackers.
+    ///
+    /// # Panics
+    ///
+    /// Rows 59 to 63 of the misuse table (INVARIANTS).
+    #[track_caller]
+    pub fn assert(&self, what: u32) {
+        self.assert_at(what, Loc::caller());
+    }
+
+    /// `_rm_assert()`.
+    pub fn assert_at(&self, what: u32, loc: Loc) {
+        if !cpu::invariants() {
+            return;
+        }
+        let recursion = what & (ra::RECURSED | ra::NOTRECURSED);
+        match what & !(ra::RECURSED | ra::NOTRECURSED) {
+            ra::LOCKED | ra::RLOCKED => {
+                let must_read = what & ra::RLOCKED != 0;
+                if self.wowned() {
+                    if must_read {
+                        kpanic!("Lock {} exclusively locked @ {loc}", self.name());
+                    }
+                    if recursion & ra::RECURSED != 0 {
+                        kpanic!("Lock {} not recursed @ {loc}", self.name());
+                    }
+                    return;
+                }
+                match self.held() {
+                    0 => kpanic!("Lock {} not {}locked @ {loc}", self.name(), if must_read { "read " } else { "" }),
+                    1 if recursion & ra::RECURSED != 0 => kpanic!("Lock {} not recursed @ {loc}", self.name()),
+                    2.. if recursion & ra::NOTRECURSED != 0 => kpanic!("Lock {} recursed @ {loc}", self.name()),
+                    _ => {}
+                }
+            }
+            ra::WLOCKED if recursion == 0 => {
+                if !self.wowned() {
+                    kpanic!("Lock {} not exclusively locked @ {loc}", self.name());
+                }
+            }
+            ra::UNLOCKED if recursion == 0 => {
+                if self.wowned() {
+                    kpanic!("Lock {} exclusively locked @ {loc}", self.name());
+                }
+                if self.held() != 0 {
+                    kpanic!("Lock {} read locked @ {loc}", self.name());
+                }
+            }
+            _ => kpanic!("Unknown rm lock assertion: {what} @ {loc}"),
+        }
+    }
+}
+
+// SAFETY: a lock is made to be shared; see the module for who touches which field.
+unsafe impl Sync for Rm {}
+// SAFETY: a lock that moves is not held, and belongs to no thread.
+unsafe impl Send for Rm {}

@@ -1,0 +1,564 @@
+//! The scheduler: run queues, priorities, preemption, pinning, binding, and `mi_switch`.
+//!
+//! The rules are ULE's: a better thread preempts at once only if its priority is at or above `preempt_thresh`, a time slice's
+//! end only marks the thread, an idle CPU steals from a CPU that runs one thread and queues another, and never a pinned or
+//! bound thread. A wake-up by an interrupt handler stays on its CPU; another goes to the CPU it last ran on if that is
+//! idle, else to an idle one, else back.
+//!
+//! # Deviations from FreeBSD
+//!
+//! One lock (`Machine::sched_lock`) stands for all thread locks: it is held across the switch and released by the host loop
+//! once the old thread's context is saved, which is what makes migration between host threads safe. Interactivity scores are
+//! not computed: a timesharing thread keeps the priority that it was given.
+//!
+//! References: kern/kern_synch.c (mi_switch), kern/sched_ule.c, sched(9), kern/kern_switch.c.
+
+use crate::cpu::{Pcpu, curcpu, machine, pending};
+use crate::critical;
+use crate::host;
+use crate::machine::{Engine, Preemption};
+use crate::panic::{kassert, kpanic};
+use crate::thread::{NOCPU, State, Thread, curthread, tdf};
+
+/// Priorities (sys/priority.h of FreeBSD 15): lower is more important.
+pub mod pri {
+    /// Interrupt threads.
+    pub const PI_REALTIME: u32 = 0;
+    /// Interrupt threads of devices.
+    pub const PI_INTR: u32 = 1;
+    /// Software interrupts, softclock among them.
+    pub const PI_SOFT: u32 = 2;
+    /// Best of the real-time class.
+    pub const PRI_MIN_REALTIME: u32 = 8;
+    /// Best of the kernel's "top half" priorities: sleeping threads are lifted into this range.
+    pub const PRI_MIN_KERN: u32 = 40;
+    /// Default of a sleeping taskqueue or kernel process.
+    pub const PWAIT: u32 = PRI_MIN_KERN + 6;
+    /// Best time-sharing priority.
+    pub const PRI_MIN_TIMESHARE: u32 = 56;
+    /// Default of a user thread.
+    pub const PUSER: u32 = PRI_MIN_TIMESHARE;
+    /// Worst interactive priority.
+    pub const PRI_MAX_INTERACT: u32 = 88;
+    /// Worst time-sharing priority.
+    pub const PRI_MAX_TIMESHARE: u32 = 223;
+    /// Best idle priority.
+    pub const PRI_MIN_IDLE: u32 = 224;
+    /// Worst priority.
+    pub const PRI_MAX: u32 = 255;
+
+    /// `PRI_ITHD`.
+    pub const CLASS_ITHD: u32 = 1;
+    /// `PRI_REALTIME`.
+    pub const CLASS_REALTIME: u32 = 2;
+    /// `PRI_TIMESHARE`.
+    pub const CLASS_TIMESHARE: u32 = 3;
+    /// `PRI_IDLE`.
+    pub const CLASS_IDLE: u32 = 4;
+
+    pub(crate) fn class_of(priority: u32) -> u32 {
+        match priority {
+            0..PRI_MIN_REALTIME => CLASS_ITHD,
+            PRI_MIN_REALTIME..PRI_MIN_TIMESHARE => CLASS_REALTIME,
+            PRI_MIN_TIMESHARE..PRI_MIN_IDLE => CLASS_TIMESHARE,
+            _ => CLASS_IDLE,
+        }
+    }
+}
+
+/// `SW_*`.
+pub mod sw {
+    /// `SW_TYPE_MASK`.
+    pub const TYPE_MASK: u32 = 0xff;
+    /// Voluntary.
+    pub const VOL: u32 = 0x100;
+    /// Involuntary.
+    pub const INVOL: u32 = 0x200;
+    /// A preemption.
+    pub const PREEMPT: u32 = 0x400;
+}
+
+/// `SWT_*`: why a switch happens.
+pub mod swt {
+    /// No reason: an error.
+    pub const NONE: u32 = 0;
+    /// Of a critical section's end.
+    pub const OWEPREEMPT: u32 = 1;
+    /// Blocking on a turnstile.
+    pub const TURNSTILE: u32 = 2;
+    /// Sleeping on a sleep queue.
+    pub const SLEEPQ: u32 = 3;
+    /// `sched_relinquish`.
+    pub const RELINQUISH: u32 = 4;
+    /// The end of a time slice at the return to user mode.
+    pub const NEEDRESCHED: u32 = 5;
+    /// The idle thread found work.
+    pub const IDLE: u32 = 6;
+    /// An ithread waits for its interrupt.
+    pub const IWAIT: u32 = 7;
+    /// `SWT_SUSPEND`.
+    pub const SUSPEND: u32 = 8;
+    /// A remote CPU queued a better thread.
+    pub const REMOTEPREEMPT: u32 = 9;
+    /// The idle thread was asked by another CPU.
+    pub const REMOTEWAKEIDLE: u32 = 10;
+    /// `sched_bind`.
+    pub const BIND: u32 = 11;
+    /// Number of reasons.
+    pub const COUNT: u32 = 12;
+}
+
+/// `thread_lock()`.
+pub(crate) fn thread_lock(_td: &Thread) {
+    critical::spinlock_enter_internal();
+    machine().sched_lock.lock_raw();
+}
+
+/// `thread_unlock()`.
+pub(crate) fn thread_unlock(_td: &Thread) {
+    machine().sched_lock.unlock_raw();
+    critical::spinlock_exit_internal();
+}
+
+/// `mi_switch()`: gives the CPU away; entered with the thread lock held, returns without it.
+///
+/// # Panics
+///
+/// FreeBSD's own, in its order, under INVARIANTS; above all `mi_switch: switch in a critical section`.
+pub fn mi_switch(flags: u32) {
+    let td = curthread();
+    kassert!(td.state() != State::RunQ, "mi_switch: called by old code");
+    kassert!(td.critnest.get() == 1, "mi_switch: switch in a critical section");
+    kassert!(flags & (sw::INVOL | sw::VOL) != 0, "mi_switch: switch must be voluntary or involuntary");
+    kassert!(flags & sw::TYPE_MASK != swt::NONE, "mi_switch: a switch reason (type) must be specified");
+    kassert!(flags & sw::TYPE_MASK < swt::COUNT, "mi_switch: invalid switch reason {}", flags & sw::TYPE_MASK);
+    if crate::cpu::scheduler_stopped() {
+        machine().sched_lock.unlock_raw();
+        return;
+    }
+    sched_switch(td, flags);
+    critical::spinlock_exit_internal();
+    resumed();
+}
+
+/// What every thread does when it is on a CPU again.
+#[inline]
+pub(crate) fn resumed() {
+    if !curthread().is_idle() {
+        crate::cpu::step("resume", 0);
+    }
+}
+
+/// `sched_switch()`: puts `td` where it belongs and runs the best thread. Returns when `td` runs again, with `td`'s
+/// spinlock section still open and the scheduler's lock free.
+fn sched_switch(td: &Thread, flags: u32) {
+    let cpu = curcpu();
+    td.lastcpu.set(cpu.cpuid as i32);
+    td.owepreempt.set(0);
+    // A preempted thread is first among its equals; but where ticks preempt, that would give it the CPU again.
+    let preempted = flags & sw::PREEMPT != 0 && machine().config.preemption != Preemption::Any;
+    if td.is_idle() {
+        td.set_state(State::CanRun);
+    } else if td.state() == State::Running {
+        let at = if td.flags.get() & tdf::BOUND != 0 { td.tscpu.get() as usize } else { cpu.cpuid };
+        td.flags.clear(tdf::NEEDRESCHED);
+        runq_add(&machine().cpus[at], td, preempted);
+        if at != cpu.cpuid {
+            notify(&machine().cpus[at], td.priority.get());
+        }
+    }
+    td.oncpu.set(NOCPU);
+    let next = choosethread(cpu);
+    if core::ptr::eq(next, td) {
+        td.set_state(State::Running);
+        td.oncpu.set(cpu.cpuid as i32);
+        machine().sched_lock.unlock_raw();
+        return;
+    }
+    cpu.next.set(next.ptr());
+    host::switch();
+}
+
+/// Called by the host loop with the scheduler's lock held and the old thread's context saved.
+pub(crate) fn finish_switch(cpu: &Pcpu, next: &Thread) {
+    cpu.curthread.set(next.ptr());
+    cpu.switches.add(1);
+    next.oncpu.set(cpu.cpuid as i32);
+    next.set_state(State::Running);
+    machine().sched_lock.unlock_raw();
+}
+
+/// The end of a thread: runs another and never comes back. The coroutine returns after this.
+pub(crate) fn thread_exit() {
+    let td = curthread();
+    crate::witness::thread_exit(td);
+    thread_lock(td);
+    td.set_state(State::Inactive);
+    td.oncpu.set(NOCPU);
+    let cpu = curcpu();
+    cpu.next.set(choosethread(cpu).ptr());
+}
+
+/// `sched_choose()`: dequeues the best thread of this CPU, or the idle thread.
+fn choosethread(cpu: &Pcpu) -> &'static Thread {
+    // SAFETY: (t) the scheduler's lock is held; threads are type-stable.
+    unsafe {
+        let runq = cpu.runq.get();
+        if runq.is_empty() {
+            return &*cpu.idlethread.get();
+        }
+        cpu.queued.sub(1);
+        &*runq.remove(0)
+    }
+}
+
+/// `tdq_runq_add()`: best priority first; behind its equals, or before them if it was preempted.
+fn runq_add(cpu: &Pcpu, td: &Thread, preempted: bool) {
+    let priority = td.priority.get();
+    td.tscpu.set(cpu.cpuid as i32);
+    td.set_state(State::RunQ);
+    // SAFETY: (t) the scheduler's lock is held.
+    let runq = unsafe { cpu.runq.get() };
+    let at = runq
+        .iter()
+        // SAFETY: threads are type-stable.
+        .position(|&other| unsafe {
+            let other = (*other).priority.get();
+            if preempted { other >= priority } else { other > priority }
+        })
+        .unwrap_or(runq.len());
+    runq.insert(at, td.ptr());
+    cpu.queued.add(1);
+}
+
+/// `sched_rem()`.
+fn runq_remove(td: &Thread) {
+    let cpu = &machine().cpus[td.tscpu.get() as usize];
+    // SAFETY: (t) the scheduler's lock is held.
+    unsafe { cpu.runq.get() }.retain(|&other| other != td.ptr());
+    cpu.queued.sub(1);
+}
+
+/// `sched_add()` for a thread that becomes runnable; the scheduler's lock is held.
+fn sched_add(td: &Thread) {
+    let cpu = pickcpu(td);
+    runq_add(cpu, td, false);
+    if cpu.cpuid == curcpu().cpuid {
+        setpreempt(td.priority.get());
+        // An idle CPU's own interrupt queued work for it.
+    } else {
+        notify(cpu, td.priority.get());
+    }
+}
+
+/// `sched_pickcpu()`.
+fn pickcpu(td: &Thread) -> &'static Pcpu {
+    let m = machine();
+    let me = curcpu();
+    if m.cpus.len() == 1 {
+        return me;
+    }
+    let last = td.lastcpu.get() as usize;
+    if td.flags.get() & tdf::BOUND != 0 {
+        return &m.cpus[td.tscpu.get() as usize];
+    }
+    if td.pinned.get() != 0 {
+        return &m.cpus[last];
+    }
+    // "Prefer to run interrupt threads on the processors that generate the interrupt."
+    if td.priority.get() < pri::PRI_MIN_REALTIME && curthread().intr_nesting_level.get() != 0 {
+        return me;
+    }
+    let idle = |cpu: &Pcpu| {
+        // SAFETY: (t) the scheduler's lock is held.
+        cpu.is_idle() && unsafe { cpu.runq.get() }.is_empty()
+    };
+    let default =
+        if idle(&m.cpus[last]) { last } else { m.cpus.iter().find(|cpu| idle(cpu)).map_or(last, |cpu| cpu.cpuid) };
+    &m.cpus[host::migrate(default)]
+}
+
+/// `sched_shouldpreempt()`.
+fn shouldpreempt(priority: u32, current: u32, remote: bool) -> bool {
+    if priority >= current {
+        return false;
+    }
+    if current >= pri::PRI_MIN_IDLE {
+        return true;
+    }
+    let threshold = match machine().config.preemption {
+        Preemption::Ule => pri::PRI_MIN_KERN,
+        Preemption::Full | Preemption::Any => pri::PRI_MAX,
+    };
+    priority <= threshold || remote && priority <= pri::PRI_MAX_INTERACT && current > pri::PRI_MAX_INTERACT
+}
+
+/// `sched_setpreempt()`: a thread of `priority` was queued on this CPU.
+fn setpreempt(priority: u32) {
+    let td = curthread();
+    let current = td.priority.get();
+    if priority < current {
+        td.flags.or(tdf::NEEDRESCHED);
+    }
+    if td.state() == State::Inhibited || !shouldpreempt(priority, current, false) {
+        return;
+    }
+    td.owepreempt.set(1);
+}
+
+/// `tdq_notify()`: a thread of `priority` was queued on another CPU.
+fn notify(cpu: &Pcpu, priority: u32) {
+    if cpu.is_idle() || shouldpreempt(priority, cpu.current().priority.get(), true) {
+        cpu.post(pending::IPI_PREEMPT);
+    }
+}
+
+/// `ipi_preempt`: runs in an interrupt frame, that is, inside a critical section.
+pub(crate) fn ipi_preempt() {
+    let td = curthread();
+    let m = machine();
+    // Interrupts are off while the lock is held, so this frame cannot have interrupted its holder on this CPU.
+    m.sched_lock.lock_raw();
+    // SAFETY: (t) the scheduler's lock is held; threads are type-stable.
+    let best = unsafe { curcpu().runq.get() }.first().map(|&td| unsafe { (*td).priority.get() });
+    m.sched_lock.unlock_raw();
+    if best.is_some_and(|best| best < td.priority.get()) && !td.is_idle() {
+        td.owepreempt.set(1);
+    }
+}
+
+/// The end of a time slice: `sched_clock()`. Marks the thread; in [`Preemption::Any`] preempts it.
+pub(crate) fn sched_clock() {
+    let td = curthread();
+    if td.is_idle() {
+        return;
+    }
+    td.flags.or(tdf::NEEDRESCHED);
+    if machine().config.preemption == Preemption::Any && curcpu().queued.get() != 0 {
+        td.owepreempt.set(1);
+    }
+}
+
+/// `setrunnable()`/`sched_wakeup()`: the thread's last inhibitor is gone. The scheduler's lock is held.
+pub(crate) fn setrunnable(td: &Thread) {
+    if td.state() != State::CanRun {
+        kpanic!("setrunnable: td {:p} is not TDS_CAN_RUN", td.ptr());
+    }
+    sched_add(td);
+}
+
+/// A new thread's way onto a run queue.
+pub(crate) fn add_new(td: &'static Thread, cpu: Option<usize>) {
+    let me = curthread();
+    let to = match cpu {
+        Some(cpu) if cpu < machine().cpus.len() => cpu,
+        _ => host::place(machine().cpus.len()),
+    };
+    thread_lock(me);
+    td.lastcpu.set(to as i32);
+    let to = &machine().cpus[to];
+    runq_add(to, td, false);
+    if to.cpuid == curcpu().cpuid {
+        setpreempt(td.priority.get());
+    } else {
+        notify(to, td.priority.get());
+    }
+    thread_unlock(me);
+}
+
+/// Whether an idle `cpu` finds a thread: its own, or one to steal.
+pub(crate) fn runnable(cpu: &Pcpu) -> bool {
+    if cpu.queued.get() != 0 {
+        return true;
+    }
+    if explored() {
+        // SAFETY: between transitions, on the only host thread.
+        return unsafe { steal_from(cpu) }.is_some();
+    }
+    // A stale look: who acts on it looks again under the lock.
+    machine().cpus.iter().any(|other| other.cpuid != cpu.cpuid && !other.is_idle() && other.queued.get() != 0)
+}
+
+/// `tdq_idled()`: the CPU and the place in its queue of the first thread that an idle `cpu` may steal.
+///
+/// # Safety
+///
+/// The run queues do not change meanwhile.
+unsafe fn steal_from(cpu: &Pcpu) -> Option<(usize, usize)> {
+    let m = machine();
+    m.cpus.iter().filter(|other| other.cpuid != cpu.cpuid && !other.is_idle()).find_map(|other| {
+        // SAFETY: the caller's promise; threads are type-stable.
+        let queue = unsafe { other.runq.get() };
+        let at = queue.iter().position(|&td| {
+            // SAFETY: threads are type-stable.
+            let td = unsafe { &*td };
+            td.pinned.get() == 0 && td.flags.get() & tdf::BOUND == 0 && td.tscpu.get() as usize == other.cpuid
+        })?;
+        Some((other.cpuid, at))
+    })
+}
+
+/// The idle thread's body: takes what this CPU has or can steal, else waits in the host.
+pub(crate) fn idletd() -> ! {
+    loop {
+        let td = curthread();
+        let cpu = curcpu();
+        if runnable(cpu) {
+            thread_lock(td);
+            // SAFETY: (t) the scheduler's lock is held.
+            unsafe {
+                if cpu.runq.get().is_empty()
+                    && let Some((other, at)) = steal_from(cpu)
+                {
+                    let other = &machine().cpus[other];
+                    let stolen = other.runq.get().remove(at);
+                    other.queued.sub(1);
+                    runq_add(cpu, &*stolen, false);
+                }
+                if cpu.runq.get().is_empty() {
+                    thread_unlock(td);
+                } else {
+                    mi_switch(sw::VOL | swt::IDLE);
+                }
+            }
+        }
+        host::idle();
+    }
+}
+
+/// `sched_pin()`: no migration until [`sched_unpin`]. Preemption stays possible.
+#[inline]
+pub fn sched_pin() {
+    if crate::cpu::step("sched_pin", 0) {
+        curthread().pinned.add(1);
+    }
+}
+
+/// `sched_unpin()`.
+#[inline]
+pub fn sched_unpin() {
+    if crate::cpu::step("sched_unpin", 0) {
+        curthread().pinned.sub(1);
+    }
+}
+
+/// `sched_bind()`: moves the caller to `cpu` and keeps it there. May switch, so not in a critical section.
+///
+/// # Panics
+///
+/// `%p must be migratable` if the caller is pinned (INVARIANTS); FreeBSD's mi_switch checks when it has to move.
+pub fn sched_bind(cpu: usize) {
+    if !crate::cpu::step("sched_bind", 0) {
+        return;
+    }
+    let td = curthread();
+    let bound = td.flags.get() & tdf::BOUND != 0;
+    kassert!(td.pinned.get() == i32::from(bound), "{:p} must be migratable", td.ptr());
+    thread_lock(td);
+    if bound {
+        td.pinned.sub(1);
+    }
+    td.flags.or(tdf::BOUND);
+    td.tscpu.set(cpu as i32);
+    td.pinned.add(1);
+    if curcpu().cpuid == cpu {
+        thread_unlock(td);
+    } else {
+        mi_switch(sw::VOL | swt::BIND);
+    }
+}
+
+/// `sched_unbind()`.
+pub fn sched_unbind() {
+    if !crate::cpu::step("sched_unbind", 0) {
+        return;
+    }
+    let td = curthread();
+    thread_lock(td);
+    if td.flags.get() & tdf::BOUND != 0 {
+        td.flags.clear(tdf::BOUND);
+        td.pinned.sub(1);
+    }
+    thread_unlock(td);
+}
+
+/// `sched_relinquish()`: yields to threads of equal or better priority.
+pub fn sched_relinquish() {
+    if !crate::cpu::step("sched_relinquish", 0) {
+        return;
+    }
+    let td = curthread();
+    thread_lock(td);
+    mi_switch(sw::VOL | swt::RELINQUISH);
+}
+
+/// `kern_yield()`: drops to `priority` first.
+pub fn kern_yield(priority: u32) {
+    if !crate::cpu::step("kern_yield", 0) {
+        return;
+    }
+    let td = curthread();
+    thread_lock(td);
+    thread_priority(td, priority);
+    mi_switch(sw::VOL | swt::RELINQUISH);
+}
+
+/// `sched_thread_priority()`: the scheduler's lock is held.
+fn thread_priority(td: &Thread, priority: u32) {
+    if td.priority.get() == priority {
+        return;
+    }
+    td.priority.set(priority);
+    if td.state() == State::RunQ {
+        let cpu = &machine().cpus[td.tscpu.get() as usize];
+        runq_remove(td);
+        runq_add(cpu, td, false);
+        if cpu.cpuid == curcpu().cpuid {
+            setpreempt(priority);
+        } else {
+            notify(cpu, priority);
+        }
+    }
+}
+
+/// `sched_lend_prio()`: the scheduler's lock is held.
+pub(crate) fn lend_prio(td: &Thread, priority: u32) {
+    td.flags.or(tdf::BORROWING);
+    thread_priority(td, priority);
+}
+
+/// `sched_unlend_prio()`: `priority` is the best that other contested locks still lend. The scheduler's lock is held.
+pub(crate) fn unlend_prio(td: &Thread, priority: u32) {
+    let base = if td.base_pri.get() >= pri::PRI_MIN_TIMESHARE && td.base_pri.get() <= pri::PRI_MAX_TIMESHARE {
+        td.user_pri.get()
+    } else {
+        td.base_pri.get()
+    };
+    if priority >= base {
+        td.flags.clear(tdf::BORROWING);
+        thread_priority(td, base);
+    } else {
+        lend_prio(td, priority);
+    }
+}
+
+/// `sched_prio()`: changes the caller-visible base priority of `td`.
+pub fn sched_prio(td: &Thread, priority: u32) {
+    let me = curthread();
+    thread_lock(me);
+    prio_locked(td, priority);
+    thread_unlock(me);
+}
+
+/// [`sched_prio`] with the scheduler's lock held.
+pub(crate) fn prio_locked(td: &Thread, priority: u32) {
+    td.base_pri.set(priority);
+    if td.flags.get() & tdf::BORROWING == 0 || td.priority.get() > priority {
+        thread_priority(td, priority);
+    }
+}
+
+/// Whether the run must drive CPUs itself.
+pub(crate) fn explored() -> bool {
+    machine().engine == Engine::Explore
+}

@@ -1,0 +1,165 @@
+//! sleep(9): tsleep, msleep, rw_sleep, pause, wakeup.
+//!
+//! References: kern/kern_synch.c, sleep(9).
+
+use crate::callout;
+use crate::cpu;
+use crate::lock::{Loc, LockClass, LockObject, lc_lock, lc_unlock};
+use crate::panic::{kassert, kpanic};
+use crate::sleepqueue::{self, Type};
+use crate::thread::curthread;
+
+pub use crate::sleepqueue::{EINTR, EWOULDBLOCK};
+
+/// How a sleep ends besides a wake-up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct How {
+    /// Priority after waking, 0 to keep.
+    pub priority: u32,
+    /// `PCATCH`: a signal ends it.
+    pub catch: bool,
+    /// `PDROP`: the interlock is not taken back.
+    pub drop: bool,
+    /// Ends after so many ticks; 0 for never.
+    pub ticks: u64,
+}
+
+/// `_sleep()`: sleeps on `ident`, dropping `interlock` meanwhile. Returns 0, [`EWOULDBLOCK`] or [`EINTR`].
+///
+/// # Panics
+///
+/// Rows 83 to 88 and 91 of the misuse table; mi_switch's in a critical section.
+#[track_caller]
+pub fn sleep(ident: usize, interlock: Option<&LockObject>, how: How, wmesg: &'static str) -> i32 {
+    let loc = Loc::caller();
+    if !cpu::step("_sleep", 0) {
+        return 0;
+    }
+    let td = curthread();
+    crate::witness::warn(interlock, loc, format_args!("Sleeping on \"{wmesg}\""));
+    kassert!(how.ticks != 0 || interlock.is_some(), "sleeping without a lock");
+    kassert!(ident != 0, "_sleep: NULL ident");
+    kassert!(td.is_running(), "_sleep: curthread not running");
+    kassert!(!how.drop || interlock.is_some(), "PDROP requires a non-Giant lock");
+    if interlock.is_some_and(|lock| lock.class() == LockClass::MtxSpin) {
+        kpanic!("spin locks can only use msleep_spin");
+    }
+    if td.wchan.get() != 0 {
+        kpanic!("recursive sleep");
+    }
+    // FreeBSD drops a mutex with the chain locked and a sleepable lock without; being on the queue before the interlock goes is
+    // what counts: a wake-up in between takes the thread off again, and the wait returns at once.
+    sleepqueue::lock(ident);
+    sleepqueue::add(ident, interlock.map_or(0, LockObject::id), wmesg, Type::Sleep, 0);
+    if how.ticks != 0 {
+        sleepqueue::set_timeout(how.ticks);
+    }
+    sleepqueue::release(ident);
+    let saved = interlock.and_then(crate::witness::save);
+    // SAFETY: the caller holds the interlock, which is alive.
+    let lock_state = interlock.map_or(0, |lock| unsafe { lc_unlock(lock, loc) });
+    sleepqueue::lock(ident);
+    let error = match (how.ticks != 0, how.catch) {
+        (true, true) => sleepqueue::timedwait_sig(ident),
+        (true, false) => sleepqueue::timedwait(ident),
+        (false, true) => sleepqueue::wait_sig(ident),
+        (false, false) => {
+            sleepqueue::wait(ident);
+            0
+        }
+    };
+    if how.priority != 0 {
+        crate::sched::sched_prio(curthread(), how.priority);
+    }
+    if let Some(lock) = interlock
+        && !how.drop
+    {
+        // SAFETY: the caller held the interlock and gets it back, so it is alive.
+        unsafe { lc_lock(lock, lock_state, loc) };
+        crate::witness::restore(lock, saved);
+    }
+    error
+}
+
+/// `tsleep()` with a timeout.
+#[track_caller]
+pub fn tsleep(ident: usize, wmesg: &'static str, ticks: u64) -> i32 {
+    sleep(ident, None, How { ticks, ..How::default() }, wmesg)
+}
+
+/// `msleep_spin_sbt()`: sleeps with a spin mutex as interlock.
+///
+/// # Panics
+///
+/// Row 89 of the misuse table.
+#[track_caller]
+pub fn msleep_spin(ident: usize, mtx: &crate::mutex::Mtx, wmesg: &'static str, ticks: u64) -> i32 {
+    let loc = Loc::caller();
+    if !cpu::step("msleep_spin", 0) {
+        return 0;
+    }
+    kassert!(ident != 0, "msleep_spin_sbt: NULL ident");
+    kassert!(curthread().is_running(), "msleep_spin_sbt: curthread not running");
+    sleepqueue::lock(ident);
+    sleepqueue::add(ident, mtx.object().id(), wmesg, Type::Sleep, 0);
+    if ticks != 0 {
+        sleepqueue::set_timeout(ticks);
+    }
+    sleepqueue::release(ident);
+    let saved = crate::witness::save(mtx.object());
+    mtx.unlock_spin_at(loc);
+    crate::witness::warn(None, loc, format_args!("Sleeping on \"{wmesg}\""));
+    sleepqueue::lock(ident);
+    let error = if ticks != 0 {
+        sleepqueue::timedwait(ident)
+    } else {
+        sleepqueue::wait(ident);
+        0
+    };
+    mtx.lock_spin_at(0, loc);
+    crate::witness::restore(mtx.object(), saved);
+    error
+}
+
+/// `pause()`: sleeps for `ticks`.
+#[track_caller]
+pub fn pause(wmesg: &'static str, ticks: u64) -> i32 {
+    if !cpu::step("pause", 0) {
+        return 0;
+    }
+    crate::witness::warn(None, Loc::caller(), format_args!("Sleeping on \"{wmesg}\""));
+    let ident = core::ptr::from_ref(&curcpu_pause()[cpu::cpuid()]) as usize;
+    sleepqueue::lock(ident);
+    sleepqueue::add(ident, 0, wmesg, Type::Pause, 0);
+    sleepqueue::set_timeout(ticks);
+    sleepqueue::timedwait(ident)
+}
+
+/// `pause_wchan[]`: an address per CPU to pause on.
+fn curcpu_pause() -> &'static [u8; cpu::MAXCPU] {
+    static PAUSE_WCHAN: [u8; cpu::MAXCPU] = [0; cpu::MAXCPU];
+    &PAUSE_WCHAN
+}
+
+/// `wakeup()`: wakes everybody who sleeps on `ident`.
+pub fn wakeup(ident: usize) {
+    if cpu::step("wakeup", 0) {
+        sleepqueue::lock(ident);
+        sleepqueue::broadcast(ident, Type::Sleep, 0, 0);
+        sleepqueue::release(ident);
+    }
+}
+
+/// `wakeup_one()`: wakes the best of them.
+pub fn wakeup_one(ident: usize) {
+    if cpu::step("wakeup_one", 0) {
+        sleepqueue::lock(ident);
+        sleepqueue::signal(ident, Type::Sleep, 0, 0);
+        sleepqueue::release(ident);
+    }
+}
+
+/// Virtual time in ticks of a millisecond.
+pub fn ticks() -> u64 {
+    callout::now()
+}

@@ -1,0 +1,313 @@
+//! Sleep queues: unbounded sleep on an address, with timeouts and signals, without priority lending.
+//!
+//! Sleep queues honour `td_no_sleeping`; turnstiles do not. One queue per wait channel; its interlock and type must match
+//! among all sleepers.
+//!
+//! # Deviations from FreeBSD
+//!
+//! One chain lock serves all queues, and a queue is a slot of a machine-wide table rather than donated by the first sleeper.
+//!
+//! References: kern/subr_sleepqueue.c, sleepqueue(9).
+
+use crate::atomic::Guarded;
+use crate::cpu::machine;
+use crate::lock::ChainLock;
+use crate::panic::{kassert, mpass};
+use crate::sched::{self, sw, swt};
+use crate::thread::{Thread, curthread, tdf, tdi};
+
+/// `SLEEPQ_*`: what a queue is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// sleep(9).
+    Sleep,
+    /// condvar(9).
+    Condvar,
+    /// pause(9).
+    Pause,
+    /// sx(9).
+    Sx,
+    /// lockmgr(9).
+    Lockmgr,
+}
+
+/// `EWOULDBLOCK`.
+pub const EWOULDBLOCK: i32 = 35;
+/// `EINTR`.
+pub const EINTR: i32 = 4;
+
+#[derive(Debug)]
+struct Sleepq {
+    wchan: usize,
+    lock: usize,
+    kind: Type,
+    blocked: [Vec<*mut Thread>; 2],
+}
+
+/// All sleep queues of a machine.
+#[derive(Debug)]
+pub(crate) struct Sleepqueues {
+    chain: ChainLock,
+    /// (chain)
+    table: Guarded<Vec<Sleepq>>,
+}
+
+impl Sleepqueues {
+    pub(crate) fn new() -> Self {
+        Self { chain: ChainLock::new(), table: Guarded::new(Vec::new()) }
+    }
+
+    pub(crate) fn reset(&self) {
+        self.chain.unlock_raw();
+        // SAFETY: between executions nobody else is running.
+        for sq in unsafe { self.table.get() } {
+            sq.wchan = 0;
+            sq.blocked[0].clear();
+            sq.blocked[1].clear();
+        }
+    }
+}
+
+/// The table; the chain lock is held.
+fn table() -> &'static mut Vec<Sleepq> {
+    // SAFETY: (chain) every caller holds the chain lock.
+    unsafe { machine().sleepqueues.table.get() }
+}
+
+fn find(wchan: usize) -> Option<&'static mut Sleepq> {
+    table().iter_mut().find(|sq| sq.wchan == wchan)
+}
+
+/// `sleepq_lock()`.
+pub fn lock(_wchan: usize) {
+    machine().sleepqueues.chain.lock();
+}
+
+/// `sleepq_release()`.
+pub fn release(_wchan: usize) {
+    machine().sleepqueues.chain.unlock();
+}
+
+/// `sleepq_add()`: puts the caller on `wchan`'s queue. The chain lock is held.
+///
+/// # Panics
+///
+/// `sleepq_add: td %p to sleep on wchan %p with sleeping prohibited`, `sleepq_add: invalid NULL wait channel`, and the MPASS on
+/// interlock and type (INVARIANTS).
+pub fn add(wchan: usize, interlock: usize, wmesg: &'static str, kind: Type, queue: usize) {
+    let td = curthread();
+    mpass!(td.wchan.get() == 0, "td->td_wchan == NULL", crate::lock::Loc::caller());
+    kassert!(wchan != 0, "sleepq_add: invalid NULL wait channel");
+    kassert!(
+        td.no_sleeping.get() == 0,
+        "sleepq_add: td {:#x} to sleep on wchan {:#x} with sleeping prohibited",
+        td.ptr() as usize,
+        wchan
+    );
+    let sq = match find(wchan) {
+        Some(sq) => {
+            mpass!(interlock == sq.lock, "lock == sq->sq_lock", crate::lock::Loc::caller());
+            mpass!(kind == sq.kind, "(flags & SLEEPQ_TYPE) == sq->sq_type", crate::lock::Loc::caller());
+            sq
+        }
+        None => {
+            let table = table();
+            let at = table.iter().position(|sq| sq.wchan == 0).unwrap_or_else(|| {
+                table.push(Sleepq { wchan: 0, lock: 0, kind, blocked: [Vec::new(), Vec::new()] });
+                table.len() - 1
+            });
+            let sq = &mut table[at];
+            sq.wchan = wchan;
+            sq.lock = interlock;
+            sq.kind = kind;
+            sq
+        }
+    };
+    sq.blocked[queue].push(td.ptr());
+    td.wchan.set(wchan);
+    td.sqqueue.set(queue as u32);
+    td.intrval.set(0);
+    // SAFETY: (s) the chain lock is held; (t) the flags are the caller's own until it sleeps.
+    unsafe {
+        *td.wmesg.get() = wmesg;
+        *td.sleep_deadline.get() = 0;
+    }
+    td.flags.clear(tdf::TIMEOUT);
+}
+
+/// `sleepq_set_timeout()`: the sleep ends after `ticks` of virtual time. Between [`add`] and the wait.
+pub fn set_timeout(ticks: u64) {
+    let td = curthread();
+    // SAFETY: (s) the chain lock is held.
+    unsafe { *td.sleep_deadline.get() = crate::callout::now() + ticks.max(1) };
+}
+
+/// `sleepq_wait()`: sleeps until woken. The chain lock is held, and released.
+pub fn wait(_wchan: usize) {
+    switch();
+}
+
+/// `sleepq_timedwait()`: returns [`EWOULDBLOCK`] if time ran out.
+pub fn timedwait(_wchan: usize) -> i32 {
+    switch();
+    check_timeout()
+}
+
+/// `sleepq_wait_sig()`: returns [`EINTR`] if a signal ended it.
+pub fn wait_sig(wchan: usize) -> i32 {
+    catch_signals(wchan)
+}
+
+/// `sleepq_timedwait_sig()`.
+pub fn timedwait_sig(wchan: usize) -> i32 {
+    let error = catch_signals(wchan);
+    let timeout = check_timeout();
+    if error != 0 { error } else { timeout }
+}
+
+fn catch_signals(_wchan: usize) -> i32 {
+    let td = curthread();
+    if td.flags.get() & tdf::SIGPENDING != 0 {
+        remove(td);
+        machine().sleepqueues.chain.unlock();
+        return EINTR;
+    }
+    td.flags.or(tdf::SINTR);
+    switch();
+    td.flags.clear(tdf::SINTR);
+    td.intrval.get()
+}
+
+fn check_timeout() -> i32 {
+    let td = curthread();
+    // SAFETY: (s) the thread is awake, so nobody else looks at its deadline.
+    unsafe { *td.sleep_deadline.get() = 0 };
+    if td.flags.get() & tdf::TIMEOUT != 0 {
+        td.flags.clear(tdf::TIMEOUT);
+        return EWOULDBLOCK;
+    }
+    0
+}
+
+/// `sleepq_switch()`.
+fn switch() {
+    let td = curthread();
+    if crate::cpu::scheduler_stopped() || td.wchan.get() == 0 {
+        machine().sleepqueues.chain.unlock();
+        return;
+    }
+    crate::lint::sleeping();
+    sched::thread_lock(td);
+    td.inhibit(tdi::SLEEPING);
+    machine().sleepqueues.chain.unlock();
+    sched::mi_switch(sw::VOL | swt::SLEEPQ);
+}
+
+/// Takes `td` off its queue; the chain lock is held.
+fn remove(td: &Thread) {
+    if let Some(sq) = find(td.wchan.get()) {
+        sq.blocked[td.sqqueue.get() as usize].retain(|&other| other != td.ptr());
+        if sq.blocked[0].is_empty() && sq.blocked[1].is_empty() {
+            sq.wchan = 0;
+        }
+    }
+    td.wchan.set(0);
+}
+
+/// `sleepq_resume_thread()`: the chain lock is held.
+fn resume(td: &Thread, priority: u32) {
+    remove(td);
+    let me = curthread();
+    sched::thread_lock(me);
+    if priority != 0 && td.priority.get() > priority && td.pri_class.get() == sched::pri::CLASS_TIMESHARE {
+        sched::prio_locked(td, priority);
+    }
+    if td.is_sleeping() {
+        td.uninhibit(tdi::SLEEPING);
+        sched::setrunnable(td);
+    }
+    sched::thread_unlock(me);
+}
+
+/// `sleepq_signal()`: wakes the best sleeper (first come among equals). The chain lock is held and stays held.
+///
+/// # Panics
+///
+/// `%s: mismatch between sleep/wakeup and cv_*`, `sleepq_signal: invalid NULL wait channel` (INVARIANTS).
+pub fn signal(wchan: usize, kind: Type, priority: u32, queue: usize) {
+    kassert!(wchan != 0, "sleepq_signal: invalid NULL wait channel");
+    let Some(sq) = find(wchan) else { return };
+    kassert!(sq.kind == kind, "sleepq_signal: mismatch between sleep/wakeup and cv_*");
+    // SAFETY: threads are type-stable.
+    let best = sq.blocked[queue].iter().copied().min_by_key(|&td| unsafe { (*td).priority.get() });
+    if let Some(td) = best {
+        // SAFETY: threads are type-stable, and queues name threads only.
+        resume(unsafe { &*td }, priority);
+    }
+}
+
+/// `sleepq_broadcast()`: wakes everybody on `queue`. The chain lock is held and stays held.
+///
+/// # Panics
+///
+/// As [`signal`].
+pub fn broadcast(wchan: usize, kind: Type, priority: u32, queue: usize) {
+    kassert!(wchan != 0, "sleepq_broadcast: invalid NULL wait channel");
+    loop {
+        let Some(sq) = find(wchan) else { return };
+        kassert!(sq.kind == kind, "sleepq_broadcast: mismatch between sleep/wakeup and cv_*");
+        let Some(&td) = sq.blocked[queue].first() else { return };
+        // SAFETY: threads are type-stable.
+        resume(unsafe { &*td }, priority);
+    }
+}
+
+/// `sleepq_sleepcnt()`: sleepers on `queue`. The chain lock is held.
+pub fn sleepcnt(wchan: usize, queue: usize) -> usize {
+    find(wchan).map_or(0, |sq| sq.blocked[queue].len())
+}
+
+/// Ends the timed sleeps whose deadline has passed: called from the clock interrupt.
+pub(crate) fn expire(now: u64) {
+    let m = machine();
+    m.sleepqueues.chain.lock();
+    for at in 0..table().len() {
+        for queue in 0..2 {
+            while let Some(td) = table()[at].blocked[queue].iter().copied().find(|&td| {
+                // SAFETY: (s) the chain lock is held; threads are type-stable.
+                let deadline = unsafe { *(*td).sleep_deadline.get() };
+                deadline != 0 && deadline <= now
+            }) {
+                // SAFETY: threads are type-stable.
+                let td = unsafe { &*td };
+                td.flags.or(tdf::TIMEOUT);
+                resume(td, 0);
+            }
+        }
+    }
+    m.sleepqueues.chain.unlock();
+}
+
+/// The earliest deadline of a timed sleep, for virtual time.
+pub(crate) fn next_deadline() -> Option<u64> {
+    // SAFETY: called between transitions, when no CPU is inside a primitive.
+    unsafe { machine().sleepqueues.table.get() }
+        .iter()
+        .flat_map(|sq| sq.blocked.iter().flatten())
+        // SAFETY: threads are type-stable.
+        .map(|&td| unsafe { *(*td).sleep_deadline.get() })
+        .filter(|&deadline| deadline != 0)
+        .min()
+}
+
+/// `sleepq_abort()`: a signal for `td`.
+pub fn abort(td: &Thread, error: i32) {
+    let m = machine();
+    m.sleepqueues.chain.lock();
+    td.flags.or(tdf::SIGPENDING);
+    if td.is_sleeping() && td.flags.get() & tdf::SINTR != 0 {
+        td.intrval.set(error);
+        resume(td, 0);
+    }
+    m.sleepqueues.chain.unlock();
+}

@@ -1,0 +1,530 @@
+//! taskqueue(9): functions that a kernel thread runs later, where one may sleep.
+//!
+//! # State of a task
+//!
+//! | | |
+//! |---|---|
+//! | `ta_pending` 0 | on no queue; it may be running |
+//! | n | on a queue, asked for n times since its last run: the handler is told n and called once |
+//!
+//! # Algorithm
+//!
+//! A queue's mutex guards its list, in order of the tasks' priorities and first come among equals. A *normal* queue's is a
+//! sleep mutex that WITNESS sees, so that enqueuing in a critical section is an error; a *fast* queue's is a spin mutex, for
+//! interrupt filters and critical sections. Enqueuing wakes one thread, after the mutex is dropped. A thread takes the first
+//! task off, counts itself busy with it, and calls it without the mutex. Draining sleeps on the task's address, which the
+//! thread wakes after each run.
+//!
+//! # Memory ordering
+//!
+//! The queue's mutex orders everything: what an enqueuer wrote before is seen by the handler, and what the handler wrote by
+//! whoever drains.
+//!
+//! # Deviations from FreeBSD
+//!
+//! A queue's memory goes with the execution, also after `free`. Threads come with the queue's name. No timeout tasks, no
+//! swi queues, no `taskqueue_quiesce`.
+//!
+//! References: kern/subr_taskqueue.c, sys/_task.h, taskqueue(9).
+
+use crate::atomic::{Guarded, Owned32};
+use crate::cpu;
+use crate::lock::{ChainLock, Loc};
+use crate::machine::ModuleData;
+use crate::mutex::{Mtx, Mtxf, ma};
+use crate::panic::kassert;
+use crate::sleep::{self, How};
+use crate::thread::{Kthread, Thread, curthread, kthread_add, tdf};
+use crate::{sched, witness};
+use core::ffi::{CStr, c_int, c_void};
+use std::rc::Rc;
+
+/// `EBUSY`.
+pub const EBUSY: i32 = 16;
+
+/// `USHRT_MAX`: where `ta_pending` stops counting, and a barrier's priority.
+const USHRT_MAX: u32 = 0xffff;
+
+/// What a task calls with its pending count.
+pub type Handler = Rc<dyn Fn(usize)>;
+
+/// `task_fn_t`: a function that takes the context and the pending count.
+pub type TaskFn = unsafe extern "C-unwind" fn(*mut c_void, c_int);
+
+/// `struct task`: 40 bytes.
+#[repr(C)]
+pub struct Task {
+    /// (q) `ta_pending`.
+    pending: Owned32,
+    /// (b) `ta_priority`: higher runs first.
+    priority: Owned32,
+    /// (b) `ta_func` and `ta_context`, as C has them; copied (q) for each run, so that the function may free its task.
+    func: Guarded<Option<(TaskFn, *mut c_void)>>,
+    /// (b) A closure instead; cloned (q) for each run, likewise.
+    handler: Guarded<Option<Handler>>,
+}
+
+const _: () = assert!(size_of::<Task>() == 40);
+
+// Locking key: (b) before it is enqueued, (q) the queue's mutex.
+
+impl core::fmt::Debug for Task {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Task({} pending)", self.pending.get())
+    }
+}
+
+// SAFETY: see the locking key; the handler's count changes only under the mutex of the one queue that the task is used with.
+unsafe impl Sync for Task {}
+// SAFETY: a task that moves is not enqueued; what its function captured belongs to the machine, not to a host thread.
+unsafe impl Send for Task {}
+
+impl Default for Task {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Task {
+    /// A task that was not initialised: it does nothing.
+    pub const fn new() -> Self {
+        Self {
+            pending: Owned32::new(0),
+            priority: Owned32::new(0),
+            func: Guarded::new(None),
+            handler: Guarded::new(None),
+        }
+    }
+
+    /// `TASK_INIT()`. Not while it is on a queue or runs.
+    pub fn init(&self, priority: u8, handler: Handler) {
+        self.pending.set(0);
+        self.priority.set(priority.into());
+        // SAFETY: (b)
+        unsafe {
+            *self.func.get() = None;
+            *self.handler.get() = Some(handler);
+        }
+    }
+
+    /// [`Task::init`] as C has it, in memory that may hold anything but a task with a closure.
+    ///
+    /// # Safety
+    ///
+    /// Whenever the task was enqueued, `func` may be called with `context`, from a thread of the queue.
+    pub unsafe fn init_fn(&self, priority: u8, func: TaskFn, context: *mut c_void) {
+        self.pending.set(0);
+        self.priority.set(priority.into());
+        // SAFETY: (b); there is no closure to drop, and garbage must not be taken for one.
+        unsafe {
+            *self.func.get() = Some((func, context));
+            core::ptr::from_mut(self.handler.get()).write(None);
+        }
+    }
+
+    /// `ta_pending`.
+    pub fn pending(&self) -> usize {
+        self.pending.get() as usize
+    }
+
+    fn wchan(&self) -> usize {
+        core::ptr::from_ref(self) as usize
+    }
+}
+
+/// `struct taskqueue_busy`: what a thread runs.
+#[derive(Debug, Clone, Copy)]
+struct Busy {
+    thread: *const Thread,
+    task: *const Task,
+    seq: u64,
+}
+
+/// What the mutex guards.
+#[derive(Debug)]
+struct State {
+    /// `tq_queue`.
+    queue: Vec<*const Task>,
+    /// `tq_active`.
+    active: Vec<Busy>,
+    /// `tq_seq`: runs so far.
+    seq: u64,
+    /// `tq_threadcount`.
+    threads: usize,
+    /// Not `TQ_FLAGS_ACTIVE`.
+    ending: bool,
+    /// `TQ_FLAGS_BLOCKED`.
+    blocked: bool,
+}
+
+/// `struct taskqueue`.
+#[derive(Debug)]
+pub struct Taskqueue {
+    mutex: Mtx,
+    spin: bool,
+    name: &'static CStr,
+    /// (mutex)
+    state: Guarded<State>,
+}
+
+/// The queues of an execution: they own the memory that threads and callers refer to.
+struct Registry {
+    lock: ChainLock,
+    /// (lock)
+    #[expect(clippy::vec_box, reason = "queues are referred to while the table grows")]
+    queues: Guarded<Vec<Box<Taskqueue>>>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self { lock: ChainLock::new(), queues: Guarded::new(Vec::new()) }
+    }
+}
+
+static REGISTRY: ModuleData<Registry> = ModuleData::new();
+
+impl Taskqueue {
+    /// `taskqueue_create()`: a queue under a sleep mutex, without threads yet. Valid until the execution ends.
+    #[track_caller]
+    pub fn create(name: &'static CStr) -> &'static Self {
+        Self::create_with(name, Mtxf::DEF)
+    }
+
+    /// `taskqueue_create_fast()`: a queue under a spin mutex, for critical sections and interrupt filters.
+    #[track_caller]
+    pub fn create_fast(name: &'static CStr) -> &'static Self {
+        Self::create_with(name, Mtxf::SPIN)
+    }
+
+    #[track_caller]
+    fn create_with(name: &'static CStr, kind: Mtxf) -> &'static Self {
+        let state = State { queue: Vec::new(), active: Vec::new(), seq: 0, threads: 0, ending: false, blocked: false };
+        let spin = kind == Mtxf::SPIN;
+        let tq = Box::new(Self { mutex: Mtx::zeroed(), spin, name, state: Guarded::new(state) });
+        tq.mutex.init(name, kind);
+        let registry = REGISTRY.get();
+        registry.lock.lock();
+        // SAFETY: (lock). The box does not move when the table grows, and stays until the execution is over, as
+        // `ModuleData`'s own references do.
+        let tq = unsafe {
+            let queues = registry.queues.get();
+            queues.push(tq);
+            &*core::ptr::from_ref::<Self>(&queues[queues.len() - 1])
+        };
+        registry.lock.unlock();
+        tq
+    }
+
+    /// `taskqueue_start_threads()`: `count` threads of `priority`; one is called as its queue, more get numbers.
+    ///
+    /// # Panics
+    ///
+    /// A Rust panic if `count` is 0 (FreeBSD returns EINVAL).
+    #[track_caller]
+    pub fn start_threads(&'static self, count: usize, priority: u32) {
+        self.start_threads_on(count, priority, None);
+    }
+
+    /// [`Taskqueue::start_threads`] that begin on a given CPU.
+    #[track_caller]
+    pub fn start_threads_on(&'static self, count: usize, priority: u32, cpu: Option<usize>) {
+        assert!(count > 0, "taskqueue_start_threads: EINVAL");
+        let loc = Loc::caller();
+        let base = self.name.to_str().unwrap_or("taskq");
+        for at in 0..count {
+            let name = if count == 1 { base.to_owned() } else { format!("{base}_{at}") };
+            self.lock(loc);
+            self.state().threads += 1;
+            self.unlock(loc);
+            kthread_add(Kthread { name: &name, priority, flags: tdf::KPROC, cpu }, move || self.thread_loop());
+        }
+    }
+
+    fn lock(&self, loc: Loc) {
+        if self.spin { self.mutex.lock_spin_at(0, loc) } else { self.mutex.lock_at(0, loc) }
+    }
+
+    fn unlock(&self, loc: Loc) {
+        if self.spin { self.mutex.unlock_spin_at(loc) } else { self.mutex.unlock_at(loc) }
+    }
+
+    /// What the mutex guards; it is held, and the reference does not outlive the statement.
+    #[expect(clippy::mut_from_ref, reason = "the mutex makes it exclusive")]
+    fn state(&self) -> &mut State {
+        // SAFETY: (mutex) every caller holds it, and uses the reference for one expression.
+        unsafe { self.state.get() }
+    }
+
+    /// `TQ_SLEEP()`.
+    #[track_caller]
+    fn sleep(&self, wchan: usize, wmesg: &'static str) {
+        if self.spin {
+            sleep::msleep_spin(wchan, &self.mutex, wmesg, 0);
+        } else {
+            sleep::sleep(wchan, Some(self.mutex.object()), How::default(), wmesg);
+        }
+    }
+
+    fn wchan(&self) -> usize {
+        core::ptr::from_ref(self) as usize
+    }
+
+    /// What `free` sleeps on, `tq_threads`.
+    fn threads_wchan(&self) -> usize {
+        core::ptr::from_ref(&self.state) as usize
+    }
+
+    /// `taskqueue_enqueue()`: asks for one more run of `task`.
+    ///
+    /// # Panics
+    ///
+    /// Those of its mutex: on a normal queue row 64 of the misuse table, in a critical section.
+    ///
+    /// # Safety
+    ///
+    /// The task stays where it is until it has run or was cancelled, and is used with one queue at a time. Its handler may free it;
+    /// anybody else drains it first.
+    #[track_caller]
+    pub unsafe fn enqueue(&self, task: &Task) {
+        if !cpu::step("taskqueue_enqueue", self.mutex.object().id()) {
+            return;
+        }
+        let loc = Loc::caller();
+        self.lock(loc);
+        let pending = task.pending.get();
+        if pending != 0 {
+            task.pending.set((pending + 1).min(USHRT_MAX));
+            self.unlock(loc);
+            return;
+        }
+        self.insert(task);
+        let blocked = self.state().blocked;
+        self.unlock(loc);
+        if !blocked {
+            sleep::wakeup_one(self.wchan());
+        }
+    }
+
+    /// Queues by priority, behind equals; the mutex is held.
+    fn insert(&self, task: &Task) {
+        let queue = &mut self.state().queue;
+        // SAFETY: queued tasks are alive.
+        let at = queue.iter().position(|&other| unsafe { (*other).priority.get() } < task.priority.get());
+        queue.insert(at.unwrap_or(queue.len()), task);
+        task.pending.set(1);
+    }
+
+    /// `task_is_running()`; the mutex is held.
+    fn is_running(&self, task: &Task) -> bool {
+        self.state().active.iter().any(|busy| core::ptr::eq(busy.task, task))
+    }
+
+    /// `taskqueue_cancel()`: takes the task off; returns how many runs were pending.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`] and the pending count, if it is running: it was taken off nevertheless.
+    #[track_caller]
+    pub fn cancel(&self, task: &Task) -> Result<usize, (i32, usize)> {
+        if !cpu::step("taskqueue_cancel", self.mutex.object().id()) {
+            return Ok(0);
+        }
+        let loc = Loc::caller();
+        self.lock(loc);
+        let pending = task.pending();
+        if pending > 0 {
+            self.state().queue.retain(|&other| !core::ptr::eq(other, task));
+            task.pending.set(0);
+        }
+        let running = self.is_running(task);
+        self.unlock(loc);
+        if running { Err((EBUSY, pending)) } else { Ok(pending) }
+    }
+
+    /// `taskqueue_poll_is_busy()`: whether the task is pending or running.
+    #[track_caller]
+    pub fn poll_is_busy(&self, task: &Task) -> bool {
+        if !cpu::step("taskqueue_poll_is_busy", self.mutex.object().id()) {
+            return false;
+        }
+        let loc = Loc::caller();
+        self.lock(loc);
+        let busy = task.pending.get() != 0 || self.is_running(task);
+        self.unlock(loc);
+        busy
+    }
+
+    /// `taskqueue_drain()`: sleeps until the task is neither pending nor running.
+    ///
+    /// Prints `taskqueue_drain with the following non-sleepable locks held:` under WITNESS.
+    #[track_caller]
+    pub fn drain(&self, task: &Task) {
+        if !cpu::step("taskqueue_drain", self.mutex.object().id()) {
+            return;
+        }
+        let loc = Loc::caller();
+        if !self.spin {
+            witness::warn(None, loc, "taskqueue_drain");
+        }
+        self.lock(loc);
+        while (task.pending.get() != 0 || self.is_running(task)) && !cpu::scheduler_stopped() {
+            self.sleep(task.wchan(), "tq_drain");
+        }
+        self.unlock(loc);
+    }
+
+    /// `taskqueue_drain_all()`: sleeps until everything that is pending or running now has run.
+    ///
+    /// Prints `taskqueue_drain_all with the following non-sleepable locks held:` under WITNESS.
+    #[track_caller]
+    pub fn drain_all(&self) {
+        if !cpu::step("taskqueue_drain_all", self.mutex.object().id()) {
+            return;
+        }
+        let loc = Loc::caller();
+        if !self.spin {
+            witness::warn(None, loc, "taskqueue_drain_all");
+        }
+        // A task without a handler, behind everything that is there, whatever its priority.
+        let barrier = Task::new();
+        barrier.priority.set(USHRT_MAX);
+        self.lock(loc);
+        if !self.state().queue.is_empty() {
+            barrier.pending.set(1);
+            self.state().queue.push(&raw const barrier);
+            while barrier.pending.get() != 0 && !cpu::scheduler_stopped() {
+                self.sleep(barrier.wchan(), "tq_qdrain");
+            }
+        }
+        let seq = self.state().seq;
+        while !cpu::scheduler_stopped() {
+            let Some(busy) = self.state().active.iter().copied().find(|busy| busy.seq <= seq) else { break };
+            self.sleep(busy.task as usize, "tq_adrain");
+        }
+        self.unlock(loc);
+    }
+
+    /// `taskqueue_block()`: enqueuing wakes nobody until [`Taskqueue::unblock`]. A thread that is awake goes on.
+    #[track_caller]
+    pub fn block(&self) {
+        let loc = Loc::caller();
+        if cpu::step("taskqueue_block", self.mutex.object().id()) {
+            self.lock(loc);
+            self.state().blocked = true;
+            self.unlock(loc);
+        }
+    }
+
+    /// `taskqueue_unblock()`.
+    #[track_caller]
+    pub fn unblock(&self) {
+        let loc = Loc::caller();
+        if cpu::step("taskqueue_unblock", self.mutex.object().id()) {
+            self.lock(loc);
+            self.state().blocked = false;
+            let wake = !self.state().queue.is_empty();
+            self.unlock(loc);
+            if wake {
+                sleep::wakeup_one(self.wchan());
+            }
+        }
+    }
+
+    /// `taskqueue_member()`: whether `td` runs one of this queue's tasks.
+    #[track_caller]
+    pub fn member(&self, td: &Thread) -> bool {
+        let loc = Loc::caller();
+        self.lock(loc);
+        let member = self.state().active.iter().any(|busy| core::ptr::eq(busy.thread, td));
+        self.unlock(loc);
+        member
+    }
+
+    /// `taskqueue_free()`: lets the threads finish what is queued, and waits for their end. May sleep.
+    ///
+    /// # Panics
+    ///
+    /// `Tasks still running?` (INVARIANTS).
+    #[track_caller]
+    pub fn free(&self) {
+        if !cpu::step("taskqueue_free", self.mutex.object().id()) {
+            return;
+        }
+        let loc = Loc::caller();
+        self.lock(loc);
+        self.state().ending = true;
+        while self.state().threads > 0 && !cpu::scheduler_stopped() {
+            sleep::wakeup(self.wchan());
+            self.sleep(self.threads_wchan(), "tq_destroy");
+        }
+        kassert!(self.state().active.is_empty(), "Tasks still running?");
+        self.mutex.destroy();
+    }
+
+    /// `taskqueue_run_locked()`.
+    fn run_locked(&self, loc: Loc) {
+        self.mutex.assert_at(ma::OWNED, loc);
+        let thread: *const Thread = curthread();
+        while !cpu::scheduler_stopped() {
+            if self.state().queue.is_empty() {
+                return;
+            }
+            let task = self.state().queue.remove(0);
+            self.state().seq += 1;
+            let seq = self.state().seq;
+            self.state().active.push(Busy { thread, task, seq });
+            // SAFETY: a queued task is alive, and (q) the mutex is held. After this the task is an address only: the handler
+            // may free it.
+            let (pending, func, handler) = unsafe {
+                let pending = (*task).pending();
+                (*task).pending.set(0);
+                (pending, *(*task).func.get(), (*task).handler.get().clone())
+            };
+            self.unlock(loc);
+            if let Some((func, context)) = func {
+                // SAFETY: `init_fn`'s caller promised it.
+                unsafe { func(context, pending as c_int) };
+            }
+            if let Some(handler) = &handler {
+                handler(pending);
+            }
+            self.lock(loc);
+            drop(handler);
+            self.state().active.retain(|busy| !core::ptr::eq(busy.thread, thread));
+            sleep::wakeup(task as usize);
+        }
+    }
+
+    /// `taskqueue_thread_loop()`.
+    fn thread_loop(&self) {
+        let loc = Loc::caller();
+        self.lock(loc);
+        while !cpu::scheduler_stopped() {
+            self.run_locked(loc);
+            if self.state().ending {
+                break;
+            }
+            // Nothing on this stack needs dropping while it waits for work.
+            park(true);
+            self.sleep(self.wchan(), "-");
+            park(false);
+        }
+        self.state().threads -= 1;
+        sleep::wakeup_one(self.threads_wchan());
+        self.unlock(loc);
+    }
+}
+
+/// Marks the calling thread as waiting in its base loop, or not. The flags are the scheduler's.
+fn park(on: bool) {
+    let td = curthread();
+    sched::thread_lock(td);
+    let flags = td.flags.get() & !tdf::PARKED;
+    td.flags.set(if on { flags | tdf::PARKED } else { flags });
+    sched::thread_unlock(td);
+}
+
+// SAFETY: the mutex guards the state; the rest does not change.
+unsafe impl Sync for Taskqueue {}
+// SAFETY: a queue that moves is not in use, and belongs to no thread.
+unsafe impl Send for Taskqueue {}

@@ -1,0 +1,451 @@
+//! `struct thread`, `curthread`, and kthread(9).
+//!
+//! Fields keep FreeBSD's names without the `td_` prefix; the C name is a doc alias. Threads are type-stable: a machine never
+//! frees one while it lives, so adaptive spinning may look at an owner that has just exited.
+
+use crate::atomic::{Guarded, Owned32, OwnedI32, OwnedUsize, Shared32};
+use crate::cpu::machine;
+use crate::host::coroutine::{Context, YielderPtr};
+use crate::host::gs;
+use crate::lock::LockInstance;
+
+/// Thread flags, `td_flags`.
+pub mod tdf {
+    /// Priority is borrowed (turnstile).
+    pub const BORROWING: u32 = 0x0000_0001;
+    /// The time slice ended: honoured at return to user mode.
+    pub const NEEDRESCHED: u32 = 0x0001_0000;
+    /// Bound to a CPU by sched_bind(9).
+    pub const BOUND: u32 = 0x0000_0004;
+    /// The idle thread.
+    pub const IDLETD: u32 = 0x0000_0020;
+    /// A timed sleep ran out.
+    pub const TIMEOUT: u32 = 0x0000_0010;
+    /// The sleep may be interrupted by a signal.
+    pub const SINTR: u32 = 0x0000_0008;
+    /// A signal waits.
+    pub const SIGPENDING: u32 = 0x0002_0000;
+    /// The thread belongs to the kernel itself (ithread, softclock, taskqueue): its stack needs no unwinding.
+    pub const KPROC: u32 = 0x0004_0000;
+    /// A service thread waits in its base loop: nothing on its stack needs dropping.
+    pub const PARKED: u32 = 0x0008_0000;
+}
+
+/// `td_state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum State {
+    /// Not started, or exited.
+    Inactive = 0,
+    /// Waits: see [`tdi`].
+    Inhibited = 1,
+    /// Can run, is on no queue.
+    CanRun = 2,
+    /// On a run queue.
+    RunQ = 3,
+    /// On a CPU.
+    Running = 4,
+}
+
+/// Inhibitors, `td_inhibitors`.
+pub mod tdi {
+    /// Sleeping on a sleep queue.
+    pub const SLEEPING: u32 = 0x02;
+    /// Blocked on a turnstile.
+    pub const LOCK: u32 = 0x08;
+    /// An ithread that waits for its interrupt.
+    pub const IWAIT: u32 = 0x10;
+}
+
+/// `td_oncpu` of a thread that is on none.
+pub const NOCPU: i32 = -1;
+
+/// Words of `Thread::lkpi_area`.
+pub const LKPI_AREA: usize = 16;
+
+/// A value that one thread reads up to a boundary: a spin loop's read set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Observed {
+    pub(crate) at: *const (),
+    pub(crate) size: u8,
+    pub(crate) value: u64,
+}
+
+/// A kernel thread.
+///
+/// The first fields are what C sees as `struct thread` (`linuxkpi/include/sys/proc.h`), in that order.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Thread {
+    /// Depth of critical sections.
+    #[doc(alias = "td_critnest")]
+    pub critnest: Owned32,
+    /// Depth of interrupt frames.
+    #[doc(alias = "td_intr_nesting_level")]
+    pub intr_nesting_level: Owned32,
+    /// Forbids migration, not preemption.
+    #[doc(alias = "td_pinned")]
+    pub pinned: OwnedI32,
+    /// Sleep is forbidden while not zero; blocking on a turnstile is not.
+    #[doc(alias = "td_no_sleeping")]
+    pub no_sleeping: OwnedI32,
+    /// A preemption is due at the end of the critical section.
+    #[doc(alias = "td_owepreempt")]
+    pub owepreempt: Owned32,
+    /// Lower is more important.
+    #[doc(alias = "td_priority")]
+    pub priority: Owned32,
+    /// What LinuxKPI hangs onto a thread.
+    #[doc(alias = "td_lkpi_task")]
+    pub lkpi_task: OwnedUsize,
+    /// The room for it: a kernel would allocate the task with the thread's first use of LinuxKPI. Zeroed when a thread starts.
+    pub lkpi_area: [OwnedUsize; LKPI_AREA],
+
+    /// Sleep mutexes, rwlocks, sx locks and rmlocks held (INVARIANTS).
+    #[doc(alias = "td_locks")]
+    pub locks: OwnedI32,
+    /// Read-held rwlocks.
+    #[doc(alias = "td_rw_rlocks")]
+    pub rw_rlocks: OwnedI32,
+    /// Share-held sx locks.
+    #[doc(alias = "td_sx_slocks")]
+    pub sx_slocks: OwnedI32,
+    /// Share-held lockmgr locks.
+    #[doc(alias = "td_lk_slocks")]
+    pub lk_slocks: OwnedI32,
+    /// Nested spinlock_enter calls.
+    #[doc(alias = "md_spinlock_count")]
+    pub spinlock_count: Owned32,
+
+    /// `td_tid`.
+    pub tid: usize,
+    /// (b) `td_name`.
+    name: Guarded<String>,
+    /// [`tdf`]; several CPUs set and clear bits.
+    pub flags: Shared32,
+    /// (t) [`State`] as a number, so that adaptive spinning can watch it.
+    pub(crate) state: Owned32,
+    /// (t) [`tdi`].
+    pub inhibitors: Owned32,
+    /// (t) Priority without loans.
+    #[doc(alias = "td_base_pri")]
+    pub base_pri: Owned32,
+    /// (t) Priority it will have in user mode.
+    #[doc(alias = "td_user_pri")]
+    pub user_pri: Owned32,
+    /// (t) `PRI_ITHD`, `PRI_REALTIME`, `PRI_TIMESHARE`, `PRI_IDLE`.
+    #[doc(alias = "td_pri_class")]
+    pub pri_class: Owned32,
+    /// (t) CPU it runs on, or [`NOCPU`].
+    #[doc(alias = "td_oncpu")]
+    pub oncpu: OwnedI32,
+    /// (t) CPU it last ran on.
+    #[doc(alias = "td_lastcpu")]
+    pub lastcpu: OwnedI32,
+    /// (t) ULE's `ts_cpu`: whose queue it is on, or where it is bound.
+    pub(crate) tscpu: OwnedI32,
+    /// (c) Lock it is blocked on; `td_blocked`'s `ts_lockobj`.
+    #[doc(alias = "td_blocked")]
+    pub(crate) blocked_on: OwnedUsize,
+    /// (c) Turnstile queue it is on.
+    #[doc(alias = "td_tsqueue")]
+    pub(crate) tsqueue: Owned32,
+    /// (s) What it sleeps on.
+    #[doc(alias = "td_wchan")]
+    pub(crate) wchan: OwnedUsize,
+    /// (s) Why it sleeps.
+    #[doc(alias = "td_wmesg")]
+    pub(crate) wmesg: Guarded<&'static str>,
+    /// (s) Which of the sleep queue's two lists.
+    #[doc(alias = "td_sqqueue")]
+    pub(crate) sqqueue: Owned32,
+    /// (s) Error of an interrupted sleep.
+    pub(crate) intrval: OwnedI32,
+    /// (s) Virtual time at which a timed sleep ends; 0 for none.
+    pub(crate) sleep_deadline: Guarded<u64>,
+    /// (k) WITNESS's list of held sleep locks, oldest first.
+    #[doc(alias = "td_sleeplocks")]
+    pub(crate) sleeplocks: Guarded<Vec<LockInstance>>,
+
+    // -- the emulation's own
+    /// (h) Its stack and registers.
+    pub(crate) context: Guarded<Option<Context>>,
+    /// (h) What it suspends itself with.
+    pub(crate) yielder: Guarded<YielderPtr>,
+    /// The machine ended and this thread's frames are being dropped.
+    pub(crate) unwinding: Flag,
+    /// `explore`: it spins, and is disabled until its read set changes.
+    pub(crate) awaiting: Flag,
+    /// `explore`: it spins on a spin mutex, so an endless wait is a panic rather than a livelock.
+    pub(crate) spinning_on_spin_mutex: Flag,
+    /// `explore`: the wait on a spin mutex turned out to be endless.
+    pub(crate) spun_too_long: Flag,
+    /// `explore`: what it read since its last wait.
+    pub(crate) read_set: Guarded<Vec<Observed>>,
+    /// `explore`: the primitive it is about to perform.
+    pub(crate) op: Guarded<(&'static str, usize)>,
+    /// `explore`: plain access it is about to perform: address, size, is a write.
+    pub(crate) access: Guarded<Option<(usize, usize, bool)>>,
+    /// Interrupt flag word of the handler bookkeeping: the ithread's event, if it is one.
+    pub(crate) ithread: OwnedUsize,
+}
+
+// Locking key: (b) before it runs, (c) turnstile chain lock, (h) the host loop that runs it, (k) only the thread itself,
+// (s) sleep queue chain lock, (t) the scheduler's lock.
+
+/// A bool that only its owner writes.
+#[repr(transparent)]
+pub(crate) struct Flag(Owned32);
+
+impl Flag {
+    pub(crate) const fn new() -> Self {
+        Self(Owned32::new(0))
+    }
+    #[inline]
+    pub(crate) fn get(&self) -> bool {
+        self.0.get() != 0
+    }
+    #[inline]
+    pub(crate) fn set(&self, on: bool) {
+        self.0.set(u32::from(on));
+    }
+}
+
+impl core::fmt::Debug for Flag {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}", self.get())
+    }
+}
+
+impl Thread {
+    pub(crate) fn new(tid: usize) -> Self {
+        Self {
+            critnest: Owned32::new(0),
+            intr_nesting_level: Owned32::new(0),
+            pinned: OwnedI32::new(0),
+            no_sleeping: OwnedI32::new(0),
+            owepreempt: Owned32::new(0),
+            priority: Owned32::new(0),
+            lkpi_task: OwnedUsize::new(0),
+            lkpi_area: [const { OwnedUsize::new(0) }; LKPI_AREA],
+            locks: OwnedI32::new(0),
+            rw_rlocks: OwnedI32::new(0),
+            sx_slocks: OwnedI32::new(0),
+            lk_slocks: OwnedI32::new(0),
+            spinlock_count: Owned32::new(0),
+            tid,
+            name: Guarded::new(String::new()),
+            flags: Shared32::new(0),
+            state: Owned32::new(State::Inactive as u32),
+            inhibitors: Owned32::new(0),
+            base_pri: Owned32::new(0),
+            user_pri: Owned32::new(0),
+            pri_class: Owned32::new(0),
+            oncpu: OwnedI32::new(NOCPU),
+            lastcpu: OwnedI32::new(0),
+            tscpu: OwnedI32::new(0),
+            blocked_on: OwnedUsize::new(0),
+            tsqueue: Owned32::new(0),
+            wchan: OwnedUsize::new(0),
+            wmesg: Guarded::new(""),
+            sqqueue: Owned32::new(0),
+            intrval: OwnedI32::new(0),
+            sleep_deadline: Guarded::new(0),
+            sleeplocks: Guarded::new(Vec::with_capacity(8)),
+            context: Guarded::new(None),
+            yielder: Guarded::new(core::ptr::null()),
+            unwinding: Flag::new(),
+            awaiting: Flag::new(),
+            spinning_on_spin_mutex: Flag::new(),
+            spun_too_long: Flag::new(),
+            read_set: Guarded::new(Vec::with_capacity(8)),
+            op: Guarded::new(("", 0)),
+            access: Guarded::new(None),
+            ithread: OwnedUsize::new(0),
+        }
+    }
+
+    /// Makes a used thread new, keeping its allocations.
+    fn reset(&self) {
+        self.critnest.set(1);
+        self.intr_nesting_level.set(0);
+        self.pinned.set(0);
+        self.no_sleeping.set(0);
+        self.owepreempt.set(0);
+        self.lkpi_task.set(0);
+        self.lkpi_area.iter().for_each(|word| word.set(0));
+        self.locks.set(0);
+        self.rw_rlocks.set(0);
+        self.sx_slocks.set(0);
+        self.lk_slocks.set(0);
+        self.spinlock_count.set(1);
+        self.flags.set(0);
+        self.set_state(State::CanRun);
+        self.inhibitors.set(0);
+        self.oncpu.set(NOCPU);
+        self.lastcpu.set(0);
+        self.tscpu.set(0);
+        self.blocked_on.set(0);
+        self.wchan.set(0);
+        self.intrval.set(0);
+        self.unwinding.set(false);
+        self.awaiting.set(false);
+        self.spinning_on_spin_mutex.set(false);
+        self.spun_too_long.set(false);
+        self.ithread.set(0);
+        // SAFETY: nobody runs this thread: it is new, or its last execution ended.
+        unsafe {
+            *self.wmesg.get() = "";
+            *self.sleep_deadline.get() = 0;
+            self.sleeplocks.get().clear();
+            self.read_set.get().clear();
+            *self.op.get() = ("fork_exit", 0);
+            *self.access.get() = None;
+        }
+    }
+
+    /// `td_name`.
+    pub fn name(&self) -> &str {
+        // SAFETY: the name is written before the thread first runs and not after.
+        unsafe { self.name.get() }
+    }
+
+    /// `td_state`.
+    #[inline]
+    pub fn state(&self) -> State {
+        match self.state.get() {
+            0 => State::Inactive,
+            1 => State::Inhibited,
+            2 => State::CanRun,
+            3 => State::RunQ,
+            _ => State::Running,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set_state(&self, state: State) {
+        self.state.set(state as u32);
+    }
+
+    /// `TD_IS_RUNNING`: what adaptive spinning asks of a lock's owner.
+    #[inline]
+    pub fn is_running(&self) -> bool {
+        self.state.get() == State::Running as u32
+    }
+
+    /// Notes that the caller's next decision depends on whether this thread runs (see [`crate::cpu::observe`]).
+    pub fn observe_running(&self) {
+        crate::cpu::observe(self.state.as_ptr().cast(), 4);
+    }
+
+    /// `TD_IS_SLEEPING`.
+    pub fn is_sleeping(&self) -> bool {
+        self.inhibitors.get() & tdi::SLEEPING != 0
+    }
+
+    /// `TD_ON_LOCK`.
+    pub fn is_on_lock(&self) -> bool {
+        self.inhibitors.get() & tdi::LOCK != 0
+    }
+
+    /// `TD_IS_IDLETHREAD`.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.flags.get() & tdf::IDLETD != 0
+    }
+
+    pub(crate) fn inhibit(&self, why: u32) {
+        self.inhibitors.set(self.inhibitors.get() | why);
+        self.set_state(State::Inhibited);
+    }
+
+    pub(crate) fn uninhibit(&self, why: u32) {
+        self.inhibitors.set(self.inhibitors.get() & !why);
+        if self.inhibitors.get() == 0 {
+            self.set_state(State::CanRun);
+        }
+    }
+
+    pub(crate) fn ptr(&self) -> *mut Thread {
+        core::ptr::from_ref(self).cast_mut()
+    }
+}
+
+/// The running thread.
+#[inline(always)]
+pub fn curthread() -> &'static Thread {
+    let td = gs::curthread();
+    debug_assert!(!td.is_null(), "curthread outside a machine");
+    // SAFETY: inside a machine the block names a live thread, and threads are type-stable for the machine's life.
+    unsafe { &*td }
+}
+
+/// The running thread's address: the owner that lock words carry.
+#[inline(always)]
+pub(crate) fn curthread_word() -> usize {
+    gs::curthread() as usize
+}
+
+/// What [`kthread_add`] is to make.
+#[derive(Debug, Clone, Copy)]
+pub struct Kthread<'a> {
+    /// `td_name`.
+    pub name: &'a str,
+    /// Priority, [`crate::sched::pri`].
+    pub priority: u32,
+    /// [`tdf`] bits to start with.
+    pub flags: u32,
+    /// CPU whose queue it starts on; `None` lets sched_pickcpu (and the schedule) decide.
+    pub cpu: Option<usize>,
+}
+
+/// Creates a kernel thread and puts it on a run queue: kthread_add(9).
+///
+/// The name may be formatted; the body is dropped when it ends. Must not be called with a spin mutex held.
+pub fn kthread_add(spec: Kthread<'_>, body: impl FnOnce() + 'static) -> &'static Thread {
+    let td = create(spec, body);
+    crate::sched::add_new(td, spec.cpu);
+    td
+}
+
+/// [`kthread_add`] without making it runnable.
+pub(crate) fn create(spec: Kthread<'_>, body: impl FnOnce() + 'static) -> &'static Thread {
+    let m = machine();
+    let td = m.alloc_thread();
+    td.reset();
+    td.flags.set(spec.flags);
+    td.priority.set(spec.priority);
+    td.base_pri.set(spec.priority);
+    td.user_pri.set(spec.priority);
+    td.pri_class.set(crate::sched::pri::class_of(spec.priority));
+    // SAFETY: the thread does not run yet.
+    unsafe {
+        let name = td.name.get();
+        name.clear();
+        name.push_str(spec.name);
+        *td.context.get() = Some(m.new_context(td, body));
+    }
+    td
+}
+
+/// The current LinuxKPI-visible thread id.
+pub fn curtid() -> usize {
+    curthread().tid
+}
+
+/// `THREAD_NO_SLEEPING()`.
+pub fn thread_no_sleeping() {
+    let td = curthread();
+    td.no_sleeping.add(1);
+}
+
+/// `THREAD_SLEEPING_OK()`.
+pub fn thread_sleeping_ok() {
+    let td = curthread();
+    td.no_sleeping.sub(1);
+}
+
+/// `THREAD_CAN_SLEEP()`.
+pub fn thread_can_sleep() -> bool {
+    curthread().no_sleeping.get() == 0
+}

@@ -1,0 +1,955 @@
+//! witness(4): the order in which locks are taken, and which may be held where.
+//!
+//! A lock is enrolled when it is initialised, unless it was given NOWITNESS or the machine has no WITNESS; `lo_witness` is then the
+//! number of its *witness* plus one. Locks with one name share a witness. A lock that is not enrolled is invisible:
+//! every function here returns at once for it.
+//!
+//! # State
+//!
+//! | what | where |
+//! |---|---|
+//! | sleep locks held | `td_sleeplocks`, oldest first |
+//! | spin mutexes held | `pc_spinlocks` of the CPU: interrupts are off meanwhile |
+//! | the order graph | bit matrices, a row per witness: direct children, descendants, pairs already reported |
+//!
+//! # Algorithm
+//!
+//! Before a lock is taken, `checkorder` compares it with what is held, in FreeBSD's order of checks. A lock taken after another
+//! becomes its child; taking an ancestor while a descendant is held is a reversal, reported once per pair of witnesses. The
+//! descendants are kept transitively closed: an insertion is a few words per ancestor, a test is one bit.
+//!
+//! Reversals, duplicates and warnings are printed and do not panic (`debug.witness.kdb` is 0); misuse panics.
+//!
+//! # Memory ordering
+//!
+//! The graph is guarded by its `ChainLock`, taken raw: it never waits for anything, and no boundary lies inside. The lists of
+//! held locks belong to the running thread and CPU.
+//!
+//! # Deviations from FreeBSD
+//!
+//! No static order list (`order_lists[]`), no blessed reversals and no Giant: no lock of the real kernel exists here. No stacks
+//! under "lock order .. established at". The pool of witnesses grows instead of running out. Each execution starts with an empty graph,
+//! so that it does not depend on the ones before; witnesses are numbered in order of enrolment.
+//!
+//! References: kern/subr_witness.c, sys/lock.h, witness(4).
+
+use crate::atomic::Guarded;
+use crate::cpu::{self, curcpu, machine};
+use crate::lock::{ChainLock, Lo, Loc, LockClass, LockInstance, LockObject};
+use crate::machine::{Engine, Machine};
+use crate::panic::{kpanic, kprintf};
+use crate::thread::{Thread, curthread};
+use core::fmt;
+
+/// `LA_*`: what `assert` is to check.
+pub mod la {
+    /// `LA_UNLOCKED`.
+    pub const UNLOCKED: u32 = 0;
+    /// `LA_LOCKED`.
+    pub const LOCKED: u32 = 1;
+    /// `LA_SLOCKED`.
+    pub const SLOCKED: u32 = 2;
+    /// `LA_XLOCKED`.
+    pub const XLOCKED: u32 = 4;
+    /// `LA_RECURSED`.
+    pub const RECURSED: u32 = 8;
+    /// `LA_NOTRECURSED`.
+    pub const NOTRECURSED: u32 = 0x10;
+}
+
+/// `struct witness`: a name, and what locks of that name have in common.
+#[derive(Debug)]
+struct Class {
+    name: &'static str,
+    class: LockClass,
+    refcount: u32,
+}
+
+/// The order graph: `w_data` and `w_rmatrix`.
+#[derive(Debug)]
+struct Graph {
+    classes: Vec<Class>,
+    /// Words per row.
+    stride: usize,
+    /// Taken right after.
+    children: Vec<u64>,
+    /// Taken after, transitively.
+    descendants: Vec<u64>,
+    /// Pairs (and, on the diagonal, duplicates) already reported.
+    reversed: Vec<u64>,
+}
+
+impl Graph {
+    fn bit(&self, matrix: &[u64], row: usize, column: usize) -> bool {
+        matrix[row * self.stride + column / 64] >> (column % 64) & 1 != 0
+    }
+
+    fn is_child(&self, parent: usize, child: usize) -> bool {
+        self.bit(&self.children, parent, child)
+    }
+
+    fn is_descendant(&self, ancestor: usize, descendant: usize) -> bool {
+        self.bit(&self.descendants, ancestor, descendant)
+    }
+
+    /// Marks the pair as reported; false if it was.
+    fn mark_reversed(&mut self, a: usize, b: usize) -> bool {
+        let fresh = !self.bit(&self.reversed, a, b);
+        self.reversed[a * self.stride + b / 64] |= 1 << (b % 64);
+        self.reversed[b * self.stride + a / 64] |= 1 << (a % 64);
+        fresh
+    }
+
+    /// `adopt()`: `child` and what comes after it now come after `parent` and what comes before that.
+    fn adopt(&mut self, parent: usize, child: usize) {
+        let stride = self.stride;
+        self.children[parent * stride + child / 64] |= 1 << (child % 64);
+        if self.is_descendant(parent, child) {
+            return;
+        }
+        for ancestor in 0..self.classes.len() {
+            if ancestor == parent || self.is_descendant(ancestor, parent) {
+                for word in 0..stride {
+                    let more = self.descendants[child * stride + word];
+                    self.descendants[ancestor * stride + word] |= more;
+                }
+                self.descendants[ancestor * stride + child / 64] |= 1 << (child % 64);
+            }
+        }
+    }
+
+    /// Adds a row to each matrix, and columns if they ran out.
+    fn grow(&mut self) {
+        let rows = self.classes.len();
+        if rows > self.stride * 64 {
+            let (old, new) = (self.stride, self.stride * 2);
+            for matrix in [&mut self.children, &mut self.descendants, &mut self.reversed] {
+                let mut wide = vec![0; (rows - 1) * new];
+                for (from, to) in matrix.chunks(old).zip(wide.chunks_mut(new)) {
+                    to[..old].copy_from_slice(from);
+                }
+                *matrix = wide;
+            }
+            self.stride = new;
+        }
+        for matrix in [&mut self.children, &mut self.descendants, &mut self.reversed] {
+            matrix.resize(rows * self.stride, 0);
+        }
+    }
+}
+
+/// WITNESS of a machine.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    /// `w_mtx`.
+    lock: ChainLock,
+    /// (lock)
+    graph: Guarded<Graph>,
+}
+
+impl Witness {
+    pub(crate) fn new() -> Self {
+        Self {
+            lock: ChainLock::new(),
+            graph: Guarded::new(Graph {
+                classes: Vec::with_capacity(16),
+                stride: 1,
+                children: Vec::with_capacity(16),
+                descendants: Vec::with_capacity(16),
+                reversed: Vec::with_capacity(16),
+            }),
+        }
+    }
+
+    /// Forgets an execution; costs nothing but what enrolling writes again.
+    pub(crate) fn reset(&self) {
+        self.lock.unlock_raw();
+        // SAFETY: between executions nobody else is running.
+        let graph = unsafe { self.graph.get() };
+        graph.classes.clear();
+        for matrix in [&mut graph.children, &mut graph.descendants, &mut graph.reversed] {
+            matrix.clear();
+        }
+    }
+
+    /// Runs `body` with the graph locked; it must not panic or print.
+    fn with<R>(&self, body: impl FnOnce(&mut Graph) -> R) -> R {
+        self.lock.lock_raw();
+        // SAFETY: (lock) is held.
+        let result = body(unsafe { self.graph.get() });
+        self.lock.unlock_raw();
+        result
+    }
+}
+
+/// The witness of an enrolled lock, unless there is nothing to check: not enrolled, or the machine has stopped.
+#[inline]
+fn enrolled(lock: &LockObject) -> Option<usize> {
+    match lock.witness.get() {
+        0 => None,
+        _ if cpu::scheduler_stopped() => None,
+        number => Some(number - 1),
+    }
+}
+
+/// The list of held locks that `lock` belongs on.
+#[expect(
+    clippy::mut_from_ref,
+    reason = "the list belongs to the running thread, or to its CPU while it cannot leave it"
+)]
+fn list(lock: &LockObject) -> &mut Vec<LockInstance> {
+    // SAFETY: (k) `td_sleeplocks` is the running thread's own; `pc_spinlocks` is this CPU's, and no switch happens before the
+    // caller is done with it. No caller keeps the reference while it calls anything that takes another.
+    unsafe { if lock.class().is_sleeplock() { curthread().sleeplocks.get() } else { curcpu().spinlocks.get() } }
+}
+
+/// `find_instance()`: a copy.
+fn find(held: &[LockInstance], lock: &LockObject) -> Option<LockInstance> {
+    held.iter().rev().find(|held| core::ptr::eq(held.lock, lock)).copied()
+}
+
+impl LockInstance {
+    pub(crate) fn object(&self) -> &LockObject {
+        // SAFETY: a lock that is held is alive; destroying one takes it off the lists.
+        unsafe { &*self.lock }
+    }
+
+    fn witness(&self) -> usize {
+        self.object().witness.get().wrapping_sub(1)
+    }
+}
+
+/// `witness_list_lock()`'s line.
+impl fmt::Display for LockInstance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lock = self.object();
+        let how = if self.exclusive { "exclusive" } else { "shared" };
+        write!(
+            f,
+            "{how} {} {} r = {} ({:p}) locked @ {}",
+            lock.class().name(),
+            lock.name(),
+            self.recursed,
+            self.lock,
+            self.loc
+        )
+    }
+}
+
+/// `witness_init()`: enrols `lock` if it wants to and the machine has WITNESS.
+///
+/// # Panics
+///
+/// Row 79 of the misuse table.
+pub(crate) fn init(lock: &LockObject) {
+    if !cpu::witness() || !lock.flags().contains(Lo::WITNESS) {
+        return;
+    }
+    let (name, class) = (lock.name(), lock.class());
+    let (number, earlier) = machine().witness.with(|graph| {
+        if let Some(number) = graph.classes.iter().position(|other| other.name == name) {
+            let known = &mut graph.classes[number];
+            known.refcount += 1;
+            if known.refcount == 1 {
+                known.class = class;
+            }
+            return (number, known.class);
+        }
+        graph.classes.push(Class { name, class, refcount: 1 });
+        graph.grow();
+        (graph.classes.len() - 1, class)
+    });
+    if class != earlier {
+        kpanic!("lock ({name}) {} does not match earlier ({}) lock", class.name(), earlier.name());
+    }
+    lock.witness.set(number + 1);
+}
+
+/// `witness_destroy()`: the name stays, its class may change once no lock has it.
+pub(crate) fn destroy(lock: &LockObject) {
+    if let Some(number) = enrolled(lock) {
+        machine().witness.with(|graph| {
+            if let Some(class) = graph.classes.get_mut(number) {
+                class.refcount = class.refcount.saturating_sub(1);
+            }
+        });
+    }
+}
+
+/// What the graph says about taking a lock, found under its lock and reported without.
+enum Finding {
+    Fine,
+    Duplicate,
+    /// The held lock (by its place in the list) that comes after the one to be taken.
+    Reversal(usize),
+    Mixed(usize),
+}
+
+/// `witness_checkorder()`: before `lock` is taken. `interlock` is the one that will be dropped while waiting.
+///
+/// # Panics
+///
+/// Rows 64, 65, 66, 73 and 80 of the misuse table; rows 69, 70 and 72 are printed.
+#[inline]
+pub(crate) fn checkorder(lock: &LockObject, exclusive: bool, dupok: bool, interlock: Option<&LockObject>, loc: Loc) {
+    if let Some(number) = enrolled(lock) {
+        checkorder_enrolled(lock, number, exclusive, dupok, interlock, loc);
+    }
+}
+
+fn checkorder_enrolled(
+    lock: &LockObject,
+    number: usize,
+    exclusive: bool,
+    dupok: bool,
+    interlock: Option<&LockObject>,
+    loc: Loc,
+) {
+    let (class, name) = (lock.class().name(), lock.name());
+    if lock.class().is_sleeplock() && curthread().critnest.get() != 0 {
+        kpanic!("acquiring blockable sleep lock with spinlock or critical section held ({class}) {name} @ {loc}");
+    }
+    let held: &[LockInstance] = list(lock);
+    if held.is_empty() {
+        return;
+    }
+    if let Some(mine) = find(held, lock) {
+        if mine.exclusive && !exclusive {
+            kprintf!("shared lock of ({class}) {name} @ {loc}");
+            kprintf!("while exclusively locked from {}", mine.loc);
+            kpanic!("excl->share");
+        }
+        if !mine.exclusive && exclusive {
+            kprintf!("exclusive lock of ({class}) {name} @ {loc}");
+            kprintf!("while share locked from {}", mine.loc);
+            kpanic!("share->excl");
+        }
+        return;
+    }
+    if let Some(interlock) = interlock {
+        let (class, name) = (interlock.class().name(), interlock.name());
+        match find(held, interlock) {
+            None => kpanic!("interlock ({class}) {name} not locked @ {loc}"),
+            Some(held) if held.recursed != 0 => kpanic!("interlock ({class}) {name} recursed @ {loc}"),
+            Some(_) => {}
+        }
+    }
+    let is_interlock = |held: &LockInstance| interlock.is_some_and(|interlock| core::ptr::eq(held.lock, interlock));
+    // The last one taken, not counting an interlock on top.
+    let last = match held {
+        [.., below, top] if is_interlock(top) => below,
+        [top] if is_interlock(top) => return,
+        [.., top] => top,
+        [] => return,
+    };
+    let sleepable = lock.flags().contains(Lo::SLEEPABLE);
+    let before = last.witness();
+    let finding = machine().witness.with(|graph| {
+        if before == number {
+            let ok = dupok || lock.flags().contains(Lo::DUPOK) || !graph.mark_reversed(number, number);
+            return if ok { Finding::Fine } else { Finding::Duplicate };
+        }
+        if graph.is_child(before, number) {
+            return Finding::Fine;
+        }
+        for (at, other) in held.iter().enumerate().rev() {
+            if is_interlock(other) {
+                continue;
+            }
+            let wrong = sleepable && !other.object().flags().contains(Lo::SLEEPABLE);
+            if wrong || graph.is_descendant(number, other.witness()) {
+                let fresh = graph.mark_reversed(other.witness(), number);
+                return if fresh { Finding::Reversal(at) } else { Finding::Fine };
+            }
+        }
+        if graph.classes[before].class.is_sleeplock() != graph.classes[number].class.is_sleeplock() {
+            return Finding::Mixed(before);
+        }
+        graph.adopt(before, number);
+        Finding::Fine
+    });
+    match finding {
+        Finding::Fine => {}
+        Finding::Duplicate => {
+            kprintf!("acquiring duplicate lock of same type: \"{name}\"");
+            kprintf!(" 1st {} @ {}", last.object().name(), last.loc);
+            kprintf!(" 2nd {name} @ {loc}");
+        }
+        Finding::Reversal(at) => report_reversal(held, at, lock, number, loc),
+        Finding::Mixed(parent) => {
+            let (parent, of) = machine().witness.with(|graph| {
+                let parent = &graph.classes[parent];
+                (parent.name, parent.class.name())
+            });
+            kpanic!(
+                "itismychild: parent \"{parent}\" ({of}) and child \"{name}\" ({class}) are not the same lock type"
+            );
+        }
+    }
+}
+
+/// Prints a reversal: `lock` is to be taken after `held[at]`, which comes after it.
+#[cold]
+fn report_reversal(held: &[LockInstance], at: usize, lock: &LockObject, number: usize, loc: Loc) {
+    let other = &held[at];
+    if lock.flags().contains(Lo::SLEEPABLE) && !other.object().flags().contains(Lo::SLEEPABLE) {
+        kprintf!("lock order reversal: (sleepable after non-sleepable)");
+    } else {
+        kprintf!("lock order reversal:");
+    }
+    let line = |nth: &str, lock: &LockObject, loc: Loc| {
+        // A lock's type is its name unless mtx_init was given another one, which nothing here does.
+        let (name, class) = (lock.name(), lock.class().name());
+        kprintf!(" {nth} {:p} {name} ({name}, {class}) @ {loc}", core::ptr::from_ref(lock));
+    };
+    match held[..=at].iter().rev().find(|earlier| earlier.witness() == number) {
+        None => {
+            line("1st", other.object(), other.loc);
+            line("2nd", lock, loc);
+        }
+        Some(earlier) => {
+            line("1st", earlier.object(), earlier.loc);
+            line("2nd", other.object(), other.loc);
+            line("3rd", lock, loc);
+        }
+    }
+}
+
+/// `witness_lock()`: `lock` was taken.
+#[inline]
+pub(crate) fn lock(lock: &LockObject, exclusive: bool, loc: Loc) {
+    if enrolled(lock).is_none() {
+        return;
+    }
+    let held = list(lock);
+    match held.iter_mut().rev().find(|held| core::ptr::eq(held.lock, lock)) {
+        Some(mine) => {
+            mine.recursed += 1;
+            mine.loc = loc;
+        }
+        None => held.push(LockInstance { lock, loc, exclusive, recursed: 0, norelease: false }),
+    }
+}
+
+/// `witness_lock()` with `LOP_TRYLOCK`: recorded like any other; its order was not checked.
+#[inline]
+pub(crate) fn lock_try(object: &LockObject, exclusive: bool, loc: Loc) {
+    lock(object, exclusive, loc);
+}
+
+/// `witness_unlock()`: `lock` is about to be released.
+///
+/// # Panics
+///
+/// Rows 25, 67, 68 and 76 of the misuse table.
+#[inline]
+pub(crate) fn unlock(lock: &LockObject, exclusive: bool, loc: Loc) {
+    if enrolled(lock).is_some() {
+        unlock_enrolled(lock, exclusive, loc);
+    }
+}
+
+fn unlock_enrolled(lock: &LockObject, exclusive: bool, loc: Loc) {
+    let (class, name) = (lock.class().name(), lock.name());
+    let Some(at) = list(lock).iter().position(|held| core::ptr::eq(held.lock, lock)) else {
+        kpanic!("lock ({class}) {name} not locked @ {loc}");
+    };
+    let mine = list(lock)[at];
+    if mine.exclusive && !exclusive {
+        kprintf!("shared unlock of ({class}) {name} @ {loc}");
+        kprintf!("while exclusively locked from {}", mine.loc);
+        kpanic!("excl->ushare");
+    }
+    if !mine.exclusive && exclusive {
+        kprintf!("exclusive unlock of ({class}) {name} @ {loc}");
+        kprintf!("while share locked from {}", mine.loc);
+        kpanic!("share->uexcl");
+    }
+    if mine.recursed > 0 {
+        list(lock)[at].recursed -= 1;
+        return;
+    }
+    if mine.norelease {
+        kprintf!("forbidden unlock of ({class}) {name} @ {loc}");
+        kpanic!("lock marked norelease");
+    }
+    list(lock).remove(at);
+}
+
+/// `witness_upgrade()`.
+///
+/// # Panics
+///
+/// Row 74 of the misuse table.
+pub(crate) fn upgrade(lock: &LockObject, loc: Loc) {
+    change(lock, loc, "upgrade", true);
+}
+
+/// `witness_downgrade()`.
+///
+/// # Panics
+///
+/// Row 75 of the misuse table.
+pub(crate) fn downgrade(lock: &LockObject, loc: Loc) {
+    change(lock, loc, "downgrade", false);
+}
+
+fn change(lock: &LockObject, loc: Loc, what: &str, to_exclusive: bool) {
+    if enrolled(lock).is_none() {
+        return;
+    }
+    let (class, name) = (lock.class().name(), lock.name());
+    if !lock.flags().contains(Lo::UPGRADABLE) {
+        kpanic!("{what} of non-upgradable lock ({class}) {name} @ {loc}");
+    }
+    if !lock.class().is_sleeplock() {
+        kpanic!("{what} of non-sleep lock ({class}) {name} @ {loc}");
+    }
+    let Some(mine) = find(list(lock), lock) else {
+        kpanic!("{what} of unlocked lock ({class}) {name} @ {loc}");
+    };
+    if mine.exclusive == to_exclusive {
+        let is = if mine.exclusive { "exclusive" } else { "shared" };
+        kpanic!("{what} of {is} lock ({class}) {name} @ {loc}");
+    }
+    if mine.recursed != 0 {
+        kpanic!("{what} of recursed lock ({class}) {name} r={} @ {loc}", mine.recursed);
+    }
+    if let Some(held) = list(lock).iter_mut().find(|held| core::ptr::eq(held.lock, lock)) {
+        held.exclusive = to_exclusive;
+    }
+}
+
+/// `witness_assert()`: `what` is made of [`la`].
+///
+/// # Panics
+///
+/// Row 77 of the misuse table.
+pub(crate) fn assert(lock: &LockObject, what: u32, loc: Loc) {
+    if enrolled(lock).is_none() {
+        return;
+    }
+    let (class, name) = (lock.class().name(), lock.name());
+    let mine = find(list(lock), lock);
+    let recursion = what & (la::RECURSED | la::NOTRECURSED);
+    match what & !recursion {
+        la::UNLOCKED if recursion == 0 => {
+            if mine.is_some() {
+                kpanic!("Lock ({class}) {name} locked @ {loc}.");
+            }
+        }
+        how @ (la::LOCKED | la::SLOCKED | la::XLOCKED) if recursion != la::RECURSED | la::NOTRECURSED => {
+            let Some(mine) = mine else { kpanic!("Lock ({class}) {name} not locked @ {loc}.") };
+            if how == la::XLOCKED && !mine.exclusive {
+                kpanic!("Lock ({class}) {name} not exclusively locked @ {loc}.");
+            }
+            if how == la::SLOCKED && mine.exclusive {
+                kpanic!("Lock ({class}) {name} exclusively locked @ {loc}.");
+            }
+            if recursion == la::RECURSED && mine.recursed == 0 {
+                kpanic!("Lock ({class}) {name} not recursed @ {loc}.");
+            }
+            if recursion == la::NOTRECURSED && mine.recursed != 0 {
+                kpanic!("Lock ({class}) {name} recursed @ {loc}.");
+            }
+        }
+        _ => kpanic!("Invalid lock assertion at {loc}."),
+    }
+}
+
+/// `WITNESS_NORELEASE()`: releasing `lock` panics until [`releaseok`].
+///
+/// # Panics
+///
+/// `witness_setflag: lock (%s) %s not locked`.
+pub fn norelease(lock: &LockObject) {
+    set_norelease(lock, true);
+}
+
+/// `WITNESS_RELEASEOK()`.
+///
+/// # Panics
+///
+/// As [`norelease`].
+pub fn releaseok(lock: &LockObject) {
+    set_norelease(lock, false);
+}
+
+fn set_norelease(lock: &LockObject, on: bool) {
+    if enrolled(lock).is_none() {
+        return;
+    }
+    match list(lock).iter_mut().rev().find(|held| core::ptr::eq(held.lock, lock)) {
+        Some(held) => held.norelease = on,
+        None => kpanic!("witness_setflag: lock ({}) {} not locked", lock.class().name(), lock.name()),
+    }
+}
+
+/// `WITNESS_SAVE()`: where an interlock was taken, for [`restore`] after the sleep. `None` if it is not enrolled.
+///
+/// # Panics
+///
+/// Row 81 of the misuse table.
+pub(crate) fn save(lock: &LockObject) -> Option<Loc> {
+    enrolled(lock)?;
+    match find(list(lock), lock) {
+        Some(held) => Some(held.loc),
+        None => kpanic!("witness_save: lock ({}) {} not locked", lock.class().name(), lock.name()),
+    }
+}
+
+/// `WITNESS_RESTORE()`.
+///
+/// # Panics
+///
+/// Row 81 of the misuse table.
+pub(crate) fn restore(lock: &LockObject, saved: Option<Loc>) {
+    let (Some(loc), Some(_)) = (saved, enrolled(lock)) else { return };
+    match list(lock).iter_mut().rev().find(|held| core::ptr::eq(held.lock, lock)) {
+        Some(held) => held.loc = loc,
+        None => kpanic!("witness_restore: lock ({}) {} not locked", lock.class().name(), lock.name()),
+    }
+}
+
+/// `witness_thread_exit()`.
+///
+/// # Panics
+///
+/// Row 78 of the misuse table.
+pub(crate) fn thread_exit(td: &Thread) {
+    // SAFETY: (k) `td` is the running thread.
+    let held: &[LockInstance] = unsafe { td.sleeplocks.get() };
+    if held.is_empty() || cpu::scheduler_stopped() {
+        return;
+    }
+    kprintf!("Thread {:p} exiting with the following locks held:", td.ptr());
+    print(held);
+    kpanic!("Thread {:p} cannot exit while holding sleeplocks", td.ptr());
+}
+
+/// `witness_list_locks()`: newest first.
+fn print(held: &[LockInstance]) {
+    for held in held.iter().rev() {
+        kprintf!("{held}");
+    }
+}
+
+/// `WITNESS_WARN(WARN_GIANTOK | WARN_SLEEPOK, ..)`: prints `what` and the non-sleepable locks that the caller holds besides
+/// `interlock`, if any. Returns their number.
+pub fn warn(interlock: Option<&LockObject>, _loc: Loc, what: impl fmt::Display) -> usize {
+    warn_held(interlock, &what, true)
+}
+
+/// `WITNESS_WARN(WARN_PANIC, NULL, ..)`: any enrolled lock held is a panic.
+///
+/// # Panics
+///
+/// `witness_warn`, after the list (row 105 of the misuse table).
+pub(crate) fn warn_panic(what: &str) {
+    if warn_held(None, &what, false) != 0 {
+        kpanic!("witness_warn");
+    }
+}
+
+/// What ithread_loop() checks before it waits for the next interrupt.
+///
+/// # Panics
+///
+/// `witness_warn`, after `suspending ithread with the following locks held:`.
+pub(crate) fn warn_suspending_ithread() {
+    warn_panic("suspending ithread");
+}
+
+/// `witness_warn()`.
+fn warn_held(interlock: Option<&LockObject>, what: &dyn fmt::Display, sleepok: bool) -> usize {
+    if !cpu::witness() {
+        return 0;
+    }
+    let kind = if sleepok { "non-sleepable " } else { "" };
+    let mut n = 0;
+    // SAFETY: (k) the running thread's own list.
+    let held: &[LockInstance] = unsafe { curthread().sleeplocks.get() };
+    for held in held.iter().rev() {
+        let exempt = interlock.is_some_and(|interlock| core::ptr::eq(held.lock, interlock))
+            || sleepok && held.object().flags().contains(Lo::SLEEPABLE);
+        if !exempt {
+            if n == 0 {
+                kprintf!("{what} with the following {kind}locks held:");
+            }
+            n += 1;
+            kprintf!("{held}");
+        }
+    }
+    // SAFETY: (k) this CPU's list; a caller without spin mutexes finds it empty.
+    let spin: &[LockInstance] = unsafe { curcpu().spinlocks.get() };
+    match spin {
+        [] => {}
+        [only] if n == 0 && interlock.is_some_and(|interlock| core::ptr::eq(only.lock, interlock)) => {}
+        _ => {
+            // FreeBSD prints the heading again if there were sleep locks.
+            kprintf!("{what} with the following {kind}locks held:");
+            print(spin);
+            n += spin.len();
+        }
+    }
+    n
+}
+
+/// Enrolled sleep locks that the caller holds, recursions counted, as `td_locks` counts them.
+pub(crate) fn holds() -> i32 {
+    // SAFETY: (k) the running thread's own list.
+    unsafe { curthread().sleeplocks.get() }.iter().map(|held| held.recursed as i32 + 1).sum()
+}
+
+/// ddb's `show alllocks`, and the owned locks that are not enrolled. In `smp` all CPUs have stopped.
+pub(crate) fn show_alllocks(m: &Machine) -> Vec<String> {
+    let mut lines = Vec::new();
+    for td in m.threads() {
+        // SAFETY: (k) nobody runs: `explore` has one host thread, and `smp` asks when the others are joined.
+        let sleep: &[LockInstance] = unsafe { td.sleeplocks.get() };
+        let cpu = m.cpus.iter().find(|cpu| core::ptr::eq(cpu.curthread.get(), td.ptr()));
+        // SAFETY: (k) nobody runs, as said of the sleep locks.
+        let spin: &[LockInstance] = cpu.map_or(&[], |cpu| unsafe { cpu.spinlocks.get() });
+        if sleep.is_empty() && spin.is_empty() {
+            continue;
+        }
+        lines.push(format!("Process 0 (kernel) thread {:p} ({}) {}", td.ptr(), td.tid, td.name()));
+        lines.extend(sleep.iter().rev().chain(spin.iter().rev()).map(ToString::to_string));
+    }
+    if m.engine == Engine::Explore {
+        // SAFETY: listed locks are alive.
+        lines.extend(m.live_locks().iter().filter_map(|&lock| not_enrolled(m, unsafe { &*lock })));
+    }
+    lines
+}
+
+/// The line of an owned lock that WITNESS does not see.
+fn not_enrolled(m: &Machine, lock: &LockObject) -> Option<String> {
+    if lock.witness.get() != 0 {
+        return None;
+    }
+    let word = crate::lint::lock_word(lock)?;
+    let (class, name) = (lock.class().name(), lock.name());
+    match crate::lint::owner(m, lock) {
+        Some(td) => Some(format!("exclusive {class} {name} ({lock:p}) owned by {} (not enrolled)", td.name())),
+        None if matches!(lock.class(), LockClass::Rw | LockClass::Sx) && word & 1 != 0 && word >> 5 != 0 => {
+            Some(format!("shared {class} {name} ({lock:p}) owned by {} readers (not enrolled)", word >> 5))
+        }
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What needs a lock class that can be shared, or a hook that no lock calls in that way; the rest is in `tests/witness.rs`.
+
+    use super::*;
+    use crate::host::explore::{self, Execution, Options};
+    use crate::host::schedule::random::Random;
+    use crate::machine::{Config, Verdict};
+    use core::ffi::CStr;
+
+    fn run(main: impl Fn()) -> Execution {
+        let m = Machine::new(Config::default(), Engine::Explore);
+        explore::run(&m, &mut Random::new(1), Options::default(), &main)
+    }
+
+    fn here() -> Loc {
+        Loc::C(c"a.c".as_ptr(), 7)
+    }
+
+    fn object(class: LockClass, name: &'static CStr) -> Box<LockObject> {
+        let object = Box::new(LockObject::zeroed());
+        // The class index is what `name()` and the checks look at; no lock word is touched through the object.
+        object.init(class, name, 0, Lo::WITNESS);
+        machine().lock_died(&object);
+        object
+    }
+
+    /// The panic that `main` ends with, and what was printed before.
+    #[track_caller]
+    fn panics(text: &str, console: &[&str], main: impl Fn()) {
+        let execution = run(main);
+        assert_eq!(execution.verdict, Verdict::Panic(text.to_owned()));
+        assert_eq!(execution.console, console);
+    }
+
+    fn take(object: &LockObject, exclusive: bool) {
+        checkorder(object, exclusive, false, None, here());
+        lock(object, exclusive, here());
+    }
+
+    #[test]
+    fn share_and_exclusive_must_match() {
+        let rw = || object(LockClass::Rw, c"rw");
+        panics("excl->share", &["shared lock of (rw) rw @ a.c:7", "while exclusively locked from a.c:7"], || {
+            let rw = rw();
+            take(&rw, true);
+            take(&rw, false);
+        });
+        panics("share->excl", &["exclusive lock of (rw) rw @ a.c:7", "while share locked from a.c:7"], || {
+            let rw = rw();
+            take(&rw, false);
+            take(&rw, true);
+        });
+        panics("excl->ushare", &["shared unlock of (rw) rw @ a.c:7", "while exclusively locked from a.c:7"], || {
+            let rw = rw();
+            take(&rw, true);
+            unlock(&rw, false, here());
+        });
+        panics("share->uexcl", &["exclusive unlock of (rw) rw @ a.c:7", "while share locked from a.c:7"], || {
+            let rw = rw();
+            take(&rw, false);
+            unlock(&rw, true, here());
+        });
+    }
+
+    #[test]
+    fn upgrade_and_downgrade_need_the_right_lock() {
+        type Change = fn(&LockObject, Loc);
+        let both: [(&str, Change, bool, &str); 2] =
+            [("upgrade", upgrade, true, "exclusive"), ("downgrade", downgrade, false, "shared")];
+        for (what, change, exclusive, is) in both {
+            panics(&format!("{what} of non-upgradable lock (sleep mutex) m @ a.c:7"), &[], || {
+                change(&object(LockClass::MtxSleep, c"m"), here());
+            });
+            panics(&format!("{what} of unlocked lock (rw) rw @ a.c:7"), &[], || {
+                change(&object(LockClass::Rw, c"rw"), here());
+            });
+            panics(&format!("{what} of {is} lock (sx) sx @ a.c:7"), &[], || {
+                let sx = object(LockClass::Sx, c"sx");
+                take(&sx, exclusive);
+                change(&sx, here());
+            });
+            panics(&format!("{what} of recursed lock (rw) rw r=1 @ a.c:7"), &[], || {
+                let rw = object(LockClass::Rw, c"rw");
+                take(&rw, !exclusive);
+                take(&rw, !exclusive);
+                change(&rw, here());
+            });
+        }
+        let ok = run(|| {
+            let rw = object(LockClass::Rw, c"rw");
+            take(&rw, false);
+            upgrade(&rw, here());
+            super::assert(&rw, la::XLOCKED, here());
+            downgrade(&rw, here());
+            super::assert(&rw, la::SLOCKED, here());
+            unlock(&rw, false, here());
+        });
+        assert_eq!(ok.verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn assertions_say_what_is_wrong() {
+        let cases: [(Option<bool>, u32, &str); 6] = [
+            (Some(false), la::UNLOCKED, "Lock (rw) rw locked @ a.c:7."),
+            (None, la::LOCKED, "Lock (rw) rw not locked @ a.c:7."),
+            (Some(false), la::XLOCKED, "Lock (rw) rw not exclusively locked @ a.c:7."),
+            (Some(true), la::SLOCKED, "Lock (rw) rw exclusively locked @ a.c:7."),
+            (Some(true), la::XLOCKED | la::RECURSED, "Lock (rw) rw not recursed @ a.c:7."),
+            (Some(true), la::RECURSED, "Invalid lock assertion at a.c:7."),
+        ];
+        for (held, what, text) in cases {
+            panics(text, &[], || {
+                let rw = object(LockClass::Rw, c"rw");
+                if let Some(exclusive) = held {
+                    take(&rw, exclusive);
+                }
+                super::assert(&rw, what, here());
+            });
+        }
+        panics("Lock (rw) rw recursed @ a.c:7.", &[], || {
+            let rw = object(LockClass::Rw, c"rw");
+            take(&rw, false);
+            take(&rw, false);
+            super::assert(&rw, la::LOCKED | la::NOTRECURSED, here());
+        });
+    }
+
+    #[test]
+    fn interlock_must_be_held_once() {
+        panics("interlock (sleep mutex) i not locked @ a.c:7", &[], || {
+            let (i, other, sx) =
+                (object(LockClass::MtxSleep, c"i"), object(LockClass::Sx, c"o"), object(LockClass::Sx, c"sx"));
+            take(&other, true);
+            checkorder(&sx, true, false, Some(&i), here());
+        });
+        panics("interlock (sleep mutex) i recursed @ a.c:7", &[], || {
+            let (i, sx) = (object(LockClass::MtxSleep, c"i"), object(LockClass::Sx, c"sx"));
+            take(&i, true);
+            take(&i, true);
+            checkorder(&sx, true, false, Some(&i), here());
+        });
+        let ok = run(|| {
+            let (i, sx) = (object(LockClass::MtxSleep, c"i"), object(LockClass::Sx, c"sx"));
+            take(&i, true);
+            checkorder(&sx, true, false, Some(&i), here());
+            unlock(&i, true, here());
+        });
+        assert_eq!((ok.verdict, ok.console), (Verdict::Pass, Vec::new()));
+    }
+
+    #[test]
+    fn sleepable_lock_comes_before_others() {
+        let execution = run(|| {
+            let (m, sx) = (object(LockClass::MtxSleep, c"m"), object(LockClass::Sx, c"sx"));
+            for _ in 0..2 {
+                take(&m, true);
+                take(&sx, true);
+                unlock(&sx, true, here());
+                unlock(&m, true, here());
+            }
+        });
+        assert_eq!(execution.verdict, Verdict::Pass);
+        assert_eq!(execution.console.len(), 3, "printed once: {:?}", execution.console);
+        assert_eq!(execution.console[0], "lock order reversal: (sleepable after non-sleepable)");
+        assert!(execution.console[2].ends_with(" sx (sx, sx) @ a.c:7"), "{:?}", execution.console);
+    }
+
+    #[test]
+    fn sleepable_locks_may_be_held_asleep() {
+        let execution = run(|| {
+            let sx = object(LockClass::Sx, c"sx");
+            take(&sx, false);
+            assert_eq!(warn(None, here(), "Sleeping on \"x\""), 0);
+            assert_eq!(warn_held(None, &"userret: returning", false), 1);
+            unlock(&sx, false, here());
+        });
+        assert_eq!(execution.verdict, Verdict::Pass);
+        assert_eq!(execution.console[0], "userret: returning with the following locks held:");
+        assert!(execution.console[1].starts_with("shared sx sx r = 0 (0x"), "{:?}", execution.console);
+        assert!(execution.console[1].ends_with(") locked @ a.c:7"), "{:?}", execution.console);
+    }
+
+    #[test]
+    fn graph_grows_and_stays_transitive() {
+        let execution = run(|| {
+            // 200 names: the matrices grow twice.
+            let names: Vec<&'static CStr> = (0..200)
+                .map(|i| {
+                    let name = std::ffi::CString::new(format!("lock{i}")).unwrap();
+                    &*Box::leak(name.into_boxed_c_str())
+                })
+                .collect();
+            let locks: Vec<_> = names.iter().map(|name| object(LockClass::MtxSleep, name)).collect();
+            for pair in locks.windows(2) {
+                take(&pair[0], true);
+                take(&pair[1], true);
+                unlock(&pair[1], true, here());
+                unlock(&pair[0], true, here());
+            }
+            machine().witness.with(|graph| {
+                for a in 0..200 {
+                    for b in 0..200 {
+                        assert_eq!(graph.is_descendant(a, b), a < b, "{a} {b}");
+                        assert_eq!(graph.is_child(a, b), a + 1 == b, "{a} {b}");
+                    }
+                }
+            });
+            take(&locks[199], true);
+            take(&locks[0], true);
+        });
+        assert_eq!(execution.console[0], "lock order reversal:");
+    }
+}

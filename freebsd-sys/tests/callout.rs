@@ -1,0 +1,227 @@
+//! callout(9): when callouts run, with which lock, what they may do, stopping and draining, and rows 110 to 114.
+
+mod common;
+
+use common::{mtx, no_witness, once, passes};
+use freebsd_sys::atomic::Owned32;
+use freebsd_sys::callout::{Callout, Cf};
+use freebsd_sys::host::explore;
+use freebsd_sys::machine::{Config, Verdict};
+use freebsd_sys::mutex::Mtxf;
+use freebsd_sys::thread::curthread;
+use freebsd_sys::{cpu, critical, sleep};
+use std::rc::Rc;
+use std::sync::Arc;
+
+#[track_caller]
+fn text(config: Config, main: impl Fn()) -> String {
+    match once(config, main).verdict {
+        Verdict::Panic(text) => text,
+        other => panic!("no FreeBSD panic: {other}"),
+    }
+}
+
+/// A handler.
+fn does(body: impl Fn() + 'static) -> Rc<dyn Fn()> {
+    Rc::new(body)
+}
+
+fn counting() -> (Rc<dyn Fn()>, Arc<Owned32>) {
+    let n = Arc::new(Owned32::new(0));
+    let count = Arc::clone(&n);
+    (Rc::new(move || n.set(n.get() + 1)), count)
+}
+
+#[test]
+fn callout_runs_once_when_its_time_has_come() {
+    passes(Config::default(), 50, || {
+        let c = Rc::new(Callout::new());
+        let (handler, count) = counting();
+        assert!(!c.reset(5, handler, None, Cf::empty()));
+        assert!(c.pending());
+        assert_eq!(count.get(), 0);
+        sleep::pause("wait", 20);
+        assert_eq!(count.get(), 1);
+        assert!(!c.pending());
+        c.drain();
+    });
+}
+
+#[test]
+fn setting_it_again_replaces_it() {
+    passes(Config::default(), 20, || {
+        let c = Rc::new(Callout::new());
+        let (first, never) = counting();
+        let (second, count) = counting();
+        c.reset(5000, first, None, Cf::empty());
+        assert!(c.reset(3, second, None, Cf::empty()));
+        sleep::pause("wait", 20);
+        assert_eq!((never.get(), count.get()), (0, 1));
+        c.drain();
+    });
+}
+
+#[test]
+fn handler_runs_in_softclock_with_sleeping_prohibited() {
+    for cpu in [0, 1] {
+        passes(Config::default(), 20, move || {
+            let c = Rc::new(Callout::new());
+            let handler = move || {
+                let td = curthread();
+                assert_eq!(td.name(), format!("clock ({cpu})"));
+                assert_eq!((cpu::cpuid(), td.critnest.get(), td.no_sleeping.get()), (cpu, 0, 1));
+            };
+            c.reset(2, does(handler), Some(cpu), Cf::empty());
+            sleep::pause("wait", 10);
+            c.drain();
+        });
+    }
+    let text = text(Config::default(), || {
+        let c = Rc::new(Callout::new());
+        c.reset(1, does(|| _ = sleep::pause("nap", 1)), None, Cf::empty());
+        sleep::pause("wait", 10);
+    });
+    assert!(text.starts_with("sleepq_add: td 0x") && text.ends_with(" with sleeping prohibited"), "{text}");
+}
+
+#[test]
+fn direct_callout_runs_in_the_clock_interrupt() {
+    passes(Config::default(), 20, || {
+        let c = Rc::new(Callout::new());
+        let n = Arc::new(Owned32::new(0));
+        let count = Arc::clone(&n);
+        let handler = move || {
+            assert!(curthread().critnest.get() > 0 && curthread().intr_nesting_level.get() == 1);
+            n.set(n.get() + 1);
+        };
+        c.reset(2, does(handler), None, Cf::DIRECT_EXEC);
+        sleep::pause("wait", 20);
+        assert_eq!(count.get(), 1);
+        c.drain();
+    });
+}
+
+#[test]
+fn handler_runs_with_its_lock() {
+    passes(Config::default(), 200, || {
+        let m = mtx(c"m", Mtxf::DEF);
+        let c = Rc::new(Callout::new());
+        c.init_lock(Some(m.object()), Cf::empty());
+        let inside = Arc::new(Owned32::new(0));
+        let (lock, seen) = (Arc::clone(&m), Arc::clone(&inside));
+        c.reset(
+            1,
+            does(move || {
+                assert!(lock.owned());
+                assert_eq!(seen.get(), 0);
+            }),
+            None,
+            Cf::empty(),
+        );
+        explore::begin();
+        for _ in 0..3 {
+            m.lock();
+            inside.set(1);
+            critical::critical_enter();
+            critical::critical_exit();
+            inside.set(0);
+            m.unlock();
+        }
+        explore::end();
+        sleep::pause("wait", 10);
+        assert!(!m.owned());
+        c.drain();
+    });
+}
+
+#[test]
+fn handler_may_return_the_lock_itself() {
+    passes(Config::default(), 20, || {
+        let m = mtx(c"m", Mtxf::DEF);
+        let c = Rc::new(Callout::new());
+        c.init_lock(Some(m.object()), Cf::RETURNUNLOCKED);
+        let lock = Arc::clone(&m);
+        c.reset(1, does(move || lock.unlock()), None, Cf::empty());
+        sleep::pause("wait", 10);
+        assert!(m.trylock());
+        m.unlock();
+        c.drain();
+    });
+}
+
+#[test]
+fn stopped_callout_does_not_run() {
+    passes(Config::default(), 50, || {
+        let c = Rc::new(Callout::new());
+        let (handler, count) = counting();
+        c.reset(500, handler, None, Cf::empty());
+        assert_eq!(c.stop(), 1);
+        assert_eq!(c.stop(), -1);
+        sleep::pause("wait", 5);
+        assert_eq!(count.get(), 0);
+    });
+}
+
+#[test]
+fn drain_waits_for_the_handler() {
+    passes(Config::default(), 300, || {
+        let c = Rc::new(Callout::new());
+        let state = Arc::new(Owned32::new(0));
+        let inside = Arc::clone(&state);
+        let handler = move || {
+            inside.set(1);
+            critical::critical_enter();
+            critical::critical_exit();
+            inside.set(2);
+        };
+        c.reset(1, does(handler), Some(1), Cf::empty());
+        explore::begin();
+        for _ in 0..5 {
+            critical::critical_enter();
+            critical::critical_exit();
+        }
+        c.drain();
+        assert_ne!(state.get(), 1, "drained while the handler ran");
+        let after = state.get();
+        sleep::pause("wait", 10);
+        explore::end();
+        assert_eq!(state.get(), after, "ran after it was drained");
+    });
+}
+
+#[test]
+fn draining_under_a_mutex_is_printed() {
+    let e = once(Config::default(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        Callout::new().drain();
+        m.unlock();
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    assert_eq!(e.console[0], "calling _callout_stop_safe with the following non-sleepable locks held:");
+}
+
+#[test]
+fn arguments_are_checked() {
+    let init = |lock: bool, flags: Cf| {
+        text(no_witness(), move || {
+            let m = mtx(c"m", Mtxf::DEF);
+            Callout::new().init_lock(lock.then(|| m.object()), flags);
+        })
+    };
+    assert_eq!(init(true, Cf::DIRECT_EXEC), "callout_init_lock: bad flags 1");
+    assert_eq!(init(true, Cf::from_bits_retain(0x400)), "callout_init_lock: bad flags 1024");
+    assert_eq!(init(false, Cf::RETURNUNLOCKED), "callout_init_lock: CALLOUT_RETURNUNLOCKED with no lock");
+    let reset = |cpu: usize, flags: Cf| {
+        text(no_witness(), move || {
+            let m = mtx(c"m", Mtxf::DEF);
+            let c = Callout::new();
+            c.init_lock(Some(m.object()), Cf::empty());
+            c.reset(1, does(|| ()), Some(cpu), flags);
+        })
+    };
+    assert_eq!(reset(7, Cf::empty()), "callout_reset_sbt_on: invalid cpu 7");
+    let text = reset(0, Cf::DIRECT_EXEC);
+    assert!(text.starts_with("callout_reset_sbt_on: direct callout 0x"), "{text}");
+    assert!(text.ends_with(" has non-spin lock"), "{text}");
+}

@@ -1,0 +1,263 @@
+//! condvar(9) on both engines.
+
+mod common;
+
+use common::{passes, spawn, spawn_at, threads, verdict};
+use freebsd_sys::atomic::{Owned32, Shared32};
+use freebsd_sys::condvar::Cv;
+use freebsd_sys::machine::{Config, Verdict};
+use freebsd_sys::mutex::{Mtx, Mtxf};
+use freebsd_sys::rwlock::{Rw, Rwf};
+use freebsd_sys::sleepqueue::{EINTR, EWOULDBLOCK};
+use freebsd_sys::sx::{Sx, Sxf};
+use freebsd_sys::thread::{Kthread, curthread, kthread_add};
+use freebsd_sys::{cpu, sched, sleep, sleepqueue};
+use std::sync::Arc;
+
+struct Shared {
+    mtx: Mtx,
+    cv: Cv,
+    n: Owned32,
+}
+
+fn shared() -> Arc<Shared> {
+    let s = Arc::new(Shared { mtx: Mtx::zeroed(), cv: Cv::zeroed(), n: Owned32::new(0) });
+    s.mtx.init(c"mtx", Mtxf::NOWITNESS);
+    s.cv.init(c"cond");
+    s
+}
+
+#[test]
+fn a_waiter_is_woken_with_its_mutex_held() {
+    passes(Config::default(), 500, || {
+        let s = shared();
+        let s2 = Arc::clone(&s);
+        threads(2, move |i| {
+            s2.mtx.lock();
+            if i == 0 {
+                while s2.n.get() == 0 && !cpu::scheduler_stopped() {
+                    s2.cv.wait(s2.mtx.object());
+                }
+                assert!(s2.mtx.owned() || cpu::scheduler_stopped());
+            } else {
+                s2.n.set(1);
+                s2.cv.signal();
+            }
+            s2.mtx.unlock();
+        });
+        s.cv.destroy();
+    });
+}
+
+#[test]
+fn broadcast_wakes_everybody() {
+    passes(Config::default(), 300, || {
+        let s = shared();
+        threads(4, move |i| {
+            s.mtx.lock();
+            if i == 3 {
+                s.n.set(1);
+                s.cv.broadcast();
+            }
+            while s.n.get() == 0 && !cpu::scheduler_stopped() {
+                s.cv.wait(s.mtx.object());
+            }
+            s.mtx.unlock();
+        });
+    });
+}
+
+#[test]
+fn signal_wakes_only_the_best_waiter() {
+    assert_eq!(
+        verdict(Config::default(), || {
+            let s = shared();
+            let woken = Arc::new(Shared32::new(0));
+            for priority in [100, 80, 120] {
+                let (s, woken) = (Arc::clone(&s), Arc::clone(&woken));
+                spawn_at("waiter", priority, None, move || {
+                    s.mtx.lock();
+                    s.cv.wait(s.mtx.object());
+                    woken.fetchadd(priority);
+                    s.mtx.unlock();
+                });
+            }
+            sleep::pause("wait", 5);
+            s.cv.signal();
+            sleep::pause("one", 5);
+            assert_eq!(woken.get(), 80);
+            s.cv.broadcast();
+            sleep::pause("all", 5);
+            assert_eq!(woken.get(), 300);
+            s.cv.destroy();
+        }),
+        Verdict::Pass
+    );
+}
+
+#[test]
+fn wait_unlock_returns_without_the_lock() {
+    assert_eq!(
+        verdict(Config::default(), || {
+            let s = shared();
+            let s2 = Arc::clone(&s);
+            spawn("waiter", move || {
+                s2.mtx.lock();
+                s2.cv.wait_unlock(s2.mtx.object());
+                assert!(!s2.mtx.owned());
+                assert_eq!(curthread().locks.get(), 0);
+                s2.n.set(1);
+            });
+            sleep::pause("wait", 5);
+            s.mtx.lock();
+            s.cv.signal();
+            sleep::pause("with it held", 0);
+            s.mtx.unlock();
+            sleep::pause("end", 5);
+            assert_eq!(s.n.get(), 1);
+        }),
+        Verdict::Pass
+    );
+}
+
+#[test]
+fn a_timed_wait_ends_and_says_why() {
+    passes(Config::default(), 50, || {
+        let s = shared();
+        s.mtx.lock();
+        let before = sleep::ticks();
+        assert_eq!(s.cv.timedwait(s.mtx.object(), 5), EWOULDBLOCK);
+        assert!(sleep::ticks() >= before + 5);
+        assert_eq!(s.cv.timedwait_sig(s.mtx.object(), 1), EWOULDBLOCK);
+        s.mtx.unlock();
+        // The waiters that left are still counted; that must not hurt.
+        s.cv.signal();
+        s.cv.broadcast();
+        s.cv.destroy();
+    });
+}
+
+#[test]
+fn a_timed_wait_that_is_signalled_returns_0() {
+    assert_eq!(
+        verdict(Config::default(), || {
+            let s = shared();
+            let s2 = Arc::clone(&s);
+            spawn("waiter", move || {
+                s2.mtx.lock();
+                assert_eq!(s2.cv.timedwait(s2.mtx.object(), 1000), 0);
+                s2.n.set(1);
+                s2.mtx.unlock();
+            });
+            sleep::pause("wait", 5);
+            s.cv.signal();
+            sleep::pause("end", 5);
+            assert_eq!(s.n.get(), 1);
+        }),
+        Verdict::Pass
+    );
+}
+
+#[test]
+fn a_signal_ends_an_interruptible_wait() {
+    assert_eq!(
+        verdict(Config::default(), || {
+            let s = shared();
+            let s2 = Arc::clone(&s);
+            let td =
+                kthread_add(Kthread { name: "waiter", priority: sched::pri::PUSER, flags: 0, cpu: None }, move || {
+                    s2.mtx.lock();
+                    assert_eq!(s2.cv.wait_sig(s2.mtx.object()), EINTR);
+                    assert!(s2.mtx.owned());
+                    s2.n.set(1);
+                    s2.mtx.unlock();
+                });
+            sleep::pause("wait", 5);
+            sleepqueue::abort(td, EINTR);
+            sleep::pause("end", 5);
+            assert_eq!(s.n.get(), 1);
+        }),
+        Verdict::Pass
+    );
+}
+
+#[test]
+fn rwlocks_and_sx_locks_are_taken_back_as_they_were_held() {
+    passes(Config::default(), 100, || {
+        let rw = Arc::new((Rw::zeroed(), Sx::zeroed(), Cv::zeroed()));
+        rw.0.init(c"rw", Rwf::NOWITNESS);
+        rw.1.init(c"sx", Sxf::NOWITNESS);
+        rw.2.init(c"cond");
+        rw.0.rlock();
+        assert_eq!(rw.2.timedwait(rw.0.object(), 1), EWOULDBLOCK);
+        assert_eq!(curthread().rw_rlocks.get(), 1);
+        rw.0.runlock();
+        rw.0.wlock();
+        assert_eq!(rw.2.timedwait(rw.0.object(), 1), EWOULDBLOCK);
+        assert!(rw.0.wowned());
+        rw.0.wunlock();
+        rw.1.slock();
+        assert_eq!(rw.2.timedwait(rw.1.object(), 1), EWOULDBLOCK);
+        assert_eq!(curthread().sx_slocks.get(), 1);
+        rw.1.sunlock();
+        rw.1.xlock();
+        assert_eq!(rw.2.timedwait(rw.1.object(), 1), EWOULDBLOCK);
+        assert!(rw.1.xlocked());
+        rw.1.xunlock();
+    });
+}
+
+#[test]
+fn misuse_panics_with_the_kernels_words() {
+    let waiter = |s: &Arc<Shared>| {
+        let s = Arc::clone(s);
+        spawn("waiter", move || {
+            s.mtx.lock();
+            s.cv.wait(s.mtx.object());
+            s.mtx.unlock();
+        });
+        sleep::pause("wait", 5);
+    };
+    let text = |f: &dyn Fn()| verdict(Config::default(), f).message().to_owned();
+    assert_eq!(
+        text(&|| {
+            let s = shared();
+            waiter(&s);
+            s.cv.destroy();
+        }),
+        "cv_destroy: associated sleep queue non-empty"
+    );
+    assert_eq!(
+        text(&|| {
+            let s = shared();
+            waiter(&s);
+            sleep::wakeup(core::ptr::from_ref(&s.cv) as usize);
+        }),
+        "sleepq_broadcast: mismatch between sleep/wakeup and cv_*"
+    );
+    assert_eq!(
+        text(&|| {
+            let s = shared();
+            waiter(&s);
+            let other = Mtx::zeroed();
+            other.init(c"other", Mtxf::NOWITNESS);
+            other.lock();
+            s.cv.wait(other.object());
+        })
+        .split(" failed at ")
+        .next(),
+        Some("Assertion lock == sq->sq_lock")
+    );
+    assert_eq!(
+        text(&|| {
+            let (spin, cv) = (Mtx::zeroed(), Cv::zeroed());
+            spin.init(c"spin", Mtxf::SPIN | Mtxf::NOWITNESS);
+            cv.init(c"cond");
+            spin.lock_spin();
+            cv.wait(spin.object());
+        }),
+        "spin locks can only use msleep_spin"
+    );
+    assert_eq!(text(&|| Cv::check_pointers("_cv_wait", core::ptr::null(), core::ptr::null())), "_cv_wait: cvp NULL");
+    assert_eq!(text(&|| Cv::check_pointers("_cv_wait", &Cv::zeroed(), core::ptr::null())), "_cv_wait: lock NULL");
+}

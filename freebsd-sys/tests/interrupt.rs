@@ -1,0 +1,298 @@
+//! Interrupts: filters and ithreads, when they come, what they may do, and what they preempt.
+
+mod common;
+
+use common::{explore_random, mtx, once, panic_text, passes, spawn_at, threads, up};
+use freebsd_sys::atomic::Owned32;
+use freebsd_sys::host::explore;
+use freebsd_sys::interrupt::{self, Arrival, Filter, Irq};
+use freebsd_sys::machine::{Budget, Config, Verdict};
+use freebsd_sys::mutex::Mtxf;
+use freebsd_sys::sched::{self, pri};
+use freebsd_sys::thread::{Thread, curthread};
+use freebsd_sys::{critical, sleep};
+use std::rc::Rc;
+use std::sync::Arc;
+
+fn filter(arrival: Arrival, body: impl Fn() + 'static) -> Irq {
+    let irq = interrupt::create("dev", arrival, pri::PI_INTR, None);
+    let body = move || {
+        body();
+        Filter::Handled
+    };
+    interrupt::setup(irq, Some(Rc::new(body)), None, 1);
+    irq
+}
+
+fn ithread(arrival: Arrival, body: impl Fn() + 'static) -> Irq {
+    let irq = interrupt::create("dev", arrival, pri::PI_INTR, None);
+    interrupt::setup(irq, None, Some(Rc::new(body)), 1);
+    irq
+}
+
+fn raise_and_wait(irq: Irq) {
+    explore::begin();
+    interrupt::raise(irq);
+    sleep::pause("wait", 20);
+    explore::end();
+}
+
+fn counter() -> (Arc<Owned32>, Arc<Owned32>) {
+    let n = Arc::new(Owned32::new(0));
+    (Arc::clone(&n), n)
+}
+
+#[test]
+fn filter_runs_in_a_critical_section_on_the_interrupted_thread() {
+    passes(Config::default(), 100, || {
+        let (ran, count) = counter();
+        let irq = filter(Arrival::Raised, move || {
+            let td = curthread();
+            assert_eq!((td.critnest.get(), td.intr_nesting_level.get()), (1, 1));
+            assert!(!td.name().starts_with("intr"), "a filter has no thread of its own");
+            ran.set(ran.get() + 1);
+        });
+        raise_and_wait(irq);
+        assert_eq!(count.get(), 1);
+        assert_eq!((curthread().critnest.get(), curthread().intr_nesting_level.get()), (0, 0));
+    });
+}
+
+#[test]
+fn ithread_runs_outside_critical_sections_with_sleeping_prohibited() {
+    passes(Config::default(), 100, || {
+        let (ran, count) = counter();
+        let irq = ithread(Arrival::Raised, move || {
+            let td = curthread();
+            assert_eq!((td.critnest.get(), td.intr_nesting_level.get()), (0, 0));
+            assert_eq!((td.no_sleeping.get(), td.priority.get(), td.name()), (1, pri::PI_INTR, "intr: dev"));
+            ran.set(ran.get() + 1);
+        });
+        raise_and_wait(irq);
+        assert_eq!(count.get(), 1);
+    });
+}
+
+#[test]
+fn filter_decides_whether_the_ithread_runs() {
+    for (answer, runs) in [(Filter::ScheduleThread, 1), (Filter::Handled, 0), (Filter::Stray, 0)] {
+        let e = once(Config::default(), move || {
+            let (ran, count) = counter();
+            let irq = interrupt::create("dev", Arrival::Raised, pri::PI_INTR, None);
+            interrupt::setup(irq, Some(Rc::new(move || answer)), Some(Rc::new(move || ran.set(ran.get() + 1))), 1);
+            raise_and_wait(irq);
+            assert_eq!(count.get(), runs);
+        });
+        assert_eq!(e.verdict, Verdict::Pass);
+    }
+}
+
+#[test]
+fn filter_may_not_block_and_an_ithread_may_not_sleep() {
+    let text = panic_text(Config::default(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        let irq = filter(Arrival::Raised, move || m.lock());
+        // Keeps both CPUs busy: it is the witness, not the idle thread, that objects.
+        explore::begin();
+        interrupt::raise(irq);
+        for _ in 0..50 {
+            critical::critical_enter();
+            critical::critical_exit();
+        }
+        explore::end();
+    });
+    assert!(
+        text.starts_with("acquiring blockable sleep lock with spinlock or critical section held (sleep mutex) m @ ")
+            || text.starts_with("mtx_lock() by idle thread 0x"),
+        "{text}"
+    );
+    let text = panic_text(Config::default(), || {
+        raise_and_wait(ithread(Arrival::Raised, || _ = sleep::pause("nap", 1)));
+    });
+    assert!(text.starts_with("sleepq_add: td 0x") && text.ends_with(" with sleeping prohibited"), "{text}");
+}
+
+#[test]
+fn ithread_may_block_on_a_mutex() {
+    passes(Config::default(), 200, || {
+        let m = mtx(c"m", Mtxf::DEF);
+        let (ran, count) = counter();
+        let other = Arc::clone(&m);
+        let irq = ithread(Arrival::Raised, move || {
+            other.lock();
+            ran.set(ran.get() + 1);
+            other.unlock();
+        });
+        explore::begin();
+        m.lock();
+        interrupt::raise(irq);
+        critical::critical_enter();
+        critical::critical_exit();
+        m.unlock();
+        sleep::pause("wait", 20);
+        explore::end();
+        assert_eq!(count.get(), 1);
+    });
+}
+
+#[test]
+fn no_interrupt_comes_under_a_spin_mutex_or_inside_a_filter() {
+    let config = Config { budget: Budget { interrupts: 6, ..Budget::default() }, ..up() };
+    passes(config, 500, || {
+        let s = mtx(c"s", Mtxf::SPIN);
+        let (inside, depth) = (counter().0, counter().0);
+        let seen = Arc::clone(&inside);
+        filter(Arrival::AnyTime, move || {
+            assert_eq!(seen.get(), 0, "interrupted under a spin mutex");
+            assert_eq!(depth.get(), 0, "interrupted inside a filter");
+            depth.set(1);
+            critical::critical_enter();
+            critical::critical_exit();
+            depth.set(0);
+        });
+        explore::begin();
+        for _ in 0..3 {
+            s.lock_spin();
+            inside.set(1);
+            critical::critical_enter();
+            critical::critical_exit();
+            inside.set(0);
+            s.unlock_spin();
+        }
+        explore::end();
+    });
+}
+
+#[test]
+fn interrupts_do_come_in_a_critical_section() {
+    // Which holds back preemption, not interrupts.
+    let found = explore_random(up(), 500, &|| {
+        let (inside, _) = counter();
+        let seen = Arc::clone(&inside);
+        filter(Arrival::AnyTime, move || assert_eq!(seen.get(), 0));
+        explore::begin();
+        critical::critical_enter();
+        inside.set(1);
+        critical::critical_enter();
+        critical::critical_exit();
+        inside.set(0);
+        critical::critical_exit();
+        explore::end();
+    });
+    assert!(found.is_some(), "never interrupted inside");
+}
+
+/// An ithread comes while the only CPU's thread owns what it wants.
+fn shared_with_an_ithread(irqsave: bool) -> impl Fn() {
+    move || {
+        let (inside, _) = counter();
+        let seen = Arc::clone(&inside);
+        ithread(Arrival::AnyTime, move || assert_eq!(seen.get(), 0, "ran inside"));
+        explore::begin();
+        if irqsave {
+            critical::spinlock_enter();
+        }
+        inside.set(1);
+        critical::critical_enter();
+        critical::critical_exit();
+        inside.set(0);
+        if irqsave {
+            critical::spinlock_exit();
+        }
+        explore::end();
+    }
+}
+
+#[test]
+fn ithread_preempts_unless_interrupts_are_off() {
+    let (_, e) = explore_random(up(), 500, &shared_with_an_ithread(false)).expect("never preempted");
+    assert!(e.verdict.message().contains("ran inside"), "{}", e.verdict);
+    assert!(explore_random(up(), 500, &shared_with_an_ithread(true)).is_none());
+}
+
+#[test]
+fn budget_limits_interrupts_that_come_by_themselves() {
+    for budget in [0, 1, 3] {
+        let most = Arc::new(Owned32::new(0));
+        let seen = Arc::clone(&most);
+        let config = Config { budget: Budget { interrupts: budget, ..Budget::default() }, ..up() };
+        let failed = explore_random(config, 300, &move || {
+            let (n, count) = counter();
+            filter(Arrival::AnyTime, move || n.set(n.get() + 1));
+            threads(2, |_| {
+                for _ in 0..5 {
+                    critical::critical_enter();
+                    critical::critical_exit();
+                }
+            });
+            seen.set(seen.get().max(count.get()));
+        });
+        assert!(failed.is_none(), "{failed:?}");
+        assert_eq!(most.get(), budget);
+    }
+}
+
+#[test]
+fn bystander_preempts_a_lock_owner() {
+    // Only a preempted owner lets the contender of equal priority block.
+    let blocked = |bystanders: bool| {
+        explore_random(Config { cpus: 2, ..Config::default() }, 1000, &move || {
+            if bystanders {
+                interrupt::bystanders();
+            }
+            let m = mtx(c"m", Mtxf::DEF);
+            let tds: Rc<[std::cell::Cell<Option<&'static Thread>>; 2]> = Rc::default();
+            threads(2, move |i| {
+                tds[i].set(Some(curthread()));
+                m.lock();
+                critical::critical_enter();
+                critical::critical_exit();
+                assert!(tds[1 - i].get().is_none_or(|td| !td.is_on_lock()), "blocked");
+                m.unlock();
+                tds[i].set(None);
+            });
+        })
+    };
+    assert!(blocked(true).is_some(), "the owner was never preempted");
+}
+
+#[test]
+fn torn_down_handler_does_not_run() {
+    passes(Config::default(), 100, || {
+        let (ran, count) = counter();
+        let irq = ithread(Arrival::Raised, move || ran.set(ran.get() + 1));
+        raise_and_wait(irq);
+        interrupt::teardown(irq, 1);
+        raise_and_wait(irq);
+        assert_eq!(count.get(), 1);
+    });
+}
+
+#[test]
+fn better_ithread_runs_first() {
+    let e = once(up(), || {
+        let order = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let mut irqs = Vec::new();
+        for (name, priority) in [("soft", pri::PI_SOFT), ("hard", pri::PI_REALTIME)] {
+            let log = Rc::clone(&order);
+            let irq = interrupt::create(name, Arrival::Raised, priority, None);
+            interrupt::setup(irq, None, Some(Rc::new(move || log.borrow_mut().push(name))), 1);
+            irqs.push(irq);
+        }
+        let log = Rc::clone(&order);
+        spawn_at("user", pri::PUSER, Some(0), move || log.borrow_mut().push("user"));
+        explore::begin();
+        critical::critical_enter();
+        irqs.iter().for_each(|&irq| interrupt::raise(irq));
+        // Both are taken here, where nothing can be preempted yet.
+        for _ in 0..40 {
+            critical::critical_enter();
+            critical::critical_exit();
+        }
+        critical::critical_exit();
+        explore::end();
+        sched::sched_relinquish();
+        assert_eq!(*order.borrow(), ["hard", "soft", "user"]);
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+}

@@ -1,0 +1,241 @@
+//! The machine itself: both engines run a body, whatever driver code does stays inside, and machines do not disturb each other.
+
+mod common;
+
+use common::{Latch, explore_random, mtx, no_witness, once, smp_once, spawn, threads, up};
+use freebsd_sys::atomic::Owned32;
+use freebsd_sys::host::explore::{self, Options};
+use freebsd_sys::host::schedule::random::Random;
+use freebsd_sys::host::smp;
+use freebsd_sys::machine::{Config, Engine, Machine, ModuleData, Verdict};
+use freebsd_sys::mutex::{Mtx, Mtxf};
+use freebsd_sys::{cpu, critical, interrupt, sleep};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What driver code can do to a process.
+fn disasters() -> [(&'static str, fn()); 4] {
+    fn overflow(n: u64) -> u64 {
+        let frame = [n; 64];
+        std::hint::black_box(&frame);
+        if n == 0 { 0 } else { overflow(n + 1) + frame[3] }
+    }
+    [
+        // SAFETY: none; the fault is the test.
+        ("fault", || unsafe { (8 as *mut u32).write_volatile(1) }),
+        ("overflow", || _ = std::hint::black_box(overflow(1))),
+        ("endless", || {
+            loop {
+                std::hint::spin_loop();
+            }
+        }),
+        ("Rust panic", || panic!("driver bug")),
+    ]
+}
+
+#[test]
+fn disaster_in_driver_code_is_a_verdict() {
+    for (what, disaster) in disasters() {
+        let e = once(Config::default(), || {
+            let m = mtx(c"m", Mtxf::DEF);
+            m.lock();
+            disaster();
+        });
+        assert!(matches!(&e.verdict, Verdict::Error(text) if text.contains(what)), "{what}: {}", e.verdict);
+    }
+}
+
+#[test]
+fn disaster_in_any_thread_is_a_verdict() {
+    for (what, disaster) in disasters() {
+        let e = once(Config::default(), || {
+            threads(2, move |i| {
+                if i == 1 {
+                    disaster()
+                }
+            })
+        });
+        assert!(matches!(&e.verdict, Verdict::Error(text) if text.contains(what)), "{what}: {}", e.verdict);
+    }
+}
+
+#[test]
+fn machine_works_on_after_a_disaster() {
+    let m = Machine::new(Config::default(), Engine::Explore);
+    for (what, disaster) in disasters() {
+        let e = explore::run(&m, &mut Random::new(1), Options::default(), &|| disaster());
+        assert_ne!(e.verdict, Verdict::Pass, "{what}");
+        let e = explore::run(&m, &mut Random::new(1), Options::default(), &|| threads(2, |_| _ = sleep::pause("x", 1)));
+        assert_eq!(e.verdict, Verdict::Pass, "after {what}");
+    }
+}
+
+#[test]
+fn disaster_on_smp_is_a_verdict() {
+    for (what, disaster) in disasters() {
+        if what == "endless" {
+            // Real time: the watchdog waits for seconds.
+            continue;
+        }
+        let verdict = smp_once(Config::default(), 1, &|| {
+            threads(2, move |i| {
+                if i == 1 {
+                    disaster()
+                }
+            })
+        });
+        assert!(matches!(&verdict, Verdict::Error(text) if text.contains(what)), "{what}: {verdict}");
+    }
+}
+
+/// Counts its drops.
+struct Dropped(Arc<Owned32>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+#[test]
+fn frames_of_all_threads_are_dropped_after_a_panic() {
+    let drops = Arc::new(Owned32::new(0));
+    let count = Arc::clone(&drops);
+    let e = once(no_witness(), move || {
+        let own = Dropped(Arc::clone(&count));
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        for name in ["blocked", "asleep"] {
+            let (guard, m) = (Dropped(Arc::clone(&count)), Arc::clone(&m));
+            spawn(name, move || {
+                let _guard = guard;
+                if name == "blocked" {
+                    m.lock();
+                    m.unlock();
+                } else {
+                    sleep::tsleep(1, "asleep", 1000);
+                }
+            });
+        }
+        for _ in 0..20 {
+            critical::critical_enter();
+            critical::critical_exit();
+        }
+        critical::critical_exit();
+        drop(own);
+    });
+    assert_eq!(e.verdict, Verdict::Panic("critical_exit: td_critnest == 0".to_owned()));
+    assert_eq!(drops.get(), 3);
+}
+
+#[test]
+fn locks_return_at_once_while_a_stopped_machine_unwinds() {
+    struct Locks(Arc<Mtx>);
+    impl Drop for Locks {
+        fn drop(&mut self) {
+            // Owned by nobody who could ever release it.
+            self.0.lock();
+            assert!(self.0.trylock());
+            self.0.unlock();
+        }
+    }
+    let e = once(no_witness(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        let _guard = Locks(m);
+        critical::critical_exit();
+    });
+    assert_eq!(e.verdict, Verdict::Panic("critical_exit: td_critnest == 0".to_owned()));
+}
+
+#[test]
+fn primitive_outside_a_machine_says_so() {
+    let payload = std::panic::catch_unwind(critical::critical_enter).unwrap_err();
+    let text = payload.downcast_ref::<String>().unwrap();
+    assert!(text.starts_with("critical_enter: called outside a machine"), "{text}");
+    assert!(!cpu::in_machine());
+}
+
+#[test]
+fn machines_run_in_parallel_and_keep_their_own_module_data() {
+    static DATA: ModuleData<Owned> = ModuleData::new();
+    #[derive(Default)]
+    struct Owned(std::cell::Cell<u32>);
+    let body = |n: u32| {
+        let e = explore_random(Config::default(), 200, &|| {
+            assert_eq!(DATA.get().0.get(), 0, "made anew for each execution");
+            threads(2, move |_| DATA.get().0.set(DATA.get().0.get() + n));
+            assert_eq!(DATA.get().0.get(), 2 * n);
+        });
+        assert!(e.is_none(), "{e:?}");
+    };
+    #[expect(clippy::disallowed_methods, reason = "host threads outside any machine, which is what is tested")]
+    std::thread::scope(|scope| {
+        for n in 1..=3 {
+            scope.spawn(move || body(n));
+        }
+    });
+}
+
+#[test]
+fn leaking_scenario_does_not_hide_behind_a_pass() {
+    let e = once(up(), || _ = freebsd_sys::malloc::malloc(8, "t", freebsd_sys::malloc::M::NOWAIT));
+    assert!(matches!(e.verdict, Verdict::Error(_)), "{}", e.verdict);
+}
+
+#[test]
+fn endless_progress_is_an_error() {
+    let e = once(Config { step_limit: 1000, ..up() }, || {
+        loop {
+            critical::critical_enter();
+            critical::critical_exit();
+        }
+    });
+    assert_eq!(e.verdict, Verdict::Error("no progress after 1000 steps".to_owned()));
+}
+
+#[test]
+fn smp_runs_on_several_cpus_at_once() {
+    let m = Machine::new(Config { witness: false, ..Config::default() }, Engine::Smp);
+    let e = smp::run(&m, smp::Options { limit: Duration::from_secs(20), seed: 1, units: &[] }, &|| {
+        interrupt::bystanders();
+        let (lock, n) = (mtx(c"counter", Mtxf::DEF), Arc::new(Owned32::new(0)));
+        let (total, latch) = (Arc::clone(&n), Latch::new(4));
+        for i in 0..4 {
+            let (lock, n, latch) = (Arc::clone(&lock), Arc::clone(&n), Arc::clone(&latch));
+            spawn(&format!("T{i}"), move || {
+                for _ in 0..50_000 {
+                    lock.lock();
+                    n.set(n.get() + 1);
+                    lock.unlock();
+                }
+                latch.done();
+            });
+        }
+        latch.wait();
+        assert_eq!(total.get(), 200_000);
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+}
+
+#[test]
+fn smp_lists_the_locks_at_a_panic() {
+    let m = Machine::new(Config::default(), Engine::Smp);
+    let e = smp::run(&m, smp::Options { limit: Duration::from_secs(20), seed: 1, units: &[] }, &|| {
+        mtx(c"seen", Mtxf::DEF).lock();
+        critical::critical_exit();
+    });
+    assert_eq!(e.verdict, Verdict::Panic("critical_exit: td_critnest == 0".to_owned()));
+    assert!(e.locks.iter().any(|line| line.starts_with("exclusive sleep mutex seen r = 0 (0x")), "{:?}", e.locks);
+}
+
+#[test]
+fn smp_gives_up_after_its_limit() {
+    let m = Machine::new(Config::default(), Engine::Smp);
+    let started = Instant::now();
+    let e = smp::run(&m, smp::Options { limit: Duration::from_secs(1), seed: 1, units: &[] }, &|| {
+        sleep::tsleep(1, "never", 1_000_000);
+    });
+    assert_eq!(e.verdict, Verdict::Error("no end after 1 s".to_owned()));
+    assert!(started.elapsed() < Duration::from_secs(10));
+}

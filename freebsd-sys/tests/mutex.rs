@@ -1,0 +1,495 @@
+//! mutex(9): sleep mutexes and spin mutexes, their misuse (rows 7 to 32 and 97 of the table), contention and lending.
+
+mod common;
+
+use common::{assert_at, explore_random, mtx, no_witness, once, panic_text, passes, spawn_at, threads, up};
+use freebsd_sys::atomic::Owned32;
+use freebsd_sys::machine::{Config, Preemption, Verdict};
+use freebsd_sys::mutex::{Mtx, Mtxf, ma};
+use freebsd_sys::sched::pri::PUSER;
+use freebsd_sys::thread::{Kthread, Thread, curthread, kthread_add};
+use freebsd_sys::{critical, host::explore, interrupt, sched, sleep};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The text of the panic that one execution ends with.
+#[track_caller]
+fn text(config: Config, main: impl Fn()) -> String {
+    match once(config, main).verdict {
+        Verdict::Panic(text) => text,
+        other => panic!("no FreeBSD panic: {other}"),
+    }
+}
+
+#[track_caller]
+fn panics_at(what: &str, main: impl Fn()) {
+    assert_at(&text(no_witness(), main), what, "");
+}
+
+fn bare() -> Config {
+    Config { invariants: false, witness: false, ..Config::default() }
+}
+
+fn thread(name: &str, priority: u32, cpu: usize, body: impl FnOnce() + 'static) -> &'static Thread {
+    kthread_add(Kthread { name, priority, flags: 0, cpu: Some(cpu) }, body)
+}
+
+#[test]
+fn only_one_thread_is_inside() {
+    for config in [Config::default(), no_witness(), bare(), up(), Config { cpus: 4, ..Config::default() }] {
+        passes(config, 300, || {
+            let m = mtx(c"m", Mtxf::DEF);
+            let n = Arc::new(Owned32::new(0));
+            let total = Arc::clone(&n);
+            threads(3, move |_| {
+                for _ in 0..3 {
+                    m.lock();
+                    let seen = n.get();
+                    critical::critical_enter();
+                    critical::critical_exit();
+                    n.set(seen + 1);
+                    m.unlock();
+                }
+            });
+            assert_eq!(total.get(), 9);
+        });
+    }
+}
+
+#[test]
+fn spin_mutex_excludes() {
+    passes(Config::default(), 300, || {
+        let m = mtx(c"s", Mtxf::SPIN);
+        let n = Arc::new(Owned32::new(0));
+        let total = Arc::clone(&n);
+        threads(3, move |_| {
+            for _ in 0..3 {
+                m.lock_spin();
+                let seen = n.get();
+                critical::critical_enter();
+                critical::critical_exit();
+                n.set(seen + 1);
+                m.unlock_spin();
+            }
+        });
+        assert_eq!(total.get(), 9);
+    });
+}
+
+#[test]
+fn nothing_excludes_without_a_mutex() {
+    // The control: the two tests above can fail.
+    let found = explore_random(Config::default(), 300, &|| {
+        let n = Arc::new(Owned32::new(0));
+        let total = Arc::clone(&n);
+        threads(2, move |_| {
+            let seen = n.get();
+            critical::critical_enter();
+            critical::critical_exit();
+            n.set(seen + 1);
+        });
+        assert_eq!(total.get(), 2);
+    });
+    assert!(matches!(found, Some((_, ref e)) if matches!(e.verdict, Verdict::Error(_))), "{found:?}");
+}
+
+#[test]
+fn idle_thread_may_not_lock() {
+    for (what, trylock) in [("mtx_lock", false), ("mtx_trylock", true)] {
+        let text = text(no_witness(), || {
+            let m = mtx(c"m", Mtxf::DEF);
+            let irq = interrupt::create("dev", interrupt::Arrival::Raised, sched::pri::PI_INTR, Some(1));
+            let filter = move || {
+                if trylock {
+                    m.trylock();
+                } else {
+                    m.lock();
+                }
+                interrupt::Filter::Handled
+            };
+            interrupt::setup(irq, Some(Rc::new(filter)), None, 1);
+            explore::begin();
+            interrupt::raise(irq);
+            sleep::pause("wait", 10);
+        });
+        let rest = text.strip_prefix(&format!("{what}() by idle thread 0x")).unwrap_or_else(|| panic!("{text}"));
+        assert_at(rest.split_once(' ').unwrap().1, "on sleep mutex m @ ", "");
+    }
+}
+
+#[test]
+fn destroyed_mutex_is_recognised() {
+    let dead = |opts| {
+        let m = mtx(c"m", opts);
+        m.destroy();
+        m
+    };
+    panics_at("mtx_lock() of destroyed mutex @ ", || dead(Mtxf::DEF).lock());
+    panics_at("mtx_unlock() of destroyed mutex @ ", || dead(Mtxf::DEF).unlock());
+    panics_at("mtx_trylock() of destroyed mutex @ ", || _ = dead(Mtxf::DEF).trylock());
+    panics_at("mtx_lock_spin() of destroyed mutex @ ", || dead(Mtxf::SPIN).lock_spin());
+    panics_at("mtx_unlock_spin() of destroyed mutex @ ", || dead(Mtxf::SPIN).unlock_spin());
+    panics_at("mtx_trylock_spin() of destroyed mutex @ ", || _ = dead(Mtxf::SPIN).trylock_spin());
+}
+
+#[test]
+fn class_must_match_the_operation() {
+    panics_at("mtx_lock() of spin mutex s @ ", || mtx(c"s", Mtxf::SPIN).lock());
+    panics_at("mtx_unlock() of spin mutex s @ ", || mtx(c"s", Mtxf::SPIN).unlock());
+    panics_at("mtx_trylock() of spin mutex s @ ", || _ = mtx(c"s", Mtxf::SPIN).trylock());
+    panics_at("mtx_lock_spin() of sleep mutex m @ ", || mtx(c"m", Mtxf::DEF).lock_spin());
+    panics_at("mtx_unlock_spin() of sleep mutex m @ ", || mtx(c"m", Mtxf::DEF).unlock_spin());
+    panics_at("mtx_trylock_spin() of sleep mutex m @ ", || _ = mtx(c"m", Mtxf::DEF).trylock_spin());
+}
+
+#[test]
+fn zeroed_mutex_is_taken_for_a_spin_mutex() {
+    panics_at("mtx_lock() of spin mutex (null) @ ", || Mtx::zeroed().lock());
+    panics_at("mtx_unlock() of spin mutex (null) @ ", || Mtx::zeroed().unlock());
+    // Without INVARIANTS nobody notices.
+    let e = once(bare(), || {
+        let m = Arc::new(Mtx::zeroed());
+        m.lock();
+        m.unlock();
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+}
+
+#[test]
+fn recursion_must_be_asked_for() {
+    panics_at("_mtx_lock_sleep: recursed on non-recursive mutex m @ ", || {
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        m.lock();
+    });
+    panics_at("mtx_lock_spin: recursed on non-recursive mutex s @ ", || {
+        let s = mtx(c"s", Mtxf::SPIN);
+        s.lock_spin();
+        s.lock_spin();
+    });
+    passes(Config::default(), 1, || {
+        let (m, s) = (mtx(c"m", Mtxf::RECURSE), mtx(c"s", Mtxf::SPIN | Mtxf::RECURSE));
+        for _ in 0..3 {
+            m.lock();
+        }
+        assert!(m.recursed() && m.trylock());
+        for left in (0..4).rev() {
+            m.unlock();
+            assert_eq!(m.owned(), left > 0);
+            assert_eq!(m.recursed(), left > 1);
+        }
+        s.lock_spin();
+        s.lock_spin();
+        s.unlock_spin();
+        assert!(s.owned());
+        s.unlock_spin();
+        assert!(!s.owned());
+        assert_eq!(curthread().critnest.get(), 0);
+    });
+}
+
+#[test]
+fn recursion_goes_unnoticed_without_invariants() {
+    let e = once(bare(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        m.lock();
+        m.unlock();
+        assert!(m.owned());
+        m.unlock();
+        assert!(!m.owned());
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+}
+
+#[test]
+fn trylock_never_waits() {
+    passes(Config::default(), 200, || {
+        let (m, s) = (mtx(c"m", Mtxf::DEF), mtx(c"s", Mtxf::SPIN));
+        m.lock();
+        assert!(!m.trylock(), "trylock of one's own mutex fails instead of recursing");
+        let other = Arc::clone(&m);
+        threads(1, move |_| assert!(!other.trylock()));
+        m.unlock();
+        assert!(m.trylock());
+        m.unlock();
+        assert!(s.trylock_spin());
+        assert_eq!(curthread().critnest.get(), 1);
+        assert!(!s.trylock_spin());
+        assert_eq!(curthread().critnest.get(), 1);
+        s.unlock_spin();
+        assert_eq!(curthread().critnest.get(), 0);
+    });
+    panics_at("mtx_trylock_spin: unsupp. opt MTX_RECURSE on mutex s @ ", || {
+        mtx(c"s", Mtxf::SPIN).trylock_spin_at(Mtxf::RECURSE.bits(), freebsd_sys::lock::Loc::caller());
+    });
+}
+
+#[test]
+fn unlock_needs_the_owner() {
+    let what = "mutex m not owned at ";
+    panics_at(what, || mtx(c"m", Mtxf::DEF).unlock());
+    panics_at("mutex s not owned at ", || mtx(c"s", Mtxf::SPIN).unlock_spin());
+    // The same for a lock that WITNESS does not see.
+    let text = text(Config::default(), || mtx(c"m", Mtxf::NOWITNESS).unlock());
+    assert_at(&text, what, "");
+}
+
+#[test]
+fn assertions_check_owner_and_recursion() {
+    let check = |times: u32, what: u32| {
+        move || {
+            let m = mtx(c"m", Mtxf::RECURSE);
+            (0..times).for_each(|_| m.lock());
+            m.assert(what);
+            (0..times).for_each(|_| m.unlock());
+        }
+    };
+    panics_at("mutex m not owned at ", check(0, ma::OWNED));
+    panics_at("mutex m owned at ", check(1, ma::NOTOWNED));
+    panics_at("mutex m recursed at ", check(2, ma::OWNED | ma::NOTRECURSED));
+    panics_at("mutex m unrecursed at ", check(1, ma::OWNED | ma::RECURSED));
+    panics_at("unknown mtx_assert at ", check(1, ma::RECURSED));
+    for (times, what) in
+        [(0, ma::NOTOWNED), (1, ma::OWNED), (1, ma::OWNED | ma::NOTRECURSED), (2, ma::OWNED | ma::RECURSED)]
+    {
+        assert_eq!(once(no_witness(), check(times, what)).verdict, Verdict::Pass);
+    }
+}
+
+#[test]
+fn destroy_needs_a_quiet_mutex() {
+    panics_at("Assertion mtx_unowned(m) failed at ", || {
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        threads(1, move |_| m.destroy());
+    });
+    panics_at("Assertion (m->mtx_lock & (MTX_RECURSED|MTX_CONTESTED)) == 0 failed at ", || {
+        let m = mtx(c"m", Mtxf::RECURSE);
+        m.lock();
+        m.lock();
+        m.destroy();
+    });
+    let text = text(no_witness(), || Mtx::zeroed().destroy());
+    assert!(text.starts_with("lock 0x") && text.ends_with(" is not initialized"), "{text}");
+    passes(Config::default(), 1, || {
+        let (m, s) = (mtx(c"m", Mtxf::DEF), mtx(c"s", Mtxf::SPIN));
+        m.lock();
+        m.destroy();
+        s.lock_spin();
+        s.destroy();
+        assert!(!m.initialized());
+        assert_eq!((curthread().locks.get(), curthread().critnest.get()), (0, 0));
+    });
+}
+
+#[test]
+fn init_checks_its_arguments() {
+    let text = text(no_witness(), || mtx(c"m", Mtxf::DEF).init(c"again", Mtxf::DEF));
+    assert!(text.starts_with("lock \"again\" 0x") && text.ends_with(" already initialized"), "{text}");
+    assert_eq!(once(no_witness(), || mtx(c"m", Mtxf::DEF).init(c"again", Mtxf::NEW)).verdict, Verdict::Pass);
+    panics_at(
+        "Assertion (opts & ~(MTX_SPIN | MTX_QUIET | MTX_RECURSE | MTX_NOWITNESS | MTX_DUPOK | MTX_NOPROFILE | MTX_NEW)) == 0 \
+         failed at ",
+        || mtx(c"m", Mtxf::from_bits_retain(0x8000)).lock(),
+    );
+}
+
+#[test]
+fn spin_mutexes_in_a_cycle_are_held_too_long() {
+    let (_, e) = explore_random(no_witness(), 1000, &|| {
+        let locks = [mtx(c"A", Mtxf::SPIN), mtx(c"B", Mtxf::SPIN)];
+        threads(2, move |i| {
+            locks[i].lock_spin();
+            locks[1 - i].lock_spin();
+            locks[1 - i].unlock_spin();
+            locks[i].unlock_spin();
+        });
+    })
+    .expect("the cycle was not found");
+    assert_eq!(e.verdict, Verdict::Panic("spin lock held too long".to_owned()));
+    let line = e.console.last().unwrap();
+    assert!(line.starts_with("spin lock 0x") && line.ends_with(") too long"), "{line}");
+    assert!(line.contains(") held by 0x") && line.contains(" (tid 10"), "{line}");
+}
+
+#[test]
+fn contender_spins_while_the_owner_runs() {
+    // CPU 1 keeps the contender: the owner never leaves CPU 0, so adaptive spinning never blocks.
+    passes(Config::default(), 300, || {
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        explore::begin();
+        let other = Arc::clone(&m);
+        let td = thread("contender", PUSER, 1, move || {
+            sched::sched_pin();
+            other.lock();
+            other.unlock();
+            sched::sched_unpin();
+        });
+        for _ in 0..10 {
+            critical::critical_enter();
+            critical::critical_exit();
+            assert!(!td.is_on_lock(), "blocked on a running owner");
+        }
+        m.unlock();
+        explore::end();
+        sleep::pause("wait", 2);
+    });
+}
+
+#[test]
+fn contender_blocks_when_the_owner_does_not_run() {
+    let e = once(up(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        let other = Arc::clone(&m);
+        let td = thread("contender", PUSER, 0, move || {
+            other.lock();
+            other.unlock();
+        });
+        assert!(!td.is_on_lock());
+        sched::sched_relinquish();
+        assert!(td.is_on_lock(), "spun for an owner that is not on a CPU");
+        m.unlock();
+        assert!(!td.is_on_lock());
+        sched::sched_relinquish();
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+}
+
+#[test]
+fn woken_waiters_may_be_overtaken() {
+    // No hand-off: the owner takes the mutex again before the thread that it woke, which goes on waiting.
+    let e = once(up(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        let other = Arc::clone(&m);
+        let td = thread("waiter", PUSER, 0, move || {
+            other.lock();
+            other.unlock();
+        });
+        sched::sched_relinquish();
+        assert!(td.is_on_lock());
+        m.unlock();
+        assert!(!td.is_on_lock() && !m.owned(), "woken, and the mutex is nobody's");
+        m.lock();
+        sched::sched_relinquish();
+        assert!(td.is_on_lock(), "it lost, and waits again");
+        m.unlock();
+        sched::sched_relinquish();
+        assert!(m.trylock(), "it had its turn");
+        m.unlock();
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+}
+
+#[test]
+fn priority_is_lent_through_a_chain_of_two_locks() {
+    let config = Config { cpus: 1, preemption: Preemption::Full, ..Config::default() };
+    let done = Arc::new(Owned32::new(0));
+    let count = Arc::clone(&done);
+    let e = once(config, move || {
+        let (a, b) = (mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::DEF));
+        let count = Arc::clone(&count);
+        spawn_at("low", 100, Some(0), move || {
+            let low = curthread();
+            a.lock();
+            let (a2, b2, count2) = (Arc::clone(&a), Arc::clone(&b), Arc::clone(&count));
+            // Better than low: runs at once, and blocks on low's lock.
+            let mid = thread("mid", 80, 0, move || {
+                b2.lock();
+                a2.lock();
+                assert_eq!(curthread().priority.get(), 60, "mid keeps what B lends it");
+                a2.unlock();
+                b2.unlock();
+                assert_eq!(curthread().priority.get(), 80);
+                count2.set(count2.get() + 1);
+            });
+            assert!(mid.is_on_lock());
+            assert_eq!(low.priority.get(), 80);
+            let (b3, count3) = (Arc::clone(&b), Arc::clone(&count));
+            let high = thread("high", 60, 0, move || {
+                b3.lock();
+                b3.unlock();
+                count3.set(count3.get() + 1);
+            });
+            assert!(high.is_on_lock());
+            assert_eq!((mid.priority.get(), low.priority.get()), (60, 60), "lent along the chain");
+            a.unlock();
+            assert_eq!(low.priority.get(), 100, "given back");
+            count.set(count.get() + 1);
+        });
+        sleep::pause("wait", 5);
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    assert_eq!(done.get(), 3);
+}
+
+#[test]
+fn blocking_on_a_sleeper_panics() {
+    let e = once(up(), || {
+        let m = mtx(c"m", Mtxf::NOWITNESS);
+        let other = Arc::clone(&m);
+        m.lock();
+        thread("waiter", PUSER, 0, move || other.lock());
+        sleep::pause("nap", 5);
+    });
+    assert_eq!(e.verdict, Verdict::Panic("sleeping thread".to_owned()));
+    let line = &e.console[0];
+    assert!(line.starts_with("Sleeping thread (tid 10"), "{line}");
+    assert!(line.ends_with(", pid 0) owns a non-sleepable lock"), "{line}");
+}
+
+#[test]
+fn blocking_in_a_critical_section_panics() {
+    let text = panic_text(Config::default(), || {
+        interrupt::bystanders();
+        let m = mtx(c"lnxspin", Mtxf::NOWITNESS);
+        threads(2, move |i| {
+            if i == 0 {
+                critical::critical_enter();
+            }
+            m.lock();
+            m.unlock();
+            if i == 0 {
+                critical::critical_exit();
+            }
+        });
+    });
+    assert_eq!(text, "mi_switch: switch in a critical section");
+}
+
+#[test]
+fn abba_deadlocks() {
+    let (_, e) = explore_random(no_witness(), 1000, &|| {
+        let locks = [mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::DEF)];
+        threads(2, move |i| {
+            locks[i].lock();
+            locks[1 - i].lock();
+            locks[1 - i].unlock();
+            locks[i].unlock();
+        });
+    })
+    .expect("the cycle was not found");
+    // Two owners that run spin for each other; two that were descheduled block.
+    assert!(matches!(e.verdict, Verdict::Livelock(_) | Verdict::Deadlock(_)), "{}", e.verdict);
+}
+
+#[test]
+fn held_locks_are_counted_under_invariants() {
+    for (config, n) in [(no_witness(), 2), (bare(), 0)] {
+        let e = once(config, move || {
+            let (a, b, s) = (mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::NOWITNESS), mtx(c"s", Mtxf::SPIN));
+            a.lock();
+            assert!(b.trylock());
+            s.lock_spin();
+            assert_eq!(curthread().locks.get(), n, "spin mutexes do not count");
+            s.unlock_spin();
+            b.unlock();
+            a.unlock();
+            assert_eq!(curthread().locks.get(), 0);
+        });
+        assert_eq!(e.verdict, Verdict::Pass);
+    }
+}

@@ -1,0 +1,407 @@
+//! rmlock(9) on both engines.
+
+mod common;
+
+use common::{explore_random, panic_text, passes, spawn_at, threads, verdict};
+use freebsd_sys::atomic::{Owned32, Shared32};
+use freebsd_sys::interrupt::{self, Arrival, Filter};
+use freebsd_sys::machine::{Config, Verdict};
+use freebsd_sys::rmlock::{PrioTracker, Rm, Rmf, ra};
+use freebsd_sys::thread::curthread;
+use freebsd_sys::{cpu, critical, sched, sleep};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// One wrong operation.
+type Op = fn(&Rm);
+
+fn rm(opts: Rmf) -> Arc<Rm> {
+    let rm = Arc::new(Rm::zeroed());
+    rm.init(c"lnxrm", opts | Rmf::NOWITNESS);
+    rm
+}
+
+/// A boundary.
+fn boundary() {
+    critical::critical_enter();
+    critical::critical_exit();
+}
+
+/// The panic's text up to the source location.
+fn misuse(main: impl Fn()) -> String {
+    match verdict(Config::default(), main) {
+        Verdict::Panic(text) => text.split(" @ ").next().unwrap_or_default().to_owned(),
+        other => panic!("no FreeBSD panic: {other:?}"),
+    }
+}
+
+fn readers_and_writers(opts: Rmf, rounds: usize) {
+    let (lock, n) = (rm(opts), Arc::new([Owned32::new(0), Owned32::new(0)]));
+    let (lock2, n2) = (Arc::clone(&lock), Arc::clone(&n));
+    threads(4, move |i| {
+        for _ in 0..rounds {
+            if i < 2 {
+                lock2.read(|| {
+                    let seen = n2[0].get();
+                    boundary();
+                    assert!(seen == n2[1].get() || cpu::scheduler_stopped(), "a reader saw half a write");
+                });
+            } else {
+                lock2.wlock();
+                n2[0].set(n2[0].get() + 1);
+                boundary();
+                if opts.contains(Rmf::SLEEPABLE) {
+                    sleep::pause("write", 1);
+                }
+                n2[1].set(n2[1].get() + 1);
+                lock2.wunlock();
+            }
+        }
+    });
+    assert_eq!(n[1].get() as usize, 2 * rounds);
+    lock.destroy();
+}
+
+#[test]
+fn writers_exclude_each_other_and_readers() {
+    for opts in [Rmf::empty(), Rmf::RECURSE, Rmf::SLEEPABLE] {
+        for cpus in [1, 2, 4] {
+            passes(Config { cpus, ..Config::default() }, 300, || readers_and_writers(opts, 2));
+        }
+    }
+}
+
+#[test]
+fn without_any_checks_it_still_excludes() {
+    let bare = Config { invariants: false, witness: false, cpus: 4, ..Config::default() };
+    passes(bare, 100, || readers_and_writers(Rmf::empty(), 30));
+}
+
+#[test]
+fn readers_share() {
+    passes(Config::default(), 300, || {
+        let (lock, inside) = (rm(Rmf::empty()), Arc::new(Shared32::new(0)));
+        threads(2, move |_| {
+            lock.read(|| {
+                inside.fetchadd(1);
+                while inside.get() < 2 && !cpu::scheduler_stopped() {
+                    sleep::pause("both", 1);
+                }
+            });
+        });
+    });
+}
+
+#[test]
+fn a_reader_is_pinned_and_counted_and_not_in_a_critical_section() {
+    for opts in [Rmf::empty(), Rmf::SLEEPABLE] {
+        assert_eq!(
+            verdict(Config::default(), || {
+                let (lock, td) = (rm(opts), curthread());
+                let banned = i32::from(opts.contains(Rmf::SLEEPABLE));
+                // The first read asks for a token, the second one has it.
+                for _ in 0..2 {
+                    lock.read(|| {
+                        assert_eq!((td.critnest.get(), td.pinned.get(), td.locks.get()), (0, 1, 1));
+                        assert_eq!(td.no_sleeping.get(), banned);
+                        lock.assert(ra::RLOCKED);
+                    });
+                    assert_eq!((td.critnest.get(), td.pinned.get(), td.locks.get()), (0, 0, 0));
+                    assert_eq!(td.no_sleeping.get(), 0);
+                }
+                lock.wlock();
+                assert_eq!(td.locks.get(), 2, "the backing lock counts too");
+                lock.wunlock();
+                assert_eq!(td.locks.get(), 0);
+            }),
+            Verdict::Pass
+        );
+    }
+}
+
+#[test]
+fn a_recursive_reader_passes_a_waiting_writer() {
+    passes(Config::default(), 500, || {
+        let lock = rm(Rmf::RECURSE);
+        threads(2, move |i| {
+            if i == 0 {
+                lock.read(|| {
+                    boundary();
+                    lock.read(|| {
+                        boundary();
+                        lock.assert(ra::RLOCKED | ra::RECURSED);
+                    });
+                    lock.assert(ra::RLOCKED | ra::NOTRECURSED);
+                });
+            } else {
+                lock.wlock();
+                lock.wunlock();
+            }
+        });
+    });
+}
+
+#[test]
+fn try_rlock_fails_beside_a_writer() {
+    for opts in [Rmf::empty(), Rmf::SLEEPABLE] {
+        assert_eq!(
+            verdict(Config::default(), || {
+                let lock = rm(opts);
+                let lock2 = Arc::clone(&lock);
+                lock.wlock();
+                let seen = Arc::new(Shared32::new(0));
+                let seen2 = Arc::clone(&seen);
+                spawn_at("reader", sched::pri::PUSER, Some(1), move || {
+                    let tracker = PrioTracker::new();
+                    // SAFETY: the tracker stays in this frame.
+                    let taken = unsafe { lock2.try_rlock(&tracker) };
+                    assert!(!taken);
+                    assert_eq!(curthread().no_sleeping.get(), 0);
+                    assert_eq!(curthread().pinned.get(), 0);
+                    seen2.set(1);
+                });
+                sleep::pause("reader", 5);
+                assert_eq!(seen.get(), 1);
+                lock.wunlock();
+                let tracker = PrioTracker::new();
+                // SAFETY: the tracker stays in this frame.
+                unsafe {
+                    assert!(lock.try_rlock(&tracker));
+                    lock.runlock(&tracker);
+                }
+            }),
+            Verdict::Pass
+        );
+    }
+}
+
+#[test]
+fn a_waiting_writer_lends_its_priority_to_the_reader() {
+    assert_eq!(
+        verdict(Config { cpus: 1, ..Config::default() }, || {
+            let lock = rm(Rmf::empty());
+            let lock2 = Arc::clone(&lock);
+            let lent = Arc::new(Shared32::new(0));
+            let lent2 = Arc::clone(&lent);
+            spawn_at("reader", 200, None, move || {
+                let lock3 = Arc::clone(&lock2);
+                lock2.read(|| {
+                    spawn_at("writer", 60, None, move || {
+                        lock3.wlock();
+                        lock3.wunlock();
+                    });
+                    sched::sched_relinquish();
+                    lent2.set(curthread().priority.get());
+                });
+                assert_eq!(curthread().priority.get(), 200, "the loan was not given back");
+            });
+            sleep::pause("reader", 50);
+            assert_eq!(lent.get(), 60);
+            lock.destroy();
+        }),
+        Verdict::Pass
+    );
+}
+
+#[test]
+fn a_writer_that_blocks_in_a_critical_section_panics() {
+    let text = panic_text(Config::default(), || {
+        let lock = rm(Rmf::empty());
+        threads(2, move |i| {
+            if i == 0 {
+                critical::critical_enter();
+                lock.wlock();
+                lock.wunlock();
+                critical::critical_exit();
+            } else {
+                lock.read(boundary);
+            }
+        });
+    });
+    assert_eq!(text, "mi_switch: switch in a critical section");
+}
+
+#[test]
+fn readers_of_other_locks_do_not_matter() {
+    passes(Config::default(), 200, || {
+        let locks = Arc::new((rm(Rmf::empty()), rm(Rmf::empty())));
+        threads(2, move |i| {
+            if i == 0 {
+                locks.0.read(|| {
+                    boundary();
+                    locks.1.read(boundary);
+                });
+            } else {
+                locks.1.wlock();
+                locks.1.wunlock();
+            }
+        });
+    });
+}
+
+#[test]
+fn a_sleeping_reader_panics_its_writer_and_a_sleepable_locks_reader_may_not_sleep() {
+    let text = panic_text(Config::default(), || {
+        let lock = rm(Rmf::empty());
+        threads(2, move |i| {
+            if i == 0 {
+                lock.read(|| _ = sleep::pause("held", 2));
+            } else {
+                lock.wlock();
+                lock.wunlock();
+            }
+        });
+    });
+    assert_eq!(text, "sleeping thread");
+    let text = misuse(|| rm(Rmf::SLEEPABLE).read(|| _ = sleep::pause("held", 2)));
+    assert!(text.ends_with("with sleeping prohibited"), "{text}");
+}
+
+#[test]
+fn smp_writers_recall_tokens_from_idle_cpus() {
+    let config = Config { cpus: 4, ..Config::default() };
+    for seed in 0..5 {
+        let v = common::smp_once(config.clone(), seed, &|| {
+            let lock = rm(Rmf::empty());
+            // A token on every CPU, which then goes idle.
+            for at in 0..4 {
+                let lock = Arc::clone(&lock);
+                spawn_at("reader", sched::pri::PUSER, Some(at), move || lock.read(|| ()));
+            }
+            sleep::pause("idle", 20);
+            for _ in 0..100 {
+                lock.wlock();
+                lock.wunlock();
+                lock.read(|| ());
+            }
+        });
+        assert_eq!(v, Verdict::Pass);
+    }
+}
+
+#[test]
+fn the_exclusion_test_notices_a_writer_without_the_lock() {
+    let found = explore_random(Config::default(), 2000, &|| {
+        let (lock, n) = (rm(Rmf::empty()), Arc::new([Owned32::new(0), Owned32::new(0)]));
+        threads(2, move |i| {
+            if i == 0 {
+                lock.read(|| {
+                    let seen = n[0].get();
+                    boundary();
+                    assert_eq!(seen, n[1].get());
+                });
+            } else {
+                n[0].set(1);
+                boundary();
+                n[1].set(1);
+            }
+        });
+    });
+    assert!(found.is_some());
+}
+
+#[test]
+fn operations_on_a_destroyed_lock_panic() {
+    let ops: [(&str, Op); 4] = [
+        ("rm_wlock", |lock| lock.wlock()),
+        ("rm_wunlock", |lock| lock.wunlock()),
+        ("rm_rlock", |lock| lock.read(|| ())),
+        // SAFETY: panics before it looks at the tracker.
+        ("rm_runlock", |lock| unsafe { lock.runlock(&PrioTracker::new()) }),
+    ];
+    for (name, op) in ops {
+        let text = misuse(|| {
+            let lock = rm(Rmf::empty());
+            lock.destroy();
+            op(&lock);
+        });
+        assert_eq!(text, format!("{name}() of destroyed rmlock"));
+    }
+}
+
+#[test]
+fn misuse_panics_with_the_kernels_words() {
+    let cases: [(&str, Rmf, Op); 11] = [
+        ("rm_rlock: recursed on non-recursive rmlock lnxrm", Rmf::empty(), |lock| lock.read(|| lock.read(|| ()))),
+        ("rm_rlock: wlock already held for lnxrm", Rmf::empty(), |lock| {
+            lock.wlock();
+            lock.read(|| ());
+        }),
+        ("Lock lnxrm read locked", Rmf::empty(), |lock| lock.read(|| lock.wlock())),
+        ("Lock lnxrm exclusively locked", Rmf::empty(), |lock| {
+            lock.wlock();
+            lock.wlock();
+        }),
+        ("Lock lnxrm exclusively locked", Rmf::SLEEPABLE, |lock| {
+            lock.wlock();
+            lock.assert(ra::RLOCKED);
+        }),
+        // SAFETY: panics before it looks at the tracker.
+        ("Lock lnxrm not read locked", Rmf::empty(), |lock| unsafe { lock.runlock(&PrioTracker::new()) }),
+        ("Lock lnxrm not exclusively locked", Rmf::empty(), |lock| lock.wunlock()),
+        ("Lock lnxrm not locked", Rmf::empty(), |lock| lock.assert(ra::LOCKED)),
+        ("Lock lnxrm not recursed", Rmf::RECURSE, |lock| lock.read(|| lock.assert(ra::RLOCKED | ra::RECURSED))),
+        ("Lock lnxrm recursed", Rmf::RECURSE, |lock| {
+            lock.read(|| lock.read(|| lock.assert(ra::RLOCKED | ra::NOTRECURSED)));
+        }),
+        ("Unknown rm lock assertion: 64", Rmf::empty(), |lock| lock.assert(64)),
+    ];
+    for (expected, opts, op) in cases {
+        assert_eq!(misuse(|| op(&rm(opts))), expected);
+    }
+}
+
+#[test]
+fn it_holds_under_contention_on_real_cpus() {
+    for config in [Config::default(), Config { invariants: false, witness: false, cpus: 4, ..Config::default() }] {
+        for (seed, opts) in [Rmf::empty(), Rmf::SLEEPABLE].into_iter().enumerate() {
+            let v = common::smp_once(config.clone(), seed as u64, &|| {
+                freebsd_sys::interrupt::bystanders();
+                let (lock, n) = (rm(opts), Arc::new([Owned32::new(0), Owned32::new(0)]));
+                let (lock2, n2) = (Arc::clone(&lock), Arc::clone(&n));
+                threads(6, move |i| {
+                    for round in 0..5_000 {
+                        if (i + round) % 16 != 0 {
+                            lock2.read(|| assert_eq!(n2[0].get(), n2[1].get()));
+                        } else {
+                            lock2.wlock();
+                            n2[0].set(n2[0].get() + 1);
+                            n2[1].set(n2[1].get() + 1);
+                            lock2.wunlock();
+                        }
+                    }
+                });
+                assert!(n[0].get() > 1_800);
+                lock.destroy();
+            });
+            assert_eq!(v, Verdict::Pass);
+        }
+    }
+}
+
+#[test]
+fn the_idle_thread_may_not_take_it() {
+    let ops: [(&str, Op); 2] = [("rm_wlock", |lock| lock.wlock()), ("rm_rlock", |lock| lock.read(|| ()))];
+    for (name, op) in ops {
+        // A filter that interrupts an idle CPU runs as its idle thread.
+        let text = panic_text(Config::default(), || {
+            let lock = rm(Rmf::empty());
+            let irq = interrupt::create("filter", Arrival::Raised, sched::pri::PI_INTR, Some(1));
+            let filter = move || {
+                op(&lock);
+                Filter::Handled
+            };
+            interrupt::setup(irq, Some(Rc::new(filter)), None, 1);
+            // An idle thread's interrupts are off until it has run once.
+            spawn_at("first", sched::pri::PUSER, Some(1), || ());
+            sleep::pause("first", 5);
+            freebsd_sys::host::explore::begin();
+            interrupt::raise(irq);
+            sleep::pause("interrupt", 5);
+            freebsd_sys::host::explore::end();
+        });
+        let text = text.split(" @ ").next().unwrap_or_default();
+        assert!(text.starts_with(&format!("{name}() by idle thread 0x")), "{text}");
+        assert!(text.ends_with(" on rmlock lnxrm"), "{text}");
+    }
+}

@@ -1,0 +1,216 @@
+//! The scheduler: pinning, binding, priorities, who preempts whom, and stealing.
+
+mod common;
+
+use common::{explore_random, once, passes, spawn_at, threads, up};
+use freebsd_sys::atomic::Owned32;
+use freebsd_sys::cpu::cpuid;
+use freebsd_sys::host::explore;
+use freebsd_sys::machine::{Budget, Config, Preemption, Verdict};
+use freebsd_sys::sched::{self, pri};
+use freebsd_sys::thread::{Kthread, curthread, kthread_add};
+use freebsd_sys::{critical, sleep};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+fn boundary() {
+    critical::critical_enter();
+    critical::critical_exit();
+}
+
+fn three_cpus() -> Config {
+    Config { cpus: 3, budget: Budget { migrations: 4, ..Budget::default() }, ..Config::default() }
+}
+
+#[test]
+fn pinned_thread_stays_on_its_cpu() {
+    passes(three_cpus(), 500, || {
+        threads(4, |_| {
+            sched::sched_pin();
+            let cpu = cpuid();
+            for _ in 0..3 {
+                sched::sched_relinquish();
+                assert_eq!(cpuid(), cpu);
+                sleep::pause("nap", 1);
+                assert_eq!(cpuid(), cpu);
+            }
+            sched::sched_unpin();
+        });
+    });
+}
+
+#[test]
+fn thread_that_is_not_pinned_migrates() {
+    let found = explore_random(three_cpus(), 500, &|| {
+        threads(4, |_| {
+            let cpu = cpuid();
+            for _ in 0..3 {
+                sched::sched_relinquish();
+                sleep::pause("nap", 1);
+                assert_eq!(cpuid(), cpu);
+            }
+        });
+    });
+    assert!(found.is_some(), "nobody ever migrated");
+}
+
+#[test]
+fn bound_thread_moves_there_and_stays() {
+    passes(three_cpus(), 200, || {
+        threads(2, |_| {
+            for cpu in [2, 0, 1] {
+                sched::sched_bind(cpu);
+                assert_eq!(cpuid(), cpu);
+                sleep::pause("nap", 1);
+                sched::sched_relinquish();
+                assert_eq!(cpuid(), cpu);
+                sched::sched_unbind();
+            }
+            assert_eq!(curthread().pinned.get(), 0);
+        });
+    });
+}
+
+#[test]
+fn rebinding_counts_one_pin() {
+    let e = once(three_cpus(), || {
+        sched::sched_bind(1);
+        sched::sched_bind(2);
+        assert_eq!((cpuid(), curthread().pinned.get()), (2, 1));
+        sched::sched_unbind();
+        assert_eq!(curthread().pinned.get(), 0);
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+}
+
+#[test]
+fn best_priority_runs_first_and_equals_in_order() {
+    let order = Rc::new(RefCell::new(Vec::new()));
+    let log = Rc::clone(&order);
+    let e = once(up(), move || {
+        for (name, priority) in [("c", 90), ("a1", 60), ("b", 70), ("a2", 60)] {
+            let log = Rc::clone(&log);
+            spawn_at(name, priority, Some(0), move || log.borrow_mut().push(name));
+        }
+        sleep::pause("wait", 1);
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    assert_eq!(*order.borrow(), ["a1", "a2", "b", "c"]);
+}
+
+/// Whether a new thread of `priority` runs before its maker, of user priority, goes on.
+fn preempts(preemption: Preemption, priority: u32) -> bool {
+    let early = Arc::new(Owned32::new(0));
+    let note = Arc::clone(&early);
+    let e = once(Config { preemption, ..up() }, move || {
+        let ran = Arc::new(Owned32::new(0));
+        let set = Arc::clone(&ran);
+        spawn_at("other", priority, Some(0), move || set.set(1));
+        boundary();
+        note.set(ran.get());
+        sleep::pause("wait", 1);
+        assert_eq!(ran.get(), 1);
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    early.get() != 0
+}
+
+#[test]
+fn ule_preempts_up_to_its_threshold() {
+    assert!(preempts(Preemption::Ule, pri::PI_REALTIME));
+    assert!(preempts(Preemption::Ule, pri::PRI_MIN_KERN));
+    assert!(!preempts(Preemption::Ule, pri::PRI_MIN_KERN + 1));
+    assert!(!preempts(Preemption::Ule, pri::PUSER));
+}
+
+#[test]
+fn full_preempts_whenever_better() {
+    for preemption in [Preemption::Full, Preemption::Any] {
+        assert!(preempts(preemption, pri::PRI_MIN_KERN + 1));
+        assert!(preempts(preemption, pri::PUSER - 1));
+        assert!(!preempts(preemption, pri::PUSER));
+        assert!(!preempts(preemption, pri::PRI_MAX_TIMESHARE));
+    }
+}
+
+/// Explores whether two threads of equal priority on one CPU can interleave without giving it away.
+fn interleave(preemption: Preemption) -> bool {
+    explore_random(Config { preemption, ..up() }, 1000, &|| {
+        let inside = Arc::new(Owned32::new(0));
+        threads(2, move |_| {
+            assert_eq!(inside.get(), 0);
+            inside.set(1);
+            boundary();
+            boundary();
+            inside.set(0);
+        });
+    })
+    .is_some()
+}
+
+#[test]
+fn only_any_preempts_an_equal_at_a_tick() {
+    assert!(!interleave(Preemption::Ule));
+    assert!(!interleave(Preemption::Full));
+    assert!(interleave(Preemption::Any));
+}
+
+#[test]
+fn idle_cpu_steals_but_never_a_pinned_thread() {
+    let stolen = |pin: bool| {
+        explore_random(Config::default(), 500, &move || {
+            let done = Arc::new(Owned32::new(0));
+            let (at, set) = (Arc::new(Owned32::new(9)), Arc::clone(&done));
+            let cpu = Arc::clone(&at);
+            let td = kthread_add(Kthread { name: "victim", priority: pri::PUSER, flags: 0, cpu: Some(0) }, move || {
+                cpu.set(cpuid() as u32);
+                set.set(1);
+            });
+            if pin {
+                // As if it had pinned itself before it lost the CPU.
+                td.pinned.set(1);
+            }
+            explore::begin();
+            for _ in 0..20 {
+                boundary();
+            }
+            explore::end();
+            while done.get() == 0 {
+                sleep::pause("wait", 1);
+            }
+            td.pinned.set(0);
+            assert_eq!(at.get(), 0);
+        })
+    };
+    assert!(stolen(false).is_some(), "nothing was stolen");
+    assert!(stolen(true).is_none(), "a pinned thread was stolen");
+}
+
+#[test]
+fn kern_yield_lets_the_others_run() {
+    let e = once(up(), || {
+        let ran = Arc::new(Owned32::new(0));
+        let set = Arc::clone(&ran);
+        spawn_at("other", pri::PUSER + 10, Some(0), move || set.set(1));
+        sched::sched_relinquish();
+        assert_eq!(ran.get(), 0, "a worse thread does not get the CPU");
+        sched::kern_yield(pri::PUSER + 20);
+        assert_eq!(ran.get(), 1);
+        assert_eq!(curthread().priority.get(), pri::PUSER + 20);
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+}
+
+#[test]
+fn sleeping_threads_leave_their_cpu_to_others() {
+    passes(up(), 200, || {
+        let n = Arc::new(Owned32::new(0));
+        let seen = Arc::clone(&n);
+        threads(5, move |i| {
+            sleep::pause("nap", 5 - i as u64);
+            n.set(n.get() + 1);
+        });
+        assert_eq!(seen.get(), 5);
+    });
+}

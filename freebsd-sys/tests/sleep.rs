@@ -1,0 +1,288 @@
+//! sleep(9): wake-ups, interlocks, timeouts in virtual time, signals, and rows 83 to 96 of the misuse table.
+
+mod common;
+
+use common::{assert_at, explore_random, mtx, once, passes, spawn, spawn_at, threads, up};
+use freebsd_sys::atomic::Owned32;
+use freebsd_sys::machine::{Config, Verdict};
+use freebsd_sys::mutex::Mtxf;
+use freebsd_sys::sched::pri::PUSER;
+use freebsd_sys::sleep::{self, EINTR, EWOULDBLOCK, How, msleep_spin, pause, ticks, tsleep, wakeup, wakeup_one};
+use freebsd_sys::sleepqueue::{self, Type};
+use freebsd_sys::thread::{Kthread, kthread_add, thread_no_sleeping, thread_sleeping_ok};
+use std::rc::Rc;
+use std::sync::Arc;
+
+#[track_caller]
+fn text(main: impl Fn()) -> String {
+    match once(Config::default(), main).verdict {
+        Verdict::Panic(text) => text,
+        other => panic!("no FreeBSD panic: {other}"),
+    }
+}
+
+#[test]
+fn no_wakeup_is_lost() {
+    passes(Config::default(), 500, || {
+        let m = mtx(c"m", Mtxf::DEF);
+        let flag = Arc::new(Owned32::new(0));
+        let chan = flag.as_ptr() as usize;
+        threads(3, move |i| {
+            m.lock();
+            if i == 0 {
+                flag.set(1);
+                wakeup(chan);
+            } else {
+                while flag.get() == 0 {
+                    assert_eq!(sleep::sleep(chan, Some(m.object()), How::default(), "flag"), 0);
+                    assert!(m.owned(), "the interlock is taken back");
+                }
+            }
+            m.unlock();
+        });
+    });
+}
+
+#[test]
+fn wakeup_without_the_interlock_can_be_lost() {
+    // The control: what the interlock is for.
+    let found = explore_random(Config::default(), 500, &|| {
+        let flag = Arc::new(Owned32::new(0));
+        let chan = flag.as_ptr() as usize;
+        threads(2, move |i| {
+            if i == 0 {
+                flag.set(1);
+                wakeup(chan);
+            } else if flag.get() == 0 {
+                assert_eq!(tsleep(chan, "flag", 10), 0);
+            }
+        });
+    });
+    assert!(found.is_some(), "never lost");
+}
+
+#[test]
+fn no_wakeup_is_lost_with_a_spin_mutex() {
+    passes(Config::default(), 300, || {
+        let m = mtx(c"s", Mtxf::SPIN);
+        let flag = Arc::new(Owned32::new(0));
+        let chan = flag.as_ptr() as usize;
+        threads(2, move |i| {
+            m.lock_spin();
+            if i == 0 {
+                flag.set(1);
+                wakeup(chan);
+            } else {
+                while flag.get() == 0 {
+                    assert_eq!(msleep_spin(chan, &m, "flag", 0), 0);
+                    assert!(m.owned());
+                }
+            }
+            m.unlock_spin();
+        });
+    });
+}
+
+#[test]
+fn wakeup_one_takes_the_best_and_the_first_among_equals() {
+    let order = Rc::new(std::cell::RefCell::new(Vec::new()));
+    let log = Rc::clone(&order);
+    let e = once(up(), move || {
+        for (name, priority) in [("late", PUSER + 9), ("first", PUSER + 1), ("second", PUSER + 1)] {
+            let log = Rc::clone(&log);
+            spawn_at(name, priority, Some(0), move || {
+                assert_eq!(tsleep(1, "chan", 1000), 0);
+                log.borrow_mut().push(name);
+            });
+            pause("settle", 1);
+        }
+        for _ in 0..3 {
+            wakeup_one(1);
+            pause("settle", 1);
+        }
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    assert_eq!(*order.borrow(), ["first", "second", "late"]);
+}
+
+#[test]
+fn timeouts_pass_in_virtual_time() {
+    passes(up(), 1, || {
+        let start = ticks();
+        assert_eq!(pause("nap", 7), EWOULDBLOCK);
+        let slept = ticks() - start;
+        assert!(slept >= 7, "{slept} ticks");
+        assert_eq!(tsleep(1, "chan", 3), EWOULDBLOCK);
+    });
+    // In explore exactly, however long: nobody waits for real.
+    let e = once(up(), || {
+        let start = ticks();
+        pause("nap", 1_000_000_000);
+        assert_eq!(ticks() - start, 1_000_000_000);
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+}
+
+#[test]
+fn earlier_deadline_ends_first() {
+    let e = once(Config::default(), || {
+        let order = Arc::new(Owned32::new(0));
+        let log = Arc::clone(&order);
+        threads(3, move |i| {
+            pause("nap", [30, 10, 20][i]);
+            log.set(log.get() * 10 + i as u32 + 1);
+        });
+        assert_eq!(order.get(), 231);
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+}
+
+#[test]
+fn woken_sleeper_does_not_time_out() {
+    passes(Config::default(), 200, || {
+        let m = mtx(c"m", Mtxf::DEF);
+        let woken = Arc::new(Owned32::new(0));
+        threads(2, move |i| {
+            m.lock();
+            if i == 0 {
+                woken.set(1);
+                wakeup(1);
+            } else if woken.get() == 0 {
+                let how = How { ticks: 50_000, ..How::default() };
+                assert_eq!(sleep::sleep(1, Some(m.object()), how, "chan"), 0);
+            }
+            m.unlock();
+        });
+    });
+}
+
+#[test]
+fn interlock_is_dropped_for_good_on_request() {
+    passes(Config::default(), 1, || {
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        let how = How { drop: true, ticks: 2, ..How::default() };
+        assert_eq!(sleep::sleep(1, Some(m.object()), how, "chan"), EWOULDBLOCK);
+        assert!(!m.owned());
+    });
+}
+
+#[test]
+fn signal_ends_only_a_sleep_that_catches_it() {
+    let e = once(up(), || {
+        for (catch, result) in [(true, EINTR), (false, EWOULDBLOCK)] {
+            let td = kthread_add(Kthread { name: "sleeper", priority: PUSER, flags: 0, cpu: Some(0) }, move || {
+                let how = How { catch, ticks: 100, ..How::default() };
+                assert_eq!(sleep::sleep(1, None, how, "chan"), result);
+                assert_eq!(ticks() >= 100, !catch);
+            });
+            pause("settle", 1);
+            assert!(td.is_sleeping());
+            sleepqueue::abort(td, EINTR);
+            assert_eq!(td.is_sleeping(), !catch);
+            pause("settle", 1);
+        }
+        pause("wait", 200);
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+}
+
+#[test]
+fn waiting_signal_prevents_the_sleep() {
+    let e = once(up(), || {
+        let td = kthread_add(Kthread { name: "sleeper", priority: PUSER, flags: 0, cpu: Some(0) }, || {
+            let m = mtx(c"m", Mtxf::DEF);
+            m.lock();
+            let how = How { catch: true, ..How::default() };
+            assert_eq!(sleep::sleep(1, Some(m.object()), how, "chan"), EINTR);
+            m.unlock();
+        });
+        sleepqueue::abort(td, EINTR);
+        pause("wait", 2);
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+}
+
+#[test]
+fn sleeper_without_a_waker_is_a_deadlock() {
+    let e = once(up(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        sleep::sleep(1, Some(m.object()), How::default(), "never");
+    });
+    assert_eq!(e.verdict, Verdict::Deadlock("thread0 sleeps on \"never\"".to_owned()));
+}
+
+#[test]
+fn arguments_are_checked() {
+    assert_eq!(text(|| _ = sleep::sleep(1, None, How::default(), "x")), "sleeping without a lock");
+    assert_eq!(text(|| _ = tsleep(0, "x", 1)), "_sleep: NULL ident");
+    let how = How { drop: true, ticks: 1, ..How::default() };
+    assert_eq!(text(|| _ = sleep::sleep(1, None, how, "x")), "PDROP requires a non-Giant lock");
+    assert_eq!(
+        text(|| {
+            let s = mtx(c"s", Mtxf::SPIN);
+            s.lock_spin();
+            sleep::sleep(1, Some(s.object()), How::default(), "x");
+        }),
+        "spin locks can only use msleep_spin"
+    );
+    assert_eq!(
+        text(|| {
+            let s = mtx(c"s", Mtxf::SPIN);
+            s.lock_spin();
+            msleep_spin(0, &s, "x", 1);
+        }),
+        "msleep_spin_sbt: NULL ident"
+    );
+    assert_eq!(text(|| wakeup(0)), "sleepq_broadcast: invalid NULL wait channel");
+    assert_eq!(text(|| wakeup_one(0)), "sleepq_signal: invalid NULL wait channel");
+}
+
+#[test]
+fn sleeping_may_be_prohibited() {
+    let text = text(|| {
+        thread_no_sleeping();
+        pause("nap", 1);
+    });
+    assert!(text.starts_with("sleepq_add: td 0x"), "{text}");
+    assert!(text.contains(" to sleep on wchan 0x") && text.ends_with(" with sleeping prohibited"), "{text}");
+    passes(Config::default(), 1, || {
+        thread_no_sleeping();
+        thread_sleeping_ok();
+        pause("nap", 1);
+    });
+}
+
+#[test]
+fn sleep_and_condvar_do_not_mix() {
+    let condvar = |waker: fn()| {
+        text(move || {
+            spawn("sleeper", || {
+                sleepqueue::lock(1);
+                sleepqueue::add(1, 0, "cv", Type::Condvar, 0);
+                sleepqueue::wait(1);
+            });
+            pause("settle", 1);
+            waker();
+        })
+    };
+    assert_eq!(condvar(|| wakeup(1)), "sleepq_broadcast: mismatch between sleep/wakeup and cv_*");
+    assert_eq!(condvar(|| wakeup_one(1)), "sleepq_signal: mismatch between sleep/wakeup and cv_*");
+    assert_at(&condvar(|| _ = tsleep(1, "x", 1)), "Assertion (flags & SLEEPQ_TYPE) == sq->sq_type failed at ", "");
+}
+
+#[test]
+fn sleepers_on_one_address_share_their_interlock() {
+    let text = text(|| {
+        for name in ["one", "two"] {
+            spawn(name, || {
+                let m = mtx(c"m", Mtxf::DEF);
+                m.lock();
+                sleep::sleep(1, Some(m.object()), How::default(), "chan");
+            });
+        }
+        pause("wait", 10);
+    });
+    assert_at(&text, "Assertion lock == sq->sq_lock failed at ", "");
+}

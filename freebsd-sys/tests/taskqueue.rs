@@ -1,0 +1,274 @@
+//! taskqueue(9) on both engines.
+
+mod common;
+
+use common::{passes, threads, verdict};
+use freebsd_sys::atomic::{Owned32, Shared32};
+use freebsd_sys::machine::{Config, Verdict};
+use freebsd_sys::sched::pri::PWAIT;
+use freebsd_sys::taskqueue::{EBUSY, Task, Taskqueue};
+use freebsd_sys::{cpu, critical, sleep, thread};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// WITNESS is on for normal queues' mutexes; these tests are about the queues.
+fn config() -> Config {
+    Config { witness: false, ..Config::default() }
+}
+
+fn queue(fast: bool, count: usize) -> &'static Taskqueue {
+    let tq = if fast { Taskqueue::create_fast(c"fast_tq") } else { Taskqueue::create(c"tq") };
+    tq.start_threads(count, PWAIT);
+    tq
+}
+
+fn task(priority: u8, body: impl Fn(usize) + 'static) -> Arc<Task> {
+    let task = Arc::new(Task::new());
+    task.init(priority, Rc::new(body));
+    task
+}
+
+fn enqueue(tq: &Taskqueue, task: &Arc<Task>) {
+    // SAFETY: every test drains its tasks before they go.
+    unsafe { tq.enqueue(task) };
+}
+
+#[test]
+fn every_request_is_counted_in_some_run() {
+    for fast in [false, true] {
+        passes(config(), 300, || {
+            let tq = queue(fast, 2);
+            let sum = Arc::new(Shared32::new(0));
+            let sum2 = Arc::clone(&sum);
+            let t = task(0, move |pending| _ = sum2.fetchadd(pending as u32));
+            let t2 = Arc::clone(&t);
+            threads(2, move |_| {
+                for _ in 0..3 {
+                    enqueue(tq, &t2);
+                }
+            });
+            tq.drain(&t);
+            assert_eq!(sum.get(), 6);
+            assert_eq!(t.pending(), 0);
+        });
+    }
+}
+
+#[test]
+fn drain_waits_for_the_running_handler() {
+    for fast in [false, true] {
+        passes(config(), 200, || {
+            let tq = queue(fast, 1);
+            let done = Arc::new(Owned32::new(0));
+            let done2 = Arc::clone(&done);
+            let t = task(0, move |_| {
+                sleep::pause("work", 3);
+                done2.set(1);
+            });
+            enqueue(tq, &t);
+            tq.drain(&t);
+            assert_eq!(done.get(), 1);
+        });
+    }
+}
+
+#[test]
+fn drain_all_waits_for_everything() {
+    passes(config(), 200, || {
+        let tq = queue(false, 2);
+        let done = Arc::new(Shared32::new(0));
+        let tasks: Vec<_> = (0..4)
+            .map(|i| {
+                let done = Arc::clone(&done);
+                task(i, move |_| {
+                    sleep::pause("work", 1 + u64::from(i));
+                    done.fetchadd(1);
+                })
+            })
+            .collect();
+        for t in &tasks {
+            enqueue(tq, t);
+        }
+        tq.drain_all();
+        assert_eq!(done.get(), 4);
+    });
+}
+
+#[test]
+fn higher_priorities_run_first_and_equals_in_order() {
+    assert_eq!(
+        verdict(config(), || {
+            let tq = queue(false, 1);
+            let order = Arc::new(Shared32::new(0));
+            let tasks: Vec<_> = [(1, 1), (5, 2), (1, 3), (9, 4)]
+                .into_iter()
+                .map(|(priority, digit)| {
+                    let order = Arc::clone(&order);
+                    task(priority, move |_| order.set(order.get() * 10 + digit))
+                })
+                .collect();
+            sleep::pause("asleep", 2);
+            tq.block();
+            for t in &tasks {
+                enqueue(tq, t);
+            }
+            sleep::pause("blocked", 5);
+            assert_eq!(order.get(), 0, "a blocked queue ran something");
+            tq.unblock();
+            tq.drain_all();
+            assert_eq!(order.get(), 4213);
+        }),
+        Verdict::Pass
+    );
+}
+
+#[test]
+fn cancel_takes_a_pending_task_off_and_reports_a_running_one() {
+    assert_eq!(
+        verdict(config(), || {
+            let tq = queue(false, 1);
+            let runs = Arc::new(Shared32::new(0));
+            let runs2 = Arc::clone(&runs);
+            let t = task(0, move |_| {
+                runs2.fetchadd(1);
+                sleep::pause("work", 10);
+            });
+            sleep::pause("asleep", 2);
+            tq.block();
+            enqueue(tq, &t);
+            enqueue(tq, &t);
+            assert_eq!(tq.cancel(&t), Ok(2));
+            assert_eq!(tq.cancel(&t), Ok(0));
+            tq.unblock();
+            sleep::pause("nothing", 5);
+            assert_eq!(runs.get(), 0);
+            enqueue(tq, &t);
+            sleep::pause("running", 3);
+            assert_eq!(tq.cancel(&t), Err((EBUSY, 0)));
+            enqueue(tq, &t);
+            assert_eq!(tq.cancel(&t), Err((EBUSY, 1)));
+            tq.drain(&t);
+            assert_eq!(runs.get(), 1);
+        }),
+        Verdict::Pass
+    );
+}
+
+#[test]
+fn two_threads_run_two_tasks_at_once() {
+    passes(config(), 100, || {
+        let tq = queue(false, 2);
+        let inside = Arc::new(Shared32::new(0));
+        let tasks: Vec<_> = (0..2)
+            .map(|_| {
+                let inside = Arc::clone(&inside);
+                task(0, move |_| {
+                    inside.fetchadd(1);
+                    while inside.get() < 2 && !cpu::scheduler_stopped() {
+                        sleep::pause("both", 1);
+                    }
+                })
+            })
+            .collect();
+        for t in &tasks {
+            enqueue(tq, t);
+        }
+        tq.drain_all();
+    });
+}
+
+#[test]
+fn a_handler_runs_in_the_queues_thread_and_may_enqueue_itself() {
+    passes(config(), 100, || {
+        let tq = queue(true, 1);
+        let left = Arc::new(Shared32::new(3));
+        let again = Arc::new(Task::new());
+        let (left2, weak) = (Arc::clone(&left), Arc::downgrade(&again));
+        again.init(
+            0,
+            Rc::new(move |_| {
+                assert!(tq.member(thread::curthread()));
+                if left2.fetchadd(u32::MAX) > 1
+                    && let Some(task) = weak.upgrade()
+                {
+                    enqueue(tq, &task);
+                }
+            }),
+        );
+        enqueue(tq, &again);
+        tq.drain(&again);
+        assert_eq!(left.get(), 0);
+        assert!(!tq.member(thread::curthread()));
+    });
+}
+
+#[test]
+fn a_fast_queue_serves_critical_sections() {
+    passes(Config::default(), 200, || {
+        let tq = queue(true, 1);
+        let runs = Arc::new(Shared32::new(0));
+        let runs2 = Arc::clone(&runs);
+        let t = task(0, move |_| _ = runs2.fetchadd(1));
+        let t2 = Arc::clone(&t);
+        threads(2, move |_| {
+            critical::critical_enter();
+            enqueue(tq, &t2);
+            critical::critical_exit();
+        });
+        tq.drain(&t);
+        assert!(runs.get() > 0);
+    });
+}
+
+#[test]
+fn free_finishes_what_is_queued() {
+    for fast in [false, true] {
+        passes(config(), 100, || {
+            let tq = queue(fast, 2);
+            let runs = Arc::new(Shared32::new(0));
+            let runs2 = Arc::clone(&runs);
+            let t = task(0, move |_| _ = runs2.fetchadd(1));
+            enqueue(tq, &t);
+            tq.free();
+            assert_eq!(runs.get(), 1);
+        });
+    }
+}
+
+#[test]
+fn handlers_are_dropped_when_their_task_goes() {
+    let seen = Arc::new(Shared32::new(0));
+    for _ in 0..3 {
+        let seen2 = Arc::clone(&seen);
+        let v = verdict(config(), move || {
+            let tq = queue(false, 1);
+            let seen = Arc::clone(&seen2);
+            let t = task(0, move |_| _ = seen.fetchadd(1));
+            enqueue(tq, &t);
+            tq.drain(&t);
+        });
+        assert_eq!(v, Verdict::Pass);
+    }
+    assert_eq!(seen.get(), 3);
+    assert_eq!(Arc::strong_count(&seen), 1, "a handler was leaked");
+}
+
+#[test]
+fn draining_a_task_from_its_own_handler_deadlocks() {
+    let v = verdict(config(), || {
+        let tq = queue(false, 1);
+        let t = Arc::new(Task::new());
+        let weak = Arc::downgrade(&t);
+        t.init(
+            0,
+            Rc::new(move |_| {
+                if let Some(task) = weak.upgrade() {
+                    tq.drain(&task);
+                }
+            }),
+        );
+        enqueue(tq, &t);
+        tq.drain(&t);
+    });
+    assert!(matches!(&v, Verdict::Deadlock(text) if text.contains("tq_drain")), "{v:?}");
+}

@@ -1,0 +1,493 @@
+//! WITNESS as mutexes show it: each row of the misuse table that it detects, and what it must not see. What needs a lock that
+//! can be shared is in `src/witness.rs`.
+
+mod common;
+
+use common::{assert_at, mtx, no_witness, once, passes, spawn, threads, up};
+use freebsd_sys::host::explore::Execution;
+use freebsd_sys::lock::Loc;
+use freebsd_sys::machine::{Config, Verdict};
+use freebsd_sys::mutex::{Mtx, Mtxf};
+use freebsd_sys::{critical, interrupt, sched, sleep, thread, userret, witness};
+use std::rc::Rc;
+
+#[track_caller]
+fn panic_at(execution: &Execution, what: &str) {
+    match &execution.verdict {
+        Verdict::Panic(text) => assert_at(text, what, ""),
+        other => panic!("{other}"),
+    }
+}
+
+/// `a` then `b`, released again.
+fn nest(a: &Mtx, b: &Mtx) {
+    a.lock();
+    b.lock();
+    b.unlock();
+    a.unlock();
+}
+
+#[test]
+fn uncontended_lock_in_a_critical_section_panics_if_enrolled() {
+    let e = once(Config::default(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        critical::critical_enter();
+        m.lock();
+    });
+    panic_at(&e, "acquiring blockable sleep lock with spinlock or critical section held (sleep mutex) m @ ");
+    let e = once(Config::default(), || {
+        let (spin, m) = (mtx(c"s", Mtxf::SPIN), mtx(c"m", Mtxf::DEF));
+        spin.lock_spin();
+        m.lock();
+    });
+    panic_at(&e, "acquiring blockable sleep lock with spinlock or critical section held (sleep mutex) m @ ");
+}
+
+#[test]
+fn uncontended_lock_in_a_critical_section_is_silent_if_not_enrolled() {
+    for (config, opts) in [(Config::default(), Mtxf::NOWITNESS), (no_witness(), Mtxf::DEF)] {
+        let e = once(config, || {
+            let m = mtx(c"m", opts);
+            critical::critical_enter();
+            m.lock();
+            m.unlock();
+            critical::critical_exit();
+        });
+        assert_eq!((e.verdict, e.console), (Verdict::Pass, vec![]));
+    }
+}
+
+#[test]
+fn trylock_in_a_critical_section_is_allowed() {
+    let e = once(Config::default(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        critical::critical_enter();
+        assert!(m.trylock());
+        m.unlock();
+        critical::critical_exit();
+    });
+    assert_eq!((e.verdict, e.console), (Verdict::Pass, vec![]));
+}
+
+#[test]
+fn reversal_is_printed_once_per_pair() {
+    let e = once(Config::default(), || {
+        let (a, b) = (mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::DEF));
+        nest(&a, &b);
+        for _ in 0..3 {
+            nest(&b, &a);
+        }
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    assert_eq!(e.console.len(), 3, "{:?}", e.console);
+    assert_eq!(e.console[0], "lock order reversal:");
+    let line = |at: usize, nth: &str, name: &str| {
+        let rest = e.console[at].strip_prefix(nth).unwrap_or_else(|| panic!("{:?}", e.console));
+        let (pointer, rest) = rest.split_once(' ').unwrap();
+        assert!(pointer.starts_with("0x"), "{pointer}");
+        assert_at(rest, &format!("{name} ({name}, sleep mutex) @ "), "");
+    };
+    line(1, " 1st ", "B");
+    line(2, " 2nd ", "A");
+}
+
+#[test]
+fn reversal_is_found_through_a_third_lock() {
+    let e = once(Config::default(), || {
+        let (a, b, c) = (mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::DEF), mtx(c"C", Mtxf::DEF));
+        nest(&a, &b);
+        nest(&b, &c);
+        nest(&c, &a);
+    });
+    assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 3));
+    assert_eq!(e.console[0], "lock order reversal:");
+}
+
+#[test]
+fn earlier_lock_of_the_same_name_is_named_first() {
+    let e = once(Config::default(), || {
+        let (a, a2, b) = (mtx(c"A", Mtxf::DEF), mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::DEF));
+        nest(&a, &b);
+        a.lock();
+        nest(&b, &a2);
+        a.unlock();
+    });
+    assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 4));
+    for (at, start) in [(0, "lock order reversal:"), (1, " 1st "), (2, " 2nd "), (3, " 3rd ")] {
+        assert!(e.console[at].starts_with(start), "{:?}", e.console);
+    }
+    assert!(e.console[1].contains(" A (A, sleep mutex) @ ") && e.console[2].contains(" B (B, sleep mutex) @ "));
+}
+
+#[test]
+fn order_is_learnt_across_threads_and_forgotten_between_executions() {
+    // A fresh graph each time: the reversal is found in every execution, whatever ran before on this machine.
+    let m = freebsd_sys::machine::Machine::new(up(), freebsd_sys::machine::Engine::Explore);
+    for reversed in [true, false, true] {
+        let e = freebsd_sys::host::explore::run(
+            &m,
+            &mut freebsd_sys::host::schedule::random::Random::new(1),
+            Default::default(),
+            &|| {
+                let (a, b) = (mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::DEF));
+                threads(2, move |i| if i == 0 || !reversed { nest(&a, &b) } else { nest(&b, &a) });
+            },
+        );
+        assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, if reversed { 3 } else { 0 }));
+    }
+}
+
+#[test]
+fn order_of_trylocks_is_not_checked_but_they_count_as_held() {
+    let e = once(Config::default(), || {
+        let (a, b, c) = (mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::DEF), mtx(c"C", Mtxf::DEF));
+        nest(&a, &b);
+        b.lock();
+        assert!(a.trylock());
+        a.unlock();
+        b.unlock();
+        nest(&a, &c);
+        assert!(c.trylock());
+        a.lock();
+        a.unlock();
+        c.unlock();
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    assert_eq!(e.console.len(), 3, "only the last is a reversal: {:?}", e.console);
+    assert!(e.console[1].contains(" C (C, sleep mutex)"), "{:?}", e.console);
+}
+
+#[test]
+fn two_locks_of_one_type_are_reported_once() {
+    let two = |opts: Mtxf, flags: Mtxf| {
+        once(Config::default(), move || {
+            let (a, b) = (mtx(c"twin", opts), mtx(c"twin", opts));
+            for _ in 0..2 {
+                a.lock();
+                b.lock_flags(flags);
+                b.unlock();
+                a.unlock();
+            }
+        })
+    };
+    let e = two(Mtxf::DEF, Mtxf::DEF);
+    assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 3));
+    assert_eq!(e.console[0], "acquiring duplicate lock of same type: \"twin\"");
+    assert_at(&e.console[1], " 1st twin @ ", "");
+    assert_at(&e.console[2], " 2nd twin @ ", "");
+    assert_eq!(two(Mtxf::DUPOK, Mtxf::DEF).console, Vec::<String>::new());
+    assert_eq!(two(Mtxf::DEF, Mtxf::DUPOK).console, Vec::<String>::new());
+}
+
+#[test]
+fn recursion_is_no_duplicate() {
+    let e = once(Config::default(), || {
+        let m = mtx(c"m", Mtxf::RECURSE);
+        m.lock();
+        m.lock();
+        m.unlock();
+        m.unlock();
+        userret::userret();
+    });
+    assert_eq!((e.verdict, e.console), (Verdict::Pass, vec![]));
+}
+
+#[test]
+fn spin_mutexes_have_an_order_too() {
+    let e = once(Config::default(), || {
+        let (a, b) = (mtx(c"A", Mtxf::SPIN), mtx(c"B", Mtxf::SPIN));
+        for (a, b) in [(&a, &b), (&b, &a)] {
+            a.lock_spin();
+            b.lock_spin();
+            b.unlock_spin();
+            a.unlock_spin();
+        }
+    });
+    assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 3));
+    assert!(e.console[1].contains(" B (B, spin mutex) @ "), "{:?}", e.console);
+}
+
+#[test]
+fn name_belongs_to_one_class() {
+    let e = once(Config::default(), || {
+        mtx(c"x", Mtxf::DEF);
+        mtx(c"x", Mtxf::SPIN);
+    });
+    assert_eq!(e.verdict, Verdict::Panic("lock (x) spin mutex does not match earlier (sleep mutex) lock".to_owned()));
+    let e = once(Config::default(), || {
+        mtx(c"x", Mtxf::DEF).destroy();
+        mtx(c"x", Mtxf::SPIN).destroy();
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+}
+
+#[test]
+fn unlock_of_a_lock_not_held_panics_in_witness_words() {
+    let e = once(Config::default(), || mtx(c"m", Mtxf::DEF).unlock());
+    panic_at(&e, "lock (sleep mutex) m not locked @ ");
+    let e = once(Config::default(), || mtx(c"s", Mtxf::SPIN).unlock_spin());
+    panic_at(&e, "lock (spin mutex) s not locked @ ");
+}
+
+#[test]
+fn unlock_by_another_thread_panics() {
+    let e = once(Config::default(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        threads(1, move |_| m.unlock());
+    });
+    panic_at(&e, "lock (sleep mutex) m not locked @ ");
+}
+
+#[test]
+fn norelease_forbids_the_unlock() {
+    let e = once(Config::default(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        witness::norelease(m.object());
+        witness::releaseok(m.object());
+        m.unlock();
+        m.lock();
+        witness::norelease(m.object());
+        m.unlock();
+    });
+    assert_eq!(e.verdict, Verdict::Panic("lock marked norelease".to_owned()));
+    assert_at(&e.console[0], "forbidden unlock of (sleep mutex) m @ ", "");
+    let e = once(Config::default(), || witness::norelease(mtx(c"m", Mtxf::DEF).object()));
+    assert_eq!(e.verdict, Verdict::Panic("witness_setflag: lock (sleep mutex) m not locked".to_owned()));
+}
+
+#[test]
+fn thread_may_not_exit_with_locks() {
+    let e = once(Config::default(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        spawn("leaver", move || m.lock());
+        sleep::pause("wait", 10);
+    });
+    let Verdict::Panic(text) = &e.verdict else { panic!("{}", e.verdict) };
+    let pointer = text.strip_prefix("Thread 0x").and_then(|t| t.strip_suffix(" cannot exit while holding sleeplocks"));
+    let pointer = pointer.unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(e.console[0], format!("Thread 0x{pointer} exiting with the following locks held:"));
+    assert!(e.console[1].starts_with("exclusive sleep mutex m r = 0 (0x"), "{:?}", e.console);
+}
+
+#[test]
+fn sleeping_with_another_lock_is_printed() {
+    let e = once(Config::default(), || {
+        let (m, other, hidden) = (mtx(c"m", Mtxf::DEF), mtx(c"other", Mtxf::RECURSE), mtx(c"h", Mtxf::NOWITNESS));
+        hidden.lock();
+        other.lock();
+        other.lock();
+        m.lock();
+        let how = sleep::How { ticks: 1, ..Default::default() };
+        assert_eq!(sleep::sleep(1, Some(m.object()), how, "nap"), sleep::EWOULDBLOCK);
+        m.unlock();
+        other.unlock();
+        other.unlock();
+        hidden.unlock();
+    });
+    assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 2));
+    assert_eq!(e.console[0], "Sleeping on \"nap\" with the following non-sleepable locks held:");
+    assert!(e.console[1].starts_with("exclusive sleep mutex other r = 1 (0x"), "{:?}", e.console);
+    assert!(e.console[1].contains(") locked @ "), "{:?}", e.console);
+}
+
+#[test]
+fn interlock_keeps_the_place_where_it_was_taken() {
+    for spin in [false, true] {
+        let e = once(Config::default(), move || {
+            let m = mtx(c"m", if spin { Mtxf::SPIN } else { Mtxf::DEF });
+            let line = line!() + 2;
+            if spin {
+                m.lock_spin();
+                sleep::msleep_spin(1, &m, "nap", 1);
+            } else {
+                m.lock_flags(Mtxf::QUIET);
+                let how = sleep::How { ticks: 1, ..Default::default() };
+                sleep::sleep(1, Some(m.object()), how, "nap");
+            }
+            assert_eq!(witness::warn(None, Loc::caller(), format!("{}", line + if spin { 0 } else { 3 })), 1);
+            if spin {
+                m.unlock_spin();
+            } else {
+                m.unlock();
+            }
+        });
+        assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 2));
+        let line = e.console[0].split_once(' ').unwrap().0;
+        assert!(e.console[1].ends_with(&format!("witness.rs:{line}")), "{:?}", e.console);
+    }
+}
+
+#[test]
+fn sleeping_with_an_interlock_not_held_panics() {
+    let e = once(Config::default(), || {
+        sleep::sleep(1, Some(mtx(c"m", Mtxf::DEF).object()), sleep::How::default(), "nap");
+    });
+    assert_eq!(e.verdict, Verdict::Panic("witness_save: lock (sleep mutex) m not locked".to_owned()));
+}
+
+#[test]
+fn warning_names_spin_mutexes_and_returns_their_number() {
+    let e = once(Config::default(), || {
+        let (m, s) = (mtx(c"m", Mtxf::DEF), mtx(c"s", Mtxf::SPIN));
+        m.lock();
+        s.lock_spin();
+        assert_eq!(witness::warn(None, Loc::caller(), "might_sleep()"), 2);
+        assert_eq!(witness::warn(Some(m.object()), Loc::caller(), "x"), 1);
+        s.unlock_spin();
+        assert_eq!(witness::warn(Some(m.object()), Loc::caller(), "y"), 0);
+        m.unlock();
+        s.lock_spin();
+        assert_eq!(witness::warn(Some(s.object()), Loc::caller(), "z"), 0);
+        s.unlock_spin();
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    assert_eq!(e.console[0], "might_sleep() with the following non-sleepable locks held:");
+    assert!(e.console[1].starts_with("exclusive sleep mutex m "), "{:?}", e.console);
+    assert_eq!(e.console[2], e.console[0]);
+    assert!(e.console[3].starts_with("exclusive spin mutex s "), "{:?}", e.console);
+    assert_eq!(e.console[4], "x with the following non-sleepable locks held:");
+    assert_eq!(e.console.len(), 6, "{:?}", e.console);
+}
+
+#[test]
+fn allocating_with_waitok_under_a_mutex_is_printed() {
+    use freebsd_sys::malloc::{M, free, malloc};
+    let e = once(Config::default(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        free(malloc(100, "kmalloc", M::WAITOK), "kmalloc");
+        m.unlock();
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    assert_eq!(e.console[0], "uma_zalloc_debug: zone \"malloc-128\" with the following non-sleepable locks held:");
+}
+
+#[test]
+fn ithread_may_not_wait_with_an_enrolled_lock() {
+    let e = once(Config::default(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        let irq = interrupt::create("dev", interrupt::Arrival::Raised, sched::pri::PI_INTR, None);
+        interrupt::setup(irq, None, Some(Rc::new(move || m.lock())), 1);
+        freebsd_sys::host::explore::begin();
+        interrupt::raise(irq);
+        sleep::pause("wait", 10);
+    });
+    assert_eq!(e.verdict, Verdict::Panic("witness_warn".to_owned()));
+    assert_eq!(e.console[0], "suspending ithread with the following locks held:");
+}
+
+#[test]
+fn locks_at_a_panic_are_listed_with_their_owners() {
+    let e = once(Config::default(), || {
+        let (seen, hidden) = (mtx(c"seen", Mtxf::DEF), mtx(c"hidden", Mtxf::NOWITNESS));
+        seen.lock();
+        hidden.lock();
+        critical::critical_exit();
+    });
+    assert_eq!(e.verdict, Verdict::Panic("critical_exit: td_critnest == 0".to_owned()));
+    assert_eq!(e.locks.len(), 3, "{:?}", e.locks);
+    assert!(e.locks[0].starts_with("Process 0 (kernel) thread 0x"), "{:?}", e.locks);
+    assert!(e.locks[1].starts_with("exclusive sleep mutex seen r = 0 (0x"), "{:?}", e.locks);
+    assert!(e.locks[2].starts_with("exclusive sleep mutex hidden (0x"), "{:?}", e.locks);
+    assert!(e.locks[2].ends_with(") owned by thread0 (not enrolled)"), "{:?}", e.locks);
+}
+
+#[test]
+fn lock_whose_memory_is_gone_is_not_listed() {
+    let e = once(Config::default(), || {
+        let hidden = mtx(c"hidden", Mtxf::NOWITNESS);
+        hidden.lock();
+        drop(hidden);
+        critical::critical_exit();
+    });
+    assert_eq!(e.verdict, Verdict::Panic("critical_exit: td_critnest == 0".to_owned()));
+    assert_eq!(e.locks, Vec::<String>::new());
+}
+
+#[test]
+fn ordered_locks_on_many_cpus_print_nothing() {
+    passes(Config { cpus: 3, ..Config::default() }, 300, || {
+        let locks: Rc<Vec<_>> = Rc::new((0..4).map(|i| mtx([c"a", c"b", c"c", c"d"][i], Mtxf::DEF)).collect());
+        threads(3, move |i| {
+            nest(&locks[i], &locks[i + 1]);
+            nest(&locks[0], &locks[i + 1]);
+            userret::userret();
+        });
+        assert_eq!(witness::warn(None, Loc::caller(), "end"), 0);
+    });
+}
+
+#[test]
+fn lint_reports_what_freebsd_does_not() {
+    let lint = Config { lint: true, ..Config::default() };
+    let main = || {
+        let hidden = mtx(c"lnxspin", Mtxf::NOWITNESS);
+        critical::critical_enter();
+        hidden.lock();
+        critical::critical_exit();
+        sleep::pause("nap", 1);
+        hidden.unlock();
+        let irq = interrupt::create("dev", interrupt::Arrival::Raised, sched::pri::PI_INTR, None);
+        let m = hidden.clone();
+        interrupt::setup(
+            irq,
+            None,
+            Some(Rc::new(move || {
+                m.lock();
+                sched::sched_pin();
+            })),
+            1,
+        );
+        freebsd_sys::host::explore::begin();
+        interrupt::raise(irq);
+        sleep::pause("wait", 10);
+    };
+    let e = once(lint, main);
+    assert_eq!(e.verdict, Verdict::Pass);
+    assert_at(&e.console[0], "lint: mtx_lock of (sleep mutex) lnxspin in a critical section @ ", "");
+    assert_eq!(
+        e.console[1..],
+        [
+            "lint: sleeping on \"nap\" with locks held that WITNESS does not see: (sleep mutex) lnxspin",
+            "lint: handler of intr: dev ends with 1 locks held",
+            "lint: handler of intr: dev ends with 1 pins",
+        ]
+    );
+    let silent = once(Config::default(), main);
+    assert_eq!((silent.verdict, silent.console), (Verdict::Pass, vec![]));
+}
+
+#[test]
+fn lint_is_silent_about_a_clean_program() {
+    let e = once(Config { lint: true, ..Config::default() }, || {
+        let hidden = mtx(c"lnxspin", Mtxf::NOWITNESS);
+        threads(2, move |_| {
+            hidden.lock();
+            hidden.unlock();
+            thread::thread_no_sleeping();
+            thread::thread_sleeping_ok();
+        });
+        sleep::pause("nap", 1);
+    });
+    assert_eq!((e.verdict, e.console), (Verdict::Pass, vec![]));
+}
+
+#[test]
+fn lint_sees_the_other_locks_too() {
+    use freebsd_sys::rwlock::{Rw, Rwf};
+    let e = once(Config { lint: true, ..Config::default() }, || {
+        let rw = std::sync::Arc::new(Rw::zeroed());
+        rw.init(c"lnxrw", Rwf::NOWITNESS);
+        critical::critical_enter();
+        rw.rlock();
+        critical::critical_exit();
+        sleep::pause("nap", 1);
+        rw.runlock();
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    assert_at(&e.console[0], "lint: rw_rlock of (rw) lnxrw in a critical section @ ", "");
+    let text = "lint: sleeping on \"nap\" with locks held that WITNESS does not see: 1 read-held rw";
+    assert_eq!(e.console[1..], [text]);
+}

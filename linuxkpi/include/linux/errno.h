@@ -1,0 +1,40 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * linux/errno.h: FreeBSD's numbers, as LinuxKPI has it, and the ones that only Linux has.
+ */
+
+#ifndef _LINUX_ERRNO_H_
+#define _LINUX_ERRNO_H_
+
+#define EPERM 1
+#define ENOENT 2
+#define EINTR 4
+#define EIO 5
+#define ENXIO 6
+#define E2BIG 7
+#define EBADF 9
+#define EDEADLK 11
+#define ENOMEM 12
+#define EACCES 13
+#define EFAULT 14
+#define EBUSY 16
+#define EEXIST 17
+#define ENODEV 19
+#define EINVAL 22
+#define ENOSPC 28
+#define ERANGE 34
+#define EAGAIN 35
+#define EWOULDBLOCK EAGAIN
+#define EALREADY 37
+#define EOPNOTSUPP 45
+#define ETIMEDOUT 60
+#define ENOSYS 78
+#define EOVERFLOW 84
+#define ECANCELED 85
+
+#define ETIME ETIMEDOUT
+#define ERESTARTSYS 512
+#define ENOTSUPP 524
+
+#endif /* _LINUX_ERRNO_H_ */

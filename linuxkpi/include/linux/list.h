@@ -1,0 +1,152 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * linux/list.h: doubly linked lists.
+ */
+
+#ifndef _LINUX_LIST_H_
+#define _LINUX_LIST_H_
+
+#include <linux/container_of.h>
+#include <linux/types.h>
+
+#define LIST_HEAD_INIT(name) { &(name), &(name) }
+#ifndef LIST_HEAD
+#define LIST_HEAD(name) struct list_head name = LIST_HEAD_INIT(name)
+#endif
+#define LIST_POISON1 ((struct list_head *)0x100)
+#define LIST_POISON2 ((struct list_head *)0x122)
+
+static inline void
+INIT_LIST_HEAD(struct list_head *head)
+{
+	head->next = head;
+	head->prev = head;
+}
+
+static inline void
+lkpi_list_link(struct list_head *node, struct list_head *prev, struct list_head *next)
+{
+	node->prev = prev;
+	node->next = next;
+	next->prev = node;
+	prev->next = node;
+}
+
+static inline void
+lkpi_list_unlink(struct list_head *node)
+{
+	node->next->prev = node->prev;
+	node->prev->next = node->next;
+}
+
+static inline void
+list_add(struct list_head *node, struct list_head *head)
+{
+	lkpi_list_link(node, head, head->next);
+}
+
+static inline void
+list_add_tail(struct list_head *node, struct list_head *head)
+{
+	lkpi_list_link(node, head->prev, head);
+}
+
+static inline void
+list_del(struct list_head *node)
+{
+	lkpi_list_unlink(node);
+	node->next = LIST_POISON1;
+	node->prev = LIST_POISON2;
+}
+
+static inline void
+list_del_init(struct list_head *node)
+{
+	lkpi_list_unlink(node);
+	INIT_LIST_HEAD(node);
+}
+
+static inline void
+list_move(struct list_head *node, struct list_head *head)
+{
+	lkpi_list_unlink(node);
+	list_add(node, head);
+}
+
+static inline void
+list_move_tail(struct list_head *node, struct list_head *head)
+{
+	lkpi_list_unlink(node);
+	list_add_tail(node, head);
+}
+
+static inline void
+list_replace(struct list_head *old, struct list_head *node)
+{
+	lkpi_list_link(node, old->prev, old->next);
+}
+
+static inline bool
+list_empty(const struct list_head *head)
+{
+	return (READ_ONCE(head->next) == head);
+}
+
+static inline bool
+list_is_last(const struct list_head *node, const struct list_head *head)
+{
+	return (node->next == head);
+}
+
+static inline bool
+list_is_singular(const struct list_head *head)
+{
+	return (head->next != head && head->next == head->prev);
+}
+
+static inline void
+list_splice_init(struct list_head *from, struct list_head *to)
+{
+	if (list_empty(from))
+		return;
+	from->next->prev = to;
+	from->prev->next = to->next;
+	to->next->prev = from->prev;
+	to->next = from->next;
+	INIT_LIST_HEAD(from);
+}
+
+static inline void
+list_splice_tail_init(struct list_head *from, struct list_head *to)
+{
+	list_splice_init(from, to->prev);
+}
+
+#define list_entry(ptr, type, member) container_of(ptr, type, member)
+#define list_first_entry(head, type, member) list_entry((head)->next, type, member)
+#define list_last_entry(head, type, member) list_entry((head)->prev, type, member)
+#define list_first_entry_or_null(head, type, member)			\
+	(list_empty(head) ? NULL : list_first_entry(head, type, member))
+#define list_next_entry(pos, member)					\
+	list_entry((pos)->member.next, __typeof__(*(pos)), member)
+#define list_prev_entry(pos, member)					\
+	list_entry((pos)->member.prev, __typeof__(*(pos)), member)
+
+#define list_for_each(pos, head)					\
+	for ((pos) = (head)->next; (pos) != (head); (pos) = (pos)->next)
+#define list_for_each_safe(pos, n, head)				\
+	for ((pos) = (head)->next, (n) = (pos)->next; (pos) != (head);	\
+	    (pos) = (n), (n) = (pos)->next)
+#define list_for_each_entry(pos, head, member)				\
+	for ((pos) = list_first_entry(head, __typeof__(*(pos)), member);	\
+	    &(pos)->member != (head); (pos) = list_next_entry(pos, member))
+#define list_for_each_entry_reverse(pos, head, member)			\
+	for ((pos) = list_last_entry(head, __typeof__(*(pos)), member);	\
+	    &(pos)->member != (head); (pos) = list_prev_entry(pos, member))
+#define list_for_each_entry_safe(pos, n, head, member)			\
+	for ((pos) = list_first_entry(head, __typeof__(*(pos)), member),	\
+	    (n) = list_next_entry(pos, member); &(pos)->member != (head);	\
+	    (pos) = (n), (n) = list_next_entry(n, member))
+
+#endif /* _LINUX_LIST_H_ */

@@ -1,0 +1,47 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * linux/mutex.h: struct mutex is an sx(9), not enrolled in WITNESS unless it is static, as LinuxKPI has it.
+ */
+
+#ifndef _LINUX_MUTEX_H_
+#define _LINUX_MUTEX_H_
+
+#include <linux/lockdep.h>
+#include <linux/spinlock.h>
+#include <linuxkpi/mapping.h>
+#include <sys/_lock.h>
+#include <sys/kernel.h>
+
+struct sx {
+	struct lock_object lock_object;
+	volatile uintptr_t sx_lock;
+};
+
+struct mutex {
+	struct sx sx;
+};
+
+_Static_assert(sizeof(struct mutex) == 32, "mutex");
+
+void lkpi_mutex_init(struct mutex *);
+void lkpi_mutex_init_static(void *);
+void lkpi_mutex_destroy(struct mutex *);
+void lkpi_mutex_lock(struct mutex *, const char *, int);
+int lkpi_mutex_trylock(struct mutex *, const char *, int);
+void lkpi_mutex_unlock(struct mutex *, const char *, int);
+int lkpi_mutex_is_locked(const struct mutex *);
+
+#define mutex_init(m) lkpi_mutex_init(m)
+#define mutex_destroy(m) lkpi_mutex_destroy(m)
+#define mutex_lock(m) lkpi_mutex_lock((m), LKPI_HERE)
+#define mutex_lock_nested(m, subclass) ((void)(subclass), mutex_lock(m))
+#define mutex_trylock(m) lkpi_mutex_trylock((m), LKPI_HERE)
+#define mutex_unlock(m) lkpi_mutex_unlock((m), LKPI_HERE)
+#define mutex_is_locked(m) lkpi_mutex_is_locked(m)
+
+#define DEFINE_MUTEX(name)						\
+	struct mutex name;						\
+	LKPI_SYSINIT(name, lkpi_mutex_init_static, &name)
+
+#endif /* _LINUX_MUTEX_H_ */

@@ -1,0 +1,35 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * sys/proc.h: the fields of struct thread that drivers read. The first fields of freebsd_sys::thread::Thread, in its
+ * order; both sides assert the offsets.
+ */
+
+#ifndef _SYS_PROC_H_
+#define _SYS_PROC_H_
+
+#include <sys/types.h>
+
+struct thread {
+	volatile u_int td_critnest;
+	volatile u_int td_intr_nesting_level;
+	volatile int td_pinned;
+	volatile int td_no_sleeping;
+	volatile u_int td_owepreempt;
+	volatile u_int td_priority;
+	void *td_lkpi_task;
+};
+
+_Static_assert(offsetof(struct thread, td_critnest) == 0, "td_critnest");
+_Static_assert(offsetof(struct thread, td_intr_nesting_level) == 4, "td_intr_nesting_level");
+_Static_assert(offsetof(struct thread, td_pinned) == 8, "td_pinned");
+_Static_assert(offsetof(struct thread, td_no_sleeping) == 12, "td_no_sleeping");
+_Static_assert(offsetof(struct thread, td_owepreempt) == 16, "td_owepreempt");
+_Static_assert(offsetof(struct thread, td_priority) == 20, "td_priority");
+_Static_assert(offsetof(struct thread, td_lkpi_task) == 24, "td_lkpi_task");
+
+#define THREAD_NO_SLEEPING() (curthread->td_no_sleeping++)
+#define THREAD_SLEEPING_OK() (curthread->td_no_sleeping--)
+#define THREAD_CAN_SLEEP() (curthread->td_no_sleeping == 0)
+
+#endif /* _SYS_PROC_H_ */

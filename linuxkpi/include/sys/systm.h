@@ -1,0 +1,65 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * sys/systm.h: panic(9), printf(9), KASSERT(9), critical sections, string functions.
+ */
+
+#ifndef _SYS_SYSTM_H_
+#define _SYS_SYSTM_H_
+
+#include <sys/param.h>
+
+/* KBI symbols: the form that modules call. */
+void critical_enter_KBI(void);
+void critical_exit_KBI(void);
+#define critical_enter() critical_enter_KBI()
+#define critical_exit() critical_exit_KBI()
+
+/* Formatting is the host's; what it means to stop, or to print, is the machine's. */
+int snprintf(char *, size_t, const char *, ...) __printflike(3, 4);
+void lkpi_panic(const char *) __dead2;
+void lkpi_printf(const char *);
+
+#define LKPI_FORMAT(function, ...) do {					\
+	char lkpi_text_[256];						\
+									\
+	snprintf(lkpi_text_, sizeof(lkpi_text_), __VA_ARGS__);		\
+	function(lkpi_text_);						\
+} while (0)
+
+#define panic(...) do {							\
+	LKPI_FORMAT(lkpi_panic, __VA_ARGS__);				\
+	__builtin_unreachable();					\
+} while (0)
+#define printf(...) LKPI_FORMAT(lkpi_printf, __VA_ARGS__)
+
+/* The argument of KASSERT comes with its own parentheses: KASSERT(x, ("text %d", 1)). */
+#define LKPI_PANIC_ARGS(...) panic(__VA_ARGS__)
+#define KASSERT(exp, msg) do {						\
+	if (__predict_false(!(exp)))					\
+		LKPI_PANIC_ARGS msg;					\
+} while (0)
+#define MPASS(exp) MPASS4(exp, #exp, __FILE__, __LINE__)
+#define MPASS4(exp, text, file, line)					\
+	KASSERT((exp), ("Assertion %s failed at %s:%d", text, file, line))
+
+int lkpi_scheduler_stopped(void);
+#define SCHEDULER_STOPPED() __predict_false(lkpi_scheduler_stopped())
+#define KERNEL_PANICKED() SCHEDULER_STOPPED()
+#define kdb_active 0
+#define cold 0
+
+/* Through the hooks, so that they count as accesses of the caller. */
+void *__tsan_memcpy(void *, const void *, size_t);
+void *__tsan_memmove(void *, const void *, size_t);
+void *__tsan_memset(void *, int, size_t);
+#define memcpy(to, from, n) __tsan_memcpy((to), (from), (n))
+#define memmove(to, from, n) __tsan_memmove((to), (from), (n))
+#define memset(at, c, n) __tsan_memset((at), (c), (n))
+#define bzero(at, n) ((void)__tsan_memset((at), 0, (n)))
+int memcmp(const void *, const void *, size_t);
+size_t strlen(const char *);
+int strcmp(const char *, const char *);
+int strncmp(const char *, const char *, size_t);
+
+#endif /* _SYS_SYSTM_H_ */

@@ -1,0 +1,233 @@
+//! Owning the CPU: what "preemption off" and "interrupts off" are in `cpu_mutex`.
+//!
+//! Each CPU has three recursive locks, P for preemption, B for bottom halves and I for interrupts, and a thread that Linux
+//! would not let be interrupted owns its CPU's: it stays preemptible for FreeBSD, but nothing that Linux would keep out can run
+//! between, since it takes the same mutex first. `td_critnest` stays 0, so malloc, free, taskqueues and blocking work, waiting
+//! lends priority, and nothing switches in a critical section.
+//!
+//! # Order
+//!
+//! P, then B, then I, then the lock proper. A handler (hardirq or softirq level) stands above preemption: it takes only what
+//! lies above its own level, as its Linux original would. Taking I before P, as first proposed, deadlocks: one thread holds P
+//! (a plain spin_lock) and wants I (an irqsave inside), the other holds I and wants P.
+//!
+//! # Why a wait ends
+//!
+//! A thread waits holding only locks of its own CPU. Whoever holds this CPU's P, B or I, or a spinlock, is runnable or waits for
+//! a lock that comes later, or for a lock of the same order on another CPU, whose owner holds that CPU. A cycle needs two
+//! spinlocks in opposite orders, or a lock taken by a handler and held with the handler's level open: what lockdep reports.
+
+use crate::sched::{Task, current};
+use core::ffi::CStr;
+use freebsd_sys::atomic::{Owned32, OwnedUsize};
+use freebsd_sys::cpu::{self, MAXCPU};
+use freebsd_sys::lock::{Lo, LockClass, LockObject};
+use freebsd_sys::machine::ModuleData;
+use freebsd_sys::sched::{sched_pin, sched_unpin};
+use freebsd_sys::thread::{curthread, thread_no_sleeping, thread_sleeping_ok};
+use freebsd_sys::turnstile;
+
+/// `Task::level`: where a thread stands.
+mod level {
+    pub(super) const SOFTIRQ: usize = 1;
+    pub(super) const HARDIRQ: usize = 2;
+}
+
+/// A recursive lock that only threads of one CPU take, pinned there.
+///
+/// Nobody else touches the words, and a thread of the same CPU runs only when this one has been switched out, which is at a boundary:
+/// plain loads and stores are enough (a real kernel brackets them with critical_enter and critical_exit). For the same reason a
+/// contender never spins: it runs, so the owner does not. It blocks on the lock's turnstile and lends its priority.
+#[derive(Debug)]
+struct CpuLock {
+    object: LockObject,
+    owner: OwnedUsize,
+    depth: Owned32,
+    contested: Owned32,
+}
+
+impl CpuLock {
+    const fn new(name: &'static CStr) -> Self {
+        Self {
+            object: LockObject::initialized(LockClass::MtxSleep, name, 0, Lo::RECURSABLE),
+            owner: OwnedUsize::new(0),
+            depth: Owned32::new(0),
+            contested: Owned32::new(0),
+        }
+    }
+
+    #[inline]
+    fn lock(&self) {
+        if !cpu::step("own cpu", self.object.id()) {
+            return;
+        }
+        let me = core::ptr::from_ref(curthread()) as usize;
+        while self.owner.get() != me {
+            if self.owner.get() == 0 {
+                self.owner.set(me);
+                break;
+            }
+            self.block();
+            if cpu::scheduler_stopped() {
+                return;
+            }
+        }
+        self.depth.add(1);
+    }
+
+    #[cold]
+    fn block(&self) {
+        turnstile::trywait();
+        self.contested.set(1);
+        turnstile::wait(&self.object, self.owner.get() as *mut _, turnstile::EXCLUSIVE);
+    }
+
+    #[inline]
+    fn unlock(&self) {
+        if !cpu::step("disown cpu", self.object.id()) {
+            return;
+        }
+        self.depth.sub(1);
+        if self.depth.get() != 0 {
+            return;
+        }
+        if self.contested.get() == 0 {
+            self.owner.set(0);
+        } else {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        turnstile::chain_lock();
+        self.contested.set(0);
+        self.owner.set(0);
+        turnstile::broadcast(&self.object, turnstile::EXCLUSIVE);
+        turnstile::chain_unlock();
+    }
+}
+
+/// One CPU's locks.
+#[derive(Debug)]
+struct Locks {
+    preempt: CpuLock,
+    bh: CpuLock,
+    irq: CpuLock,
+}
+
+/// `DPCPU_DEFINE`.
+#[derive(Debug)]
+struct PerCpu([Locks; MAXCPU]);
+
+impl Default for PerCpu {
+    fn default() -> Self {
+        Self(
+            [const {
+                Locks { preempt: CpuLock::new(c"lnxpreempt"), bh: CpuLock::new(c"lnxbh"), irq: CpuLock::new(c"lnxirq") }
+            }; MAXCPU],
+        )
+    }
+}
+
+static CPUS: ModuleData<PerCpu> = ModuleData::new();
+
+/// This CPU's locks; the caller is pinned.
+fn here() -> &'static Locks {
+    &CPUS.get().0[cpu::cpuid()]
+}
+
+/// Pins, forbids sleep, and takes P below softirq level; P comes before `inner`.
+#[inline]
+fn enter(task: &Task, inner: impl FnOnce(&Locks)) {
+    sched_pin();
+    thread_no_sleeping();
+    if task.level.get() < level::HARDIRQ {
+        let locks = here();
+        if task.level.get() < level::SOFTIRQ {
+            locks.preempt.lock();
+        }
+        inner(locks);
+    }
+}
+
+/// Undoes [`enter`]; `inner` gives back what its `inner` took.
+#[inline]
+fn exit(task: &Task, inner: impl FnOnce(&Locks)) {
+    if task.level.get() < level::HARDIRQ {
+        let locks = here();
+        inner(locks);
+        if task.level.get() < level::SOFTIRQ {
+            locks.preempt.unlock();
+        }
+    }
+    thread_sleeping_ok();
+    sched_unpin();
+}
+
+/// `preempt_disable`: P, below softirq level.
+#[inline]
+pub(crate) fn preempt_disable() {
+    enter(current(), |_| ());
+}
+
+/// `preempt_enable`.
+#[inline]
+pub(crate) fn preempt_enable() {
+    exit(current(), |_| ());
+}
+
+/// `local_bh_disable`: P and B, below softirq level.
+#[inline]
+pub(crate) fn bh_disable() {
+    let task = current();
+    enter(task, |locks| {
+        if task.level.get() < level::SOFTIRQ {
+            locks.bh.lock();
+        }
+    });
+    task.bh_depth.add(1);
+}
+
+/// `local_bh_enable`.
+#[inline]
+pub(crate) fn bh_enable() {
+    let task = current();
+    task.bh_depth.sub(1);
+    exit(task, |locks| {
+        if task.level.get() < level::SOFTIRQ {
+            locks.bh.unlock();
+        }
+    });
+}
+
+/// `local_irq_disable`: P and I, below hardirq level.
+#[inline]
+pub(crate) fn irq_disable() {
+    let task = current();
+    enter(task, |locks| locks.irq.lock());
+    task.irq_depth.add(1);
+}
+
+/// `local_irq_enable`.
+#[inline]
+pub(crate) fn irq_enable() {
+    let task = current();
+    task.irq_depth.sub(1);
+    exit(task, |locks| locks.irq.unlock());
+}
+
+/// Runs a handler at `hardirq` or softirq level: pinned, owning the lock of its level.
+pub(crate) fn handler(hardirq: bool, body: impl FnOnce()) {
+    let task = current();
+    let old = task.level.get();
+    sched_pin();
+    let locks = here();
+    let lock = if hardirq { &locks.irq } else { &locks.bh };
+    lock.lock();
+    task.level.set(if hardirq { level::HARDIRQ } else { level::SOFTIRQ });
+    body();
+    task.level.set(old);
+    lock.unlock();
+    sched_unpin();
+}

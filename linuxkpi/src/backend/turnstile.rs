@@ -1,0 +1,214 @@
+//! Sequence counts whose readers block on the writer's turnstile and lend it their priority.
+//!
+//! # State
+//!
+//! The count is in the object; who writes, and whether anybody waits, is in a table of the machine, keyed by the count's
+//! address. Readers never write into the object: it may be read-only, type-stable memory that was freed, or a copy. Zeroed
+//! memory is a valid, even count.
+//!
+//! # Algorithm
+//!
+//! Begin: record the owner, then make the count odd. End: make it even, full fence, and if somebody registered, broadcast under
+//! the chain lock; then give the slot back. A reader that finds the count odd spins while the owner runs. When the owner does
+//! not run, it registers in the slot under the chain lock, full fence, looks again (still odd, same slot, same owner, not
+//! running) and blocks on the slot's turnstile, lending its priority.
+//!
+//! # Memory ordering
+//!
+//! The two full fences are a Dekker pair: either the writer sees the registration, or the reader sees the even count.
+//!
+//! # What a reader that may not block does
+//!
+//! With `td_critnest` raised, blocking would panic, so it can only lend and spin: it re-checks, having lent nothing, since
+//! turnstile(9) lends only to waiters. A writer that was preempted on the reader's CPU then never runs: the livelock is
+//! Linux's own rule broken (a reader that cannot be preempted by its writer), see the scenario `seq-reader-in-critical`.
+
+use crate::Loc;
+use crate::mapping::SeqcountBackend;
+use freebsd_sys::atomic::{OwnedUsize, Word, thread_fence_seq_cst};
+use freebsd_sys::cpu;
+use freebsd_sys::lock::LockObject;
+use freebsd_sys::machine::ModuleData;
+use freebsd_sys::panic::panic_args;
+use freebsd_sys::seqc::Seqc;
+use freebsd_sys::thread::{Thread, curthread};
+use freebsd_sys::turnstile;
+
+/// Writers at one time, on one machine.
+const SLOTS: usize = 64;
+
+/// A writer at work.
+#[derive(Debug)]
+struct Slot {
+    /// Address of the count; 0 if free.
+    key: Word,
+    /// The writer.
+    owner: OwnedUsize,
+    /// Whether a reader registered.
+    waiters: Word,
+    /// What the turnstile is keyed by.
+    object: LockObject,
+}
+
+impl Slot {
+    fn owner(&self) -> *mut Thread {
+        self.owner.get() as *mut Thread
+    }
+}
+
+#[derive(Debug)]
+struct Table {
+    slots: [Slot; SLOTS],
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            slots: [const {
+                Slot {
+                    key: Word::new(0),
+                    owner: OwnedUsize::new(0),
+                    waiters: Word::new(0),
+                    object: LockObject::zeroed(),
+                }
+            }; SLOTS],
+        }
+    }
+}
+
+static TABLE: ModuleData<Table> = ModuleData::new();
+
+/// The slot that holds `key`.
+fn find(key: usize) -> Option<&'static Slot> {
+    TABLE.get().slots.iter().find(|slot| slot.key.load_acq() == key)
+}
+
+/// A count under `seq_turnstile`.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct TurnstileCount(Seqc);
+
+impl TurnstileCount {
+    fn key(&self) -> usize {
+        core::ptr::from_ref(self) as usize
+    }
+
+    /// Waits until the count may have become even.
+    #[cold]
+    fn wait(&self) {
+        let Some(slot) = find(self.key()) else {
+            // Between the odd count and the slot lies the writer's own step; it runs.
+            self.spin();
+            return;
+        };
+        let owner = slot.owner();
+        if core::ptr::eq(owner, curthread()) {
+            panic_args(format_args!("read_seqcount_begin: the writer of the sequence count reads it"));
+        }
+        if owner.is_null() {
+            self.spin();
+            return;
+        }
+        // SAFETY: threads are type-stable.
+        let running = || unsafe { (*owner).is_running() };
+        if running() || curthread().critnest.get() != 0 {
+            // SAFETY: threads are type-stable: only the state word is watched.
+            unsafe { (*owner).observe_running() };
+            self.spin();
+            return;
+        }
+        turnstile::trywait();
+        slot.waiters.store_rel(1);
+        thread_fence_seq_cst();
+        if self.0.peek() & 1 != 0 && slot.key.load_acq() == self.key() && slot.owner() == owner && !running() {
+            turnstile::wait(&slot.object, owner, turnstile::SHARED);
+        } else {
+            turnstile::cancel();
+        }
+    }
+
+    fn spin(&self) {
+        // `peek` notes the count, so the wait ends when it changes.
+        if self.0.peek() & 1 != 0 {
+            cpu::spinwait();
+        }
+    }
+}
+
+// SAFETY: the count decides whether a read was torn.
+unsafe impl SeqcountBackend for TurnstileCount {
+    const ZEROED: Self = Self(Seqc::new());
+
+    fn init(&self) {
+        self.0.set(0);
+    }
+
+    fn write_begin(&self, loc: Loc) {
+        if !cpu::step("write_seqcount_begin", 0) {
+            return;
+        }
+        let table = TABLE.get();
+        let start = self.key() / align_of::<Self>() % SLOTS;
+        let slot = (0..SLOTS)
+            .map(|i| &table.slots[(start + i) % SLOTS])
+            .find(|slot| slot.key.read() == 0 && slot.key.fcmpset_acq(0, self.key()).is_ok());
+        let Some(slot) = slot else {
+            panic_args(format_args!("write_seqcount_begin: more than {SLOTS} writers at one time @ {loc}"));
+        };
+        slot.waiters.set(0);
+        slot.owner.set(core::ptr::from_ref(curthread()) as usize);
+        self.0.sleepable_write_begin_at(loc);
+    }
+
+    fn write_end(&self, loc: Loc) {
+        if !cpu::step("write_seqcount_end", 0) {
+            return;
+        }
+        let Some(slot) = find(self.key()) else {
+            panic_args(format_args!("write_seqcount_end: no write section is open @ {loc}"));
+        };
+        if !core::ptr::eq(slot.owner(), curthread()) {
+            panic_args(format_args!("write_seqcount_end: another thread's write section @ {loc}"));
+        }
+        self.0.sleepable_write_end_at(loc);
+        thread_fence_seq_cst();
+        if slot.waiters.read() != 0 {
+            turnstile::chain_lock();
+            turnstile::broadcast(&slot.object, turnstile::SHARED);
+            slot.owner.set(0);
+            slot.key.store_rel(0);
+            turnstile::chain_unlock();
+        } else {
+            slot.owner.set(0);
+            slot.key.store_rel(0);
+        }
+    }
+
+    fn invalidate(&self) {
+        super::seq::invalidate(&self.0);
+    }
+
+    fn read_begin(&self, _loc: Loc) -> u32 {
+        loop {
+            let start = self.0.read_any();
+            if start & 1 == 0 || cpu::scheduler_stopped() {
+                return start;
+            }
+            self.wait();
+        }
+    }
+
+    fn raw_read(&self) -> u32 {
+        self.0.read_any()
+    }
+
+    fn read_retry(&self, start: u32, loc: Loc) -> bool {
+        if start & 1 != 0 {
+            if self.0.peek() == start {
+                self.wait();
+            }
+            return true;
+        }
+        !self.0.consistent_at(start, loc)
+    }
+}

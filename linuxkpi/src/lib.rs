@@ -1,0 +1,75 @@
+//! Linux's locking and synchronisation API over FreeBSD's primitives, with the *mapping* as a replaceable part.
+//!
+//! One module per Linux header. User-facing types carry the mapping as a defaulted type parameter, as `HashMap` does its hasher;
+//! most code never names it. The crate touches `freebsd_sys` only through FreeBSD's KPI, and is `no_std` without `alloc`, so
+//! that one day it links against the real kernel's symbols.
+#![no_std]
+
+/// MPASS(9): `$text` is the C expression that FreeBSD prints, `$loc` where.
+macro_rules! mpass {
+    ($cond:expr, $text:literal, $loc:expr) => {
+        ::freebsd_sys::panic::kassert_args($cond, format_args!(concat!("Assertion ", $text, " failed at {}"), $loc))
+    };
+}
+
+pub mod backend;
+#[macro_use]
+pub mod mapping;
+
+// -- locks
+pub mod bottom_half;
+pub mod irqflags;
+pub mod preempt;
+pub mod rwlock;
+pub mod seqlock;
+pub mod spinlock;
+
+// -- waiting
+pub mod completion;
+pub mod delay;
+pub mod rcupdate;
+pub mod wait;
+
+// -- threads, deferred work, interrupts
+pub mod interrupt;
+pub mod irq_work;
+pub mod kthread;
+pub mod sched;
+pub mod timer;
+pub mod workqueue;
+
+// -- memory
+pub mod llist;
+pub mod slab;
+
+mod once;
+
+// -- for C
+pub mod ffi;
+
+pub use freebsd_sys::lock::Loc;
+pub use mapping::LockMapping;
+
+/// `unsigned long flags` of the irqsave forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Flags(pub usize);
+
+/// What LinuxKPI's SYSINITs do at load: makes the queues of deferred work and their threads.
+///
+/// Not needed: a queue is made when first used. A scenario whose first use lies in the explored part, or in a critical section,
+/// calls it first, so that making threads is not part of what is explored. Thread context.
+pub fn init() {
+    irq_work::tq();
+    workqueue::system_wq();
+}
+
+/// What unloading the module would wait for: works, RCU callbacks, deferred `kfree`s. Sleeps.
+///
+/// A run that defers anything calls it before it ends: the check for leaks comes right after, and a block that waits to be freed
+/// counts as leaked.
+pub fn exit() {
+    workqueue::drain();
+    rcupdate::rcu_barrier();
+    slab::drain();
+}
