@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{EXECUTIONS, passes_n, threads};
+use common::{EXECUTIONS, explored, passes_n, threads};
 use freebsd_sys::atomic::OwnedUsize;
+use freebsd_sys::machine::Config;
 use linuxkpi::LockMapping;
 use linuxkpi::delay::udelay;
 use linuxkpi::mapping::Context;

@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{EXECUTIONS, panic_text, passes_n, threads};
+use common::{EXECUTIONS, explored, panic_text, passes_n, threads};
 use freebsd_sys::atomic::OwnedUsize;
+use freebsd_sys::machine::Config;
 use freebsd_sys::thread::curthread;
 use linuxkpi::LockMapping;
 use linuxkpi::delay::udelay;

@@ -9,9 +9,10 @@ use crate::{Flags, Loc};
 /// The mapping that the library's types default to.
 pub type Default = linuxkpi_today::LinuxkpiToday;
 
-/// Declares the mappings' modules and `for_each_mapping!`. The first token is a dollar sign, for the macro that it writes.
+/// Declares the mappings' modules and `for_each_mapping!`. The first token is a dollar sign, for the macro that it writes; a
+/// name is a `tt`, so that a caller's macro can have a rule for one mapping.
 macro_rules! mappings {
-    ($d:tt $($module:ident::$mapping:ident = $name:literal,)*) => {
+    ($d:tt $($module:ident::$mapping:ident = $name:tt,)*) => {
         $(pub mod $module;)*
 
         /// Calls `$m!(Type, "name")` for each mapping, in the order of the tables.
