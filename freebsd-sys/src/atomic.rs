@@ -235,6 +235,10 @@ impl Counter64 {
     pub(crate) fn fetchadd(&self, n: u64) -> u64 {
         self.0.fetch_add(n, Relaxed)
     }
+    /// The counter's address, for a racy look.
+    pub(crate) fn as_ptr(&self) -> *const u64 {
+        self.0.as_ptr()
+    }
 }
 
 impl fmt::Debug for Counter64 {

@@ -3,7 +3,7 @@
 //! Every kernel primitive begins with [`step`]: an instruction boundary, where a CPU takes interrupts. One word says whether
 //! anything is to be done there; zero is the fast path, one load and one branch not taken.
 
-use crate::atomic::{Guarded, Owned32, OwnedI32, OwnedPtr, Shared32};
+use crate::atomic::{Counter64, Guarded, Owned32, OwnedI32, OwnedPtr, Shared32};
 use crate::host::gs::{self, word as bits};
 use crate::host::{explore, smp};
 use crate::lock::LockInstance;
@@ -40,8 +40,10 @@ pub struct Pcpu {
     pub(crate) block: OwnedPtr<gs::Block>,
     /// Nesting of `idle` in the host kernel (`smp`).
     pub(crate) asleep: Shared32,
-    /// Events that arrived while the CPU was idle, for the watchdog.
+    /// Context switches.
     pub(crate) switches: OwnedI32,
+    /// Signs of life, for the watchdog: resumed threads, interrupts taken, rounds of spinning.
+    pub(crate) progress: Counter64,
 }
 
 // Locking key: (h) this CPU's host loop, (k) only this CPU, interrupts off, (t) the scheduler's lock.
@@ -74,6 +76,7 @@ impl Pcpu {
             block: OwnedPtr::null(),
             asleep: Shared32::new(0),
             switches: OwnedI32::new(0),
+            progress: Counter64::new(0),
         }
     }
 
@@ -195,11 +198,23 @@ pub fn spinwait() -> bool {
     if w & (bits::EXPLORE | bits::STOPPED | bits::OUTSIDE) != 0 {
         return spinwait_slow();
     }
+    let td = curthread();
+    td.awaiting.set(true);
     if w & bits::PENDING != 0 {
         crate::interrupt::take_pending();
     }
     smp::relax();
+    td.awaiting.set(false);
     true
+}
+
+/// [`spinwait`] for the owner of the lock object `lock`: what a deadlock's description needs.
+pub(crate) fn spinwait_on(lock: usize) -> bool {
+    let td = curthread();
+    td.spinning_on.set(lock);
+    let go_on = spinwait();
+    td.spinning_on.set(0);
+    go_on
 }
 
 #[cold]
@@ -209,6 +224,7 @@ fn spinwait_slow() -> bool {
         panic!("cpu_spinwait: called outside a machine");
     }
     if w & bits::STOPPED != 0 {
+        curthread().awaiting.set(true);
         return stopped();
     }
     explore::spinwait();

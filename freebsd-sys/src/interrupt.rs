@@ -6,12 +6,12 @@
 //!
 //! References: kern/kern_intr.c, amd64/amd64/exception.S, BUS_SETUP_INTR(9).
 
-use crate::atomic::{Guarded, OwnedPtr, Shared32};
+use crate::atomic::{Guarded, OwnedPtr, Shared32, Word, thread_fence_acq, thread_fence_seq_cst};
 use crate::cpu::{self, Pcpu, curcpu, machine, pending};
 use crate::critical;
+use crate::lock::ChainLock;
 use crate::sched::{self, pri, sw, swt};
 use crate::thread::{self, Kthread, Thread, curthread, tdf, tdi};
-use std::rc::Rc;
 
 /// What a filter returns, `FILTER_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +24,10 @@ pub enum Filter {
     ScheduleThread,
 }
 
-/// One handler of an interrupt source.
-#[derive(Clone)]
+/// One handler of an interrupt source: `struct intr_handler`.
 struct Handler {
-    filter: Option<Rc<dyn Fn() -> Filter>>,
-    ithread: Option<Rc<dyn Fn()>>,
+    filter: Option<Box<dyn Fn() -> Filter>>,
+    ithread: Option<Box<dyn Fn()>>,
     cookie: usize,
 }
 
@@ -45,8 +44,15 @@ pub enum Arrival {
 struct Source {
     name: String,
     arrival: Arrival,
-    /// Written at set-up and by [`teardown`], while the source is quiet.
-    handlers: Guarded<Vec<Handler>>,
+    handlers_lock: ChainLock,
+    /// (handlers_lock) A removed handler leaves a hole, so that the others keep their places under a running interrupt. The
+    /// handlers themselves stay until [`teardown`] has seen off who might run them.
+    handlers: Guarded<Vec<Option<Box<Handler>>>>,
+    /// Handlers, for looks without the lock.
+    count: Shared32,
+    /// `ie_phase` and `ie_active`: interrupts that run this source's filters, counted in the phase that they began in.
+    phase: Shared32,
+    active: [Shared32; 2],
     /// (t) Its ithread.
     thread: OwnedPtr<Thread>,
     /// `it_need`.
@@ -59,34 +65,54 @@ struct Source {
 }
 
 impl Source {
-    fn handlers(&self) -> &[Handler] {
-        // SAFETY: handlers come and go only at set-up or while the source is quiet (see `teardown`), so nobody writes now.
-        unsafe { self.handlers.get() }
+    /// The handler at `at`; `None` at the end, `Some(None)` at a hole.
+    ///
+    /// # Safety
+    ///
+    /// Only what [`teardown`] waits for may use the handler: this source's filters in an active phase, and its ithread.
+    unsafe fn handler(&self, at: usize) -> Option<Option<&Handler>> {
+        self.handlers_lock.lock_raw();
+        // SAFETY: (handlers_lock). A box does not move when the table grows, and the caller's promise keeps it.
+        let found = unsafe {
+            let handler = self.handlers.get().get(at);
+            handler.map(|handler| handler.as_deref().map(|handler| &*core::ptr::from_ref(handler)))
+        };
+        self.handlers_lock.unlock_raw();
+        found
+    }
+
+    /// `intr_event_barrier()`: waits until no CPU runs filters that it found before.
+    fn barrier(&self) {
+        let phase = self.phase.get();
+        self.phase.set(phase ^ 1);
+        thread_fence_seq_cst();
+        while self.active[phase as usize].get() != 0 {
+            cpu::observe(self.active[phase as usize].as_ptr().cast(), 4);
+            if !cpu::spinwait() {
+                break;
+            }
+        }
+        thread_fence_acq();
     }
 }
+
+/// Most interrupt sources of a machine: a CPU's pending ones are the bits of a word.
+const MAXSOURCES: usize = 32;
 
 /// All interrupt sources of a machine.
-#[derive(Default)]
 pub(crate) struct Interrupts {
-    sources: Guarded<Vec<Source>>,
-    count: Shared32,
-}
-
-impl Default for Guarded<Vec<Source>> {
-    fn default() -> Self {
-        Self::new(Vec::new())
-    }
-}
-
-impl Default for Shared32 {
-    fn default() -> Self {
-        Self::new(0)
-    }
+    lock: ChainLock,
+    /// (lock) Owns the sources.
+    #[expect(clippy::vec_box, reason = "`table` points at the sources, which must not move while the vector grows")]
+    sources: Guarded<Vec<Box<Source>>>,
+    /// Each source's address: what a look needs, without a lock.
+    table: [OwnedPtr<Source>; MAXSOURCES],
+    count: Word,
 }
 
 impl core::fmt::Debug for Interrupts {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Interrupts({})", self.count.get())
+        write!(f, "Interrupts({})", self.len())
     }
 }
 
@@ -95,20 +121,32 @@ impl core::fmt::Debug for Interrupts {
 pub struct Irq(pub u16);
 
 impl Interrupts {
+    pub(crate) fn new() -> Self {
+        Self {
+            lock: ChainLock::new(),
+            sources: Guarded::new(Vec::new()),
+            table: [const { OwnedPtr::null() }; MAXSOURCES],
+            count: Word::new(0),
+        }
+    }
+
     pub(crate) fn reset(&self) {
+        self.lock.unlock_raw();
+        self.count.set(0);
         // SAFETY: between executions nobody else is running.
         unsafe { self.sources.get().clear() };
-        self.count.set(0);
     }
 
     /// Number of sources.
     pub(crate) fn len(&self) -> usize {
-        self.count.get() as usize
+        self.count.load_acq()
     }
 
     fn source(&self, irq: Irq) -> &Source {
-        // SAFETY: sources are added at set-up only, before any other thread can look, and never removed while a machine runs.
-        unsafe { &self.sources.get()[usize::from(irq.0)] }
+        let at = usize::from(irq.0);
+        assert!(at < self.len(), "interrupt source {at} does not exist");
+        // SAFETY: a source counts only once it is in the table, and is never removed while the machine runs.
+        unsafe { &*self.table[at].get() }
     }
 
     /// Whether `irq` waits to be taken because somebody raised it.
@@ -120,7 +158,7 @@ impl Interrupts {
     /// Whether `irq` may come by itself.
     pub(crate) fn may_come(&self, irq: Irq, cpu: usize) -> bool {
         let source = self.source(irq);
-        source.arrival == Arrival::AnyTime && !source.handlers().is_empty() && source.cpu.is_none_or(|only| only == cpu)
+        source.arrival == Arrival::AnyTime && source.count.get() != 0 && source.cpu.is_none_or(|only| only == cpu)
     }
 
     /// The source's name.
@@ -129,33 +167,45 @@ impl Interrupts {
     }
 }
 
-/// Creates an interrupt source: `intr_event_create()`. `cpu` binds it.
+/// Creates an interrupt source: `intr_event_create()`. `cpu` binds it. It stays as long as the machine runs.
 ///
-/// At set-up only: sources are never removed while a machine runs.
+/// # Panics
+///
+/// A Rust panic if there are 32 already.
 pub fn create(name: &str, arrival: Arrival, priority: u32, cpu: Option<usize>) -> Irq {
     let interrupts = &machine().interrupts;
-    // SAFETY: at set-up, before any other thread can look.
-    let sources = unsafe { interrupts.sources.get() };
-    let irq = Irq(u16::try_from(sources.len()).unwrap_or(u16::MAX));
-    assert!(irq.0 < 32, "at most 32 interrupt sources");
-    sources.push(Source {
+    let source = Box::new(Source {
         name: name.to_owned(),
         arrival,
+        handlers_lock: ChainLock::new(),
         handlers: Guarded::new(Vec::new()),
+        count: Shared32::new(0),
+        phase: Shared32::new(0),
+        active: [const { Shared32::new(0) }; 2],
         thread: OwnedPtr::null(),
         need: Shared32::new(0),
         asserted: Shared32::new(0),
         priority,
         cpu,
     });
-    interrupts.count.set(sources.len() as u32);
-    irq
+    interrupts.lock.lock_raw();
+    let at = interrupts.count.read();
+    if at < MAXSOURCES {
+        interrupts.table[at].set(core::ptr::from_ref::<Source>(&source).cast_mut());
+        // SAFETY: (lock)
+        unsafe { interrupts.sources.get().push(source) };
+        interrupts.count.store_rel(at + 1);
+    }
+    interrupts.lock.unlock_raw();
+    assert!(at < MAXSOURCES, "at most {MAXSOURCES} interrupt sources");
+    Irq(at as u16)
 }
 
 /// `bus_setup_intr()`: adds a handler; `cookie` names it for [`teardown`].
 ///
-/// The filter runs in interrupt context; the ithread handler in a thread that may block on a mutex but not sleep.
-pub fn setup(irq: Irq, filter: Option<Rc<dyn Fn() -> Filter>>, ithread: Option<Rc<dyn Fn()>>, cookie: usize) {
+/// The filter runs in interrupt context; the ithread handler in a thread that may block on a mutex but not sleep. A source is
+/// set up by one thread at a time, as bus code does under its topology lock.
+pub fn setup(irq: Irq, filter: Option<Box<dyn Fn() -> Filter>>, ithread: Option<Box<dyn Fn()>>, cookie: usize) {
     if !cpu::step("bus_setup_intr", 0) {
         return;
     }
@@ -171,8 +221,16 @@ pub fn setup(irq: Irq, filter: Option<Rc<dyn Fn() -> Filter>>, ithread: Option<R
         td.lastcpu.set(source.cpu.unwrap_or(0) as i32);
         source.thread.set(td.ptr());
     }
-    // SAFETY: at set-up nobody looks at the handlers; no reference to them lives across a boundary.
-    unsafe { source.handlers.get() }.push(Handler { filter, ithread, cookie });
+    let handler = Some(Box::new(Handler { filter, ithread, cookie }));
+    source.handlers_lock.lock_raw();
+    // SAFETY: (handlers_lock)
+    let handlers = unsafe { source.handlers.get() };
+    match handlers.iter_mut().find(|place| place.is_none()) {
+        Some(hole) => *hole = handler,
+        None => handlers.push(handler),
+    }
+    source.count.fetchadd(1);
+    source.handlers_lock.unlock_raw();
 }
 
 /// [`setup`] of an ithread handler as C has it: a function and its argument, for callers that have no allocator.
@@ -187,7 +245,7 @@ pub unsafe fn setup_ithread(
     cookie: usize,
 ) {
     // SAFETY: the caller's promise.
-    setup(irq, None, Some(Rc::new(move || unsafe { handler(arg) })), cookie);
+    setup(irq, None, Some(Box::new(move || unsafe { handler(arg) })), cookie);
 }
 
 /// `bus_teardown_intr()`: removes the handler; waits for a running one. May sleep.
@@ -195,9 +253,24 @@ pub fn teardown(irq: Irq, cookie: usize) {
     if !cpu::step("bus_teardown_intr", 0) {
         return;
     }
+    let source = machine().interrupts.source(irq);
+    let mut removed = Vec::new();
+    source.handlers_lock.lock_raw();
+    // SAFETY: (handlers_lock)
+    for place in unsafe { source.handlers.get() } {
+        if let Some(handler) = place.take_if(|handler| handler.cookie == cookie) {
+            removed.push(handler);
+            source.count.fetchadd(u32::MAX);
+        }
+    }
+    source.handlers_lock.unlock_raw();
+    // Who found it before it was gone may still run it.
+    source.barrier();
     drain(irq);
-    // SAFETY: drained, the source is quiet, and no reference to its handlers lives across a boundary.
-    unsafe { machine().interrupts.source(irq).handlers.get() }.retain(|handler| handler.cookie != cookie);
+    if cpu::scheduler_stopped() {
+        // The barrier did not hold: better a leak than a handler that goes under somebody's feet.
+        core::mem::forget(removed);
+    }
 }
 
 /// `_intr_drain()`: waits until the source's ithread has nothing to do. May sleep.
@@ -317,13 +390,20 @@ fn handle(irq: Irq) {
         source.asserted.set(source.asserted.get() - 1);
     }
     let mut wake = false;
-    for at in 0..source.handlers().len() {
-        let handler = source.handlers()[at].clone();
-        match &handler.filter {
-            Some(filter) => wake |= filter() == Filter::ScheduleThread,
-            None => wake |= handler.ithread.is_some(),
-        }
+    let active = &source.active[source.phase.get() as usize];
+    active.fetchadd(1);
+    thread_fence_seq_cst();
+    let mut at = 0;
+    // SAFETY: the phase is active.
+    while let Some(handler) = unsafe { source.handler(at) } {
+        at += 1;
+        wake |= match handler {
+            Some(Handler { filter: Some(filter), .. }) => filter() == Filter::ScheduleThread,
+            Some(handler) => handler.ithread.is_some(),
+            None => false,
+        };
     }
+    active.fetchadd(u32::MAX);
     if wake {
         schedule_thread(source);
     }
@@ -355,8 +435,11 @@ fn ithread_loop(irq: Irq) {
         let source = machine().interrupts.source(irq);
         while source.need.take() != 0 {
             thread::thread_no_sleeping();
-            for at in 0..source.handlers().len() {
-                if let Some(handler) = source.handlers().get(at).and_then(|handler| handler.ithread.clone()) {
+            let mut at = 0;
+            // SAFETY: this is the ithread.
+            while let Some(handler) = unsafe { source.handler(at) } {
+                at += 1;
+                if let Some(Handler { ithread: Some(handler), .. }) = handler {
                     cpu::step("ithread", 0);
                     let balance = crate::lint::Balance::now();
                     handler();
@@ -382,6 +465,6 @@ fn ithread_loop(irq: Irq) {
 pub fn bystanders() {
     for cpu in 0..cpu::mp_ncpus() {
         let irq = create(&format!("bystander{cpu}"), Arrival::AnyTime, pri::PI_REALTIME, Some(cpu));
-        setup(irq, None, Some(Rc::new(|| ())), irq.0.into());
+        setup(irq, None, Some(Box::new(|| ())), irq.0.into());
     }
 }

@@ -3,7 +3,7 @@
 //! Everything hangs off the machine, so that several live in one process. A machine is booted once and runs many executions;
 //! between them it resets what they dirtied and keeps its memory.
 
-use crate::atomic::{Guarded, Shared32, Word};
+use crate::atomic::{Guarded, Word};
 use crate::cpu::{MAXCPU, Pcpu};
 use crate::host::coroutine::{Context, StackPool};
 use crate::host::explore::Explorer;
@@ -182,8 +182,58 @@ pub struct ModuleData<T> {
     marker: core::marker::PhantomData<fn() -> T>,
 }
 
+/// Most `ModuleData` definitions of a process.
+const MAXMODULES: usize = 64;
+
 /// Number of `ModuleData` seen so far in this process.
 static MODULE_SLOTS: Word = Word::new(0);
+
+/// A machine's values of all `ModuleData`.
+struct Modules {
+    /// Each value's address, 0 until it is made: what a look needs, without a lock.
+    values: [Word; MAXMODULES],
+    lock: ChainLock,
+    /// (lock) Owns the values.
+    owned: Guarded<Vec<Box<dyn Any>>>,
+}
+
+impl fmt::Debug for Modules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Modules")
+    }
+}
+
+impl Modules {
+    fn new() -> Self {
+        Self { values: [const { Word::new(0) }; MAXMODULES], lock: ChainLock::new(), owned: Guarded::new(Vec::new()) }
+    }
+
+    fn reset(&self) {
+        self.lock.unlock_raw();
+        // SAFETY: between executions nobody else is running, and no reference of the last one is left.
+        unsafe { self.owned.get() }.clear();
+        for value in &self.values {
+            value.set(0);
+        }
+    }
+
+    /// Makes the value of `slot`, unless somebody else just did.
+    #[cold]
+    fn make<T: Any + Default>(&self, slot: usize) -> *const T {
+        assert!(slot < MAXMODULES, "at most {MAXMODULES} definitions of ModuleData");
+        self.lock.lock_raw();
+        let mut value = self.values[slot].read();
+        if value == 0 {
+            let made = Box::new(T::default());
+            value = core::ptr::from_ref::<T>(&made) as usize;
+            // SAFETY: (lock). The boxed value does not move when the table grows.
+            unsafe { self.owned.get() }.push(made);
+            self.values[slot].store_rel(value);
+        }
+        self.lock.unlock_raw();
+        value as *const T
+    }
+}
 
 impl<T: Any + Default> ModuleData<T> {
     /// A definition.
@@ -194,8 +244,22 @@ impl<T: Any + Default> ModuleData<T> {
     /// The current machine's value.
     ///
     /// The reference stays valid for the execution. `T` is shared by all CPUs of the machine and guards itself.
+    #[inline]
     pub fn get(&self) -> &'static T {
-        let slot = match self.slot.read() {
+        let slot = self.slot.read();
+        let modules = &crate::cpu::machine().modules;
+        let mut value = modules.values.get(slot).map_or(0, Word::load_acq) as *const T;
+        if slot == 0 || value.is_null() {
+            value = modules.make(self.number());
+        }
+        // SAFETY: a slot belongs to one definition, so the value is a `T`; it lives until the machine is reset.
+        unsafe { &*value }
+    }
+
+    /// The definition's slot; the first is 1.
+    #[cold]
+    fn number(&self) -> usize {
+        match self.slot.read() {
             0 => {
                 let fresh = MODULE_SLOTS.fetchadd(1) + 1;
                 // Machines of several host threads may race here: whoever comes second uses the first one's number.
@@ -205,20 +269,7 @@ impl<T: Any + Default> ModuleData<T> {
                 }
             }
             slot => slot,
-        };
-        let m = crate::cpu::machine();
-        m.modules_lock.lock_raw();
-        // SAFETY: (modules_lock). The boxed value does not move when the table grows.
-        let value = unsafe {
-            let modules = m.modules.get();
-            if modules.len() <= slot {
-                modules.resize_with(slot + 1, || None);
-            }
-            let any = modules[slot].get_or_insert_with(|| Box::new(T::default()));
-            &*core::ptr::from_ref(any.downcast_ref::<T>().expect("one type per slot"))
-        };
-        m.modules_lock.unlock_raw();
-        value
+        }
     }
 }
 
@@ -252,6 +303,9 @@ pub struct Sysinit {
 // SAFETY: an entry is constant; what its argument points at is used by the machine that leases the unit.
 unsafe impl Sync for Sysinit {}
 
+/// Most kernel threads of a machine at a time: FreeBSD's `kern.maxthread` of a small system.
+const MAXTHREADS: usize = 4096;
+
 /// One emulated kernel.
 #[derive(Debug)]
 pub struct Machine {
@@ -262,10 +316,12 @@ pub struct Machine {
         reason = "a CPU writes its own structure all the time: apart, they do not share cache lines"
     )]
     pub(crate) cpus: Vec<Box<Pcpu>>,
-    /// (sched_lock) All threads ever made; the first `live` are in use.
+    /// (stack_lock) All threads ever made. Never grows beyond its first capacity, so that others can look meanwhile.
     #[expect(clippy::vec_box, reason = "threads are type-stable: referred to while the table grows")]
     threads: Guarded<Vec<Box<Thread>>>,
-    live: Shared32,
+    /// Where `threads` begins; the first `live` are in use.
+    first_thread: *const Box<Thread>,
+    live: Word,
     /// Stands for all thread locks; see `sched`.
     pub(crate) sched_lock: ChainLock,
     pub(crate) turnstiles: crate::turnstile::Turnstiles,
@@ -275,9 +331,7 @@ pub struct Machine {
     pub(crate) callouts: crate::callout::Callouts,
     pub(crate) malloc: crate::malloc::Arena,
     pub(crate) rendezvous: crate::rmlock::Rendezvous,
-    modules_lock: ChainLock,
-    /// (modules_lock)
-    modules: Guarded<Vec<Option<Box<dyn Any>>>>,
+    modules: Modules,
     console_lock: ChainLock,
     /// (console_lock)
     console: Guarded<Vec<String>>,
@@ -295,8 +349,7 @@ pub struct Machine {
     pub(crate) smp: crate::host::smp::Shared,
 }
 
-// SAFETY: a machine is shared by its CPUs' host threads; each field names the lock or the phase that guards it. The `Rc`s in
-// interrupt handlers are cloned and dropped only under an interrupt frame of the one CPU that takes the source.
+// SAFETY: a machine is shared by its CPUs' host threads; each field names the lock or the phase that guards it.
 unsafe impl Sync for Machine {}
 // SAFETY: no field depends on the host thread that made it.
 unsafe impl Send for Machine {}
@@ -311,23 +364,24 @@ impl Machine {
         assert!((1..=MAXCPU).contains(&config.cpus), "a machine has 1 to {MAXCPU} CPUs, not {}", config.cpus);
         crate::host::fault::install();
         let cpus = (0..config.cpus).map(|id| Box::new(Pcpu::new(id))).collect();
+        let threads: Vec<Box<Thread>> = Vec::with_capacity(MAXTHREADS);
         Box::new(Self {
             explorer: Guarded::new(Explorer::new(&config)),
             malloc: crate::malloc::Arena::new(engine),
             config,
             engine,
             cpus,
-            threads: Guarded::new(Vec::new()),
-            live: Shared32::new(0),
+            first_thread: threads.as_ptr(),
+            threads: Guarded::new(threads),
+            live: Word::new(0),
             sched_lock: ChainLock::new(),
             turnstiles: crate::turnstile::Turnstiles::new(),
             sleepqueues: crate::sleepqueue::Sleepqueues::new(),
-            interrupts: crate::interrupt::Interrupts::default(),
+            interrupts: crate::interrupt::Interrupts::new(),
             witness: crate::witness::Witness::new(),
             callouts: crate::callout::Callouts::new(),
             rendezvous: crate::rmlock::Rendezvous::new(),
-            modules_lock: ChainLock::new(),
-            modules: Guarded::new(Vec::new()),
+            modules: Modules::new(),
             console_lock: ChainLock::new(),
             console: Guarded::new(Vec::new()),
             verdict: Guarded::new(None),
@@ -368,7 +422,7 @@ impl Machine {
             cpu.reset();
         }
         self.live.set(0);
-        for lock in [&self.sched_lock, &self.modules_lock, &self.console_lock, &self.stack_lock] {
+        for lock in [&self.sched_lock, &self.console_lock, &self.stack_lock] {
             lock.unlock_raw();
         }
         self.turnstiles.reset();
@@ -378,11 +432,9 @@ impl Machine {
         self.callouts.reset();
         self.malloc.reset();
         self.rendezvous.reset();
+        self.modules.reset();
         // SAFETY: between executions nobody else is running.
         unsafe {
-            for module in self.modules.get() {
-                *module = None;
-            }
             self.console.get().clear();
             *self.verdict.get() = None;
             self.locks_at_panic.get().clear();
@@ -393,37 +445,40 @@ impl Machine {
     /// A thread structure to use.
     pub(crate) fn alloc_thread(&self) -> &'static Thread {
         self.stack_lock.lock_raw();
-        // SAFETY: (stack_lock). Boxes do not move when the table grows, and live as long as the machine.
-        let td = unsafe {
-            let threads = self.threads.get();
-            let at = self.live.get() as usize;
-            // A thread that has exited is reused in `smp`, where runs are long.
-            let free = if self.engine == Engine::Smp {
-                threads[..at].iter().position(|td| {
-                    td.state() == crate::thread::State::Inactive && td.context.get().is_none() && td.oncpu.get() < 0
-                })
-            } else {
-                None
-            };
-            let at = free.unwrap_or_else(|| {
-                if threads.len() == at {
-                    threads.push(Box::new(Thread::new(100_001 + at)));
+        // A thread that has ended is used again in `smp`, where runs are long.
+        let free =
+            if self.engine == Engine::Smp { self.threads().iter().find(|td| td.ended.take() != 0) } else { None };
+        let td: Option<&Thread> = match free {
+            Some(td) => Some(td),
+            None => {
+                // SAFETY: (stack_lock)
+                let threads = unsafe { self.threads.get() };
+                let at = self.live.read();
+                if at < threads.len() || at < MAXTHREADS {
+                    if at == threads.len() {
+                        threads.push(Box::new(Thread::new(100_001 + at)));
+                    }
+                    self.live.store_rel(at + 1);
+                    Some(&threads[at])
+                } else {
+                    None
                 }
-                self.live.set(at as u32 + 1);
-                at
-            });
-            let td = &*core::ptr::from_ref::<Thread>(&threads[at]);
-            td.set_state(crate::thread::State::CanRun);
-            td
+            }
         };
+        // SAFETY: boxes do not move when the table grows, and live as long as the machine.
+        let td = td.map(|td| unsafe { &*core::ptr::from_ref(td) });
         self.stack_lock.unlock_raw();
+        let Some(td) = td else {
+            crate::host::end(Verdict::Error(format!("more than {MAXTHREADS} kernel threads at a time")));
+        };
+        td.set_state(crate::thread::State::CanRun);
         td
     }
 
     /// Threads of this execution.
     pub(crate) fn threads(&self) -> &[Box<Thread>] {
-        // SAFETY: the table only grows during an execution, and readers hold no reference across a creation.
-        unsafe { &self.threads.get()[..self.live.get() as usize] }
+        // SAFETY: the table never moves, and its first `live` entries are not written again.
+        unsafe { core::slice::from_raw_parts(self.first_thread, self.live.load_acq()) }
     }
 
     /// A context that runs `body` as `td`.

@@ -366,7 +366,7 @@ impl Mtx {
             observe(self.mtx_lock.as_ptr().cast(), 8);
             // SAFETY: threads are type-stable: only the state word is watched.
             unsafe { (*owner).observe_running() };
-            if !cpu::spinwait() {
+            if !cpu::spinwait_on(self.lock_object.id()) {
                 break;
             }
         }
@@ -493,7 +493,7 @@ impl Mtx {
         let td = curthread();
         observe(self.mtx_lock.as_ptr().cast(), 8);
         td.spinning_on_spin_mutex.set(true);
-        let go_on = cpu::spinwait();
+        let go_on = cpu::spinwait_on(self.lock_object.id());
         td.spinning_on_spin_mutex.set(false);
         if td.spun_too_long.get() || *tries > SPIN_LIMIT {
             self.spun_too_long(v);

@@ -395,7 +395,7 @@ impl Sx {
             // SAFETY: threads are type-stable, and the word names one.
             observe(unsafe { (*owner).state.as_ptr() }.cast(), 4);
         }
-        self.sx_lock.read() != x || cpu::spinwait()
+        self.sx_lock.read() != x || cpu::spinwait_on(self.lock_object.id())
     }
 
     /// `sx_sunlock()`.

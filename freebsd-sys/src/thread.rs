@@ -172,12 +172,16 @@ pub struct Thread {
     pub(crate) context: Guarded<Option<Context>>,
     /// (h) What it suspends itself with.
     pub(crate) yielder: Guarded<YielderPtr>,
+    /// `smp`: it has exited and its context is gone, so that it may be used again.
+    pub(crate) ended: Shared32,
     /// The machine ended and this thread's frames are being dropped.
     pub(crate) unwinding: Flag,
-    /// `explore`: it spins, and is disabled until its read set changes.
+    /// It spins: in `explore` it is disabled until its read set changes.
     pub(crate) awaiting: Flag,
     /// `explore`: it spins on a spin mutex, so an endless wait is a panic rather than a livelock.
     pub(crate) spinning_on_spin_mutex: Flag,
+    /// The lock whose running owner it spins on; 0 for none.
+    pub(crate) spinning_on: OwnedUsize,
     /// `explore`: the wait on a spin mutex turned out to be endless.
     pub(crate) spun_too_long: Flag,
     /// `explore`: what it read since its last wait.
@@ -254,9 +258,11 @@ impl Thread {
             sleeplocks: Guarded::new(Vec::with_capacity(8)),
             context: Guarded::new(None),
             yielder: Guarded::new(core::ptr::null()),
+            ended: Shared32::new(0),
             unwinding: Flag::new(),
             awaiting: Flag::new(),
             spinning_on_spin_mutex: Flag::new(),
+            spinning_on: OwnedUsize::new(0),
             spun_too_long: Flag::new(),
             read_set: Guarded::new(Vec::with_capacity(8)),
             op: Guarded::new(("", 0)),
@@ -288,9 +294,11 @@ impl Thread {
         self.blocked_on.set(0);
         self.wchan.set(0);
         self.intrval.set(0);
+        self.ended.set(0);
         self.unwinding.set(false);
         self.awaiting.set(false);
         self.spinning_on_spin_mutex.set(false);
+        self.spinning_on.set(0);
         self.spun_too_long.set(false);
         self.ithread.set(0);
         // SAFETY: nobody runs this thread: it is new, or its last execution ended.

@@ -20,13 +20,13 @@ fn filter(arrival: Arrival, body: impl Fn() + 'static) -> Irq {
         body();
         Filter::Handled
     };
-    interrupt::setup(irq, Some(Rc::new(body)), None, 1);
+    interrupt::setup(irq, Some(Box::new(body)), None, 1);
     irq
 }
 
 fn ithread(arrival: Arrival, body: impl Fn() + 'static) -> Irq {
     let irq = interrupt::create("dev", arrival, pri::PI_INTR, None);
-    interrupt::setup(irq, None, Some(Rc::new(body)), 1);
+    interrupt::setup(irq, None, Some(Box::new(body)), 1);
     irq
 }
 
@@ -79,7 +79,7 @@ fn filter_decides_whether_the_ithread_runs() {
         let e = once(Config::default(), move || {
             let (ran, count) = counter();
             let irq = interrupt::create("dev", Arrival::Raised, pri::PI_INTR, None);
-            interrupt::setup(irq, Some(Rc::new(move || answer)), Some(Rc::new(move || ran.set(ran.get() + 1))), 1);
+            interrupt::setup(irq, Some(Box::new(move || answer)), Some(Box::new(move || ran.set(ran.get() + 1))), 1);
             raise_and_wait(irq);
             assert_eq!(count.get(), runs);
         });
@@ -276,7 +276,7 @@ fn better_ithread_runs_first() {
         for (name, priority) in [("soft", pri::PI_SOFT), ("hard", pri::PI_REALTIME)] {
             let log = Rc::clone(&order);
             let irq = interrupt::create(name, Arrival::Raised, priority, None);
-            interrupt::setup(irq, None, Some(Rc::new(move || log.borrow_mut().push(name))), 1);
+            interrupt::setup(irq, None, Some(Box::new(move || log.borrow_mut().push(name))), 1);
             irqs.push(irq);
         }
         let log = Rc::clone(&order);

@@ -9,7 +9,6 @@ use freebsd_sys::mutex::{Mtx, Mtxf, ma};
 use freebsd_sys::sched::pri::PUSER;
 use freebsd_sys::thread::{Kthread, Thread, curthread, kthread_add};
 use freebsd_sys::{critical, host::explore, interrupt, sched, sleep};
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// The text of the panic that one execution ends with.
@@ -107,7 +106,7 @@ fn idle_thread_may_not_lock() {
                 }
                 interrupt::Filter::Handled
             };
-            interrupt::setup(irq, Some(Rc::new(filter)), None, 1);
+            interrupt::setup(irq, Some(Box::new(filter)), None, 1);
             explore::begin();
             interrupt::raise(irq);
             sleep::pause("wait", 10);

@@ -9,7 +9,6 @@ use freebsd_sys::machine::{Budget, Config, Verdict};
 use freebsd_sys::rwlock::{RW_LOCK_WAITERS, Rw, Rwf, ra};
 use freebsd_sys::thread::curthread;
 use freebsd_sys::{critical, sched, sleep};
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// One wrong operation.
@@ -662,7 +661,7 @@ fn the_idle_thread_may_not_take_it() {
                 op(&lock);
                 Filter::Handled
             };
-            interrupt::setup(irq, Some(Rc::new(filter)), None, 1);
+            interrupt::setup(irq, Some(Box::new(filter)), None, 1);
             // An idle thread's interrupts are off until it has run once.
             spawn_at("first", sched::pri::PUSER, Some(1), || ());
             sleep::pause("first", 5);

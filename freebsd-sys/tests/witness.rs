@@ -369,7 +369,7 @@ fn ithread_may_not_wait_with_an_enrolled_lock() {
     let e = once(Config::default(), || {
         let m = mtx(c"m", Mtxf::DEF);
         let irq = interrupt::create("dev", interrupt::Arrival::Raised, sched::pri::PI_INTR, None);
-        interrupt::setup(irq, None, Some(Rc::new(move || m.lock())), 1);
+        interrupt::setup(irq, None, Some(Box::new(move || m.lock())), 1);
         freebsd_sys::host::explore::begin();
         interrupt::raise(irq);
         sleep::pause("wait", 10);
@@ -434,7 +434,7 @@ fn lint_reports_what_freebsd_does_not() {
         interrupt::setup(
             irq,
             None,
-            Some(Rc::new(move || {
+            Some(Box::new(move || {
                 m.lock();
                 sched::sched_pin();
             })),

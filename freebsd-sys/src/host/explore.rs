@@ -12,7 +12,8 @@ use super::gs::{self, Block, word};
 use super::schedule::{Choice, Diverged, Event, Schedule};
 use crate::cpu::{Pcpu, curcpu, machine};
 use crate::interrupt::{self, Irq};
-use crate::machine::{Budget, Config, Machine, Unit, Verdict};
+use crate::lock::LockObject;
+use crate::machine::{Budget, Config, Engine, Machine, Unit, Verdict};
 use crate::thread::{self, Kthread, Observed, Thread, curthread, tdf};
 use crate::{callout, sched};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -209,23 +210,47 @@ impl Explorer {
             self.enabled.push(Event::Run(cpu.cpuid as u8));
             return;
         }
-        let spinning: Vec<_> = m.cpus.iter().filter(|cpu| cpu.current().awaiting.get()).collect();
         m.note_panic_state();
-        // Adaptive spinners that wait for each other are a deadlock, whether they spin or block: the schedule only decides how.
-        let verdict = if spinning.is_empty() || waits_in_a_cycle(m) {
-            let spinners = spinning.iter().map(|cpu| describe_spinner(cpu));
-            let blocked = Some(describe_blocked(m)).filter(|text| !text.is_empty());
-            Verdict::Deadlock(spinners.chain(blocked).collect::<Vec<_>>().join("; "))
-        } else {
-            let mut text: Vec<_> = spinning.iter().map(|cpu| describe_spinner(cpu)).collect();
-            let blocked = describe_blocked(m);
-            if !blocked.is_empty() {
-                text.push(blocked);
-            }
-            Verdict::Livelock(text.join("; "))
-        };
-        m.set_verdict(verdict);
+        m.set_verdict(stuck(m));
     }
+}
+
+/// The verdict on a machine in which nothing can move but by spinning.
+fn stuck(m: &Machine) -> Verdict {
+    let mut text: Vec<_> =
+        m.threads().iter().filter(|td| td.awaiting.get()).map(|td| describe_spinner(m, td)).collect();
+    let spinning = !text.is_empty();
+    let blocked = describe_blocked(m);
+    if !blocked.is_empty() {
+        text.push(blocked);
+    }
+    let text = text.join("; ");
+    // Adaptive spinners that wait for each other are a deadlock, whether they spin or block: the schedule only decides how.
+    if !spinning || waits_in_a_cycle(m) { Verdict::Deadlock(text) } else { Verdict::Livelock(text) }
+}
+
+/// `smp`: the verdict on a machine that was stopped after `limit`. What it was doing at that moment is all that there is to
+/// go by: if no thread was at work, and none waits for the clock, it was stuck.
+pub(crate) fn hang(m: &Machine, limit: std::time::Duration) -> Verdict {
+    let busy = m.threads().iter().find_map(|td| {
+        // SAFETY: the machine has stopped.
+        if td.is_sleeping() && unsafe { *td.sleep_deadline.get() } != 0 {
+            return Some(format!("{} sleeps with a timeout", td.name()));
+        }
+        let service = td.is_idle() || td.flags.get() & tdf::KPROC != 0;
+        let runs = matches!(td.state(), thread::State::Running | thread::State::RunQ | thread::State::CanRun);
+        let at_work = !service && runs && !td.awaiting.get() && !waits_for_a_spinners_cpu(m, td);
+        at_work.then(|| format!("{} was running", td.name()))
+    });
+    match busy {
+        Some(text) => Verdict::Error(format!("no end after {} s; {text}", limit.as_secs())),
+        None => stuck(m),
+    }
+}
+
+/// Whether `td` is queued on a CPU that a spinning thread does not give up.
+fn waits_for_a_spinners_cpu(m: &Machine, td: &Thread) -> bool {
+    td.state() == thread::State::RunQ && m.cpus[td.tscpu.get() as usize].current().awaiting.get()
 }
 
 /// Whether the CPU has a next primitive.
@@ -267,18 +292,16 @@ fn peek(at: *const (), size: usize) -> u64 {
     }
 }
 
-/// The thread that `td` waits for: the owner of the lock it blocks on, or the one whose run state it watches while it spins.
+/// The thread that `td` waits for: the owner of the lock that it blocks on, or spins on while the owner runs.
 fn waits_for<'a>(m: &'a Machine, td: &Thread) -> Option<&'a Thread> {
     if td.is_on_lock() {
         return crate::turnstile::owner_of(td.blocked_on.get());
     }
-    if !td.awaiting.get() {
-        return None;
+    match td.spinning_on.get() {
+        0 => None,
+        // SAFETY: a lock that a thread spins on is alive.
+        lock => crate::lint::owner(m, unsafe { &*(lock as *const LockObject) }),
     }
-    // SAFETY: the thread is suspended.
-    let set = unsafe { td.read_set.get() };
-    let watched = |other: &Thread| set.iter().any(|seen| seen.at == other.state.as_ptr().cast());
-    m.threads().iter().map(|td| &**td).find(|td| watched(td))
 }
 
 /// Whether some threads wait for each other in a circle.
@@ -297,19 +320,24 @@ fn waits_in_a_cycle(m: &Machine) -> bool {
     })
 }
 
-fn describe_spinner(cpu: &Pcpu) -> String {
-    let td = cpu.current();
+fn describe_spinner(m: &Machine, td: &Thread) -> String {
+    let critical = if td.critnest.get() > 0 { " in a critical section" } else { "" };
     // SAFETY: the thread is suspended.
     let (what, obj) = unsafe { *td.op.get() };
-    let critical = if td.critnest.get() > 0 { " in a critical section" } else { "" };
-    let queued: Vec<_> = {
-        // SAFETY: between transitions; threads are type-stable.
-        unsafe { cpu.runq.get().iter().map(|&td| (*td).name().to_owned()).collect() }
+    let what = match (m.engine, td.spinning_on.get()) {
+        (Engine::Explore, _) if obj == 0 => format!(" in {what}"),
+        (Engine::Explore, _) => format!(" in {what} on {}", crate::machine::lock_name(obj)),
+        (Engine::Smp, 0) => String::new(),
+        (Engine::Smp, lock) => format!(" on {}", crate::machine::lock_name(lock)),
     };
-    let on = if obj == 0 { String::new() } else { format!(" on {}", crate::machine::lock_name(obj)) };
+    let Some(cpu) = m.cpus.iter().find(|cpu| core::ptr::eq(cpu.curthread.get(), td.ptr())) else {
+        return format!("{} spins{what}{critical}, and is off CPU", td.name());
+    };
+    // SAFETY: between transitions; threads are type-stable.
+    let queued: Vec<_> = unsafe { cpu.runq.get().iter().map(|&td| (*td).name().to_owned()).collect() };
     let waiting =
         if queued.is_empty() { String::new() } else { format!(", while {} waits for this CPU", queued.join(", ")) };
-    format!("{} spins in {what}{on}{critical} on cpu{}{waiting}", td.name(), cpu.cpuid)
+    format!("{} spins{what}{critical} on cpu{}{waiting}", td.name(), cpu.cpuid)
 }
 
 fn describe_blocked(m: &Machine) -> String {

@@ -22,6 +22,8 @@ const TICK: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(crate) struct Shared {
     stopped: AtomicBool,
+    /// The clock ended the run.
+    hung: AtomicBool,
     /// Wakes the clock thread when the run ends.
     ended: (Mutex<bool>, Condvar),
     /// CPU for the next new thread.
@@ -30,19 +32,17 @@ pub(crate) struct Shared {
     seed: AtomicU64,
     #[expect(clippy::vec_box, reason = "GS points at the blocks, which must not move while the table grows")]
     blocks: Guarded<Vec<Box<Block>>>,
-    /// Boundaries or ticks taken, for the watchdog.
-    progress: Guarded<Vec<u64>>,
 }
 
 impl Shared {
     pub(crate) fn new() -> Self {
         Self {
             stopped: AtomicBool::new(false),
+            hung: AtomicBool::new(false),
             ended: (Mutex::new(false), Condvar::new()),
             next_place: Shared32::new(0),
             seed: AtomicU64::new(1),
             blocks: Guarded::new(Vec::new()),
-            progress: Guarded::new(Vec::new()),
         }
     }
 }
@@ -51,23 +51,26 @@ impl Shared {
 #[inline]
 pub(crate) fn relax() {
     core::hint::spin_loop();
+    if gs::word() & word::OUTSIDE != 0 {
+        // The host's own threads (the clock) share a block that nobody may write.
+        return;
+    }
     // SAFETY: GS points at a live block.
     let relaxed = unsafe { &(*gs::block_here()).relaxed };
     relaxed.add(1);
     if relaxed.get().is_multiple_of(512) {
+        if !gs::curcpu().is_null() {
+            progressed();
+        }
         // SAFETY: a plain system call.
         unsafe { libc::sched_yield() };
     }
 }
 
-/// This CPU took what was pending: the watchdog sees progress.
+/// The watchdog sees that this CPU lives.
 pub(crate) fn progressed() {
-    let m = machine();
-    // SAFETY: each CPU has its own entry, and the table does not grow during the run; the watchdog reads it racily.
-    unsafe {
-        let entry = &raw mut m.smp.progress.get()[curcpu().cpuid];
-        entry.write_volatile(entry.read_volatile().wrapping_add(1));
-    }
+    let progress = &curcpu().progress;
+    progress.set(progress.get().wrapping_add(1));
 }
 
 /// Wakes the CPU if it sleeps in the host.
@@ -162,17 +165,16 @@ pub fn run(m: &Machine, options: Options<'_>, main: &(dyn Fn() + Sync)) -> Execu
     assert!(m.engine == Engine::Smp, "this machine was made for the explore engine");
     m.reset();
     m.smp.stopped.store(false, Ordering::SeqCst);
+    m.smp.hung.store(false, Ordering::SeqCst);
     m.smp.seed.store(options.seed, Ordering::SeqCst);
     *m.smp.ended.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = false;
     // SAFETY: no CPU runs yet.
-    let (blocks, progress) = unsafe { (m.smp.blocks.get(), m.smp.progress.get()) };
+    let blocks = unsafe { m.smp.blocks.get() };
     blocks.clear();
-    progress.clear();
     for _ in 0..=m.cpus.len() {
         let block = Box::new(Block::new(m.base_word()));
         block.machine.set(core::ptr::from_ref(m).cast_mut());
         blocks.push(block);
-        progress.push(0);
     }
     let started = Instant::now();
     // The last block is this host thread's, for booting and for the end.
@@ -218,6 +220,10 @@ pub fn run(m: &Machine, options: Options<'_>, main: &(dyn Fn() + Sync)) -> Execu
     for cpu in &m.cpus {
         cpu.block.set(core::ptr::null_mut());
     }
+    if m.smp.hung.load(Ordering::SeqCst) && !m.has_verdict() {
+        m.set_verdict(explore::hang(m, options.limit));
+        m.note_panic_state();
+    }
     if m.has_panicked() {
         m.note_panic_state();
     }
@@ -244,7 +250,7 @@ fn clock(m: &Machine, started: Instant, limit: Duration) {
         }
         if started.elapsed() > limit {
             drop(ended);
-            m.set_verdict(Verdict::Error(format!("no end after {} s", limit.as_secs())));
+            m.smp.hung.store(true, Ordering::SeqCst);
             stop(m);
             return;
         }
@@ -269,14 +275,12 @@ fn drive(m: &Machine, at: usize) {
     let guard = unsafe { gs::Entered::new(block) };
     // SAFETY: the block outlives the host thread, and its fields are cells that may be shared.
     let block = unsafe { &*block };
-    // SAFETY: each CPU has its own entry, and the table does not grow during the run.
-    let progress = unsafe { &raw mut m.smp.progress.get()[at] };
-    let running = super::fault::Running::with_progress(progress);
+    let running = super::fault::Running::with_progress(cpu.progress.as_ptr());
     while !m.smp.stopped.load(Ordering::Relaxed) {
         let td = cpu.current();
+        let mut over = None;
         block.curthread.set(td.ptr());
-        // SAFETY: only this thread writes its entry; the watchdog reads it racily.
-        unsafe { progress.write_volatile(progress.read_volatile().wrapping_add(1)) };
+        progressed();
         // SAFETY: (h) this loop runs the CPU.
         match explore::resume(unsafe { td.context.get() }.as_mut()) {
             Ok(Stop::Suspended) => {}
@@ -285,6 +289,7 @@ fn drive(m: &Machine, at: usize) {
                 if let Some(context) = unsafe { td.context.get() }.take() {
                     m.end_context(td, context);
                 }
+                over = Some(td);
             }
             Ok(Stop::Faulted) => {
                 let text = super::fault::take_message();
@@ -301,6 +306,9 @@ fn drive(m: &Machine, at: usize) {
             cpu.next.set(core::ptr::null_mut());
             // SAFETY: threads are type-stable.
             sched::finish_switch(cpu, unsafe { &*next });
+        }
+        if let Some(td) = over {
+            td.ended.set(1);
         }
     }
     drop(running);
