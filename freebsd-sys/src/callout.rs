@@ -10,7 +10,7 @@
 
 use crate::atomic::{Counter64, Guarded, OwnedPtr, Shared32};
 use crate::cpu::{self, curcpu, machine};
-use crate::lock::{ChainLock, Loc, LockClass, LockObject, lc_lock, lc_unlock};
+use crate::lock::{ChainLock, Loc, LockClass, LockObject, lc_assert, lc_lock, lc_unlock};
 use crate::panic::kassert;
 use crate::sched::{self, pri, sw, swt};
 use crate::thread::{self, Kthread, Thread, curthread, tdf, tdi};
@@ -41,8 +41,32 @@ pub(crate) struct Callouts {
     threads: [OwnedPtr<Thread>; cpu::MAXCPU],
     /// Work for the softclock threads.
     need: [Shared32; cpu::MAXCPU],
-    /// (lock) The callout that each CPU runs.
-    running: Guarded<[usize; cpu::MAXCPU]>,
+    /// (lock) What each CPU's softclock does.
+    running: Guarded<[Running; cpu::MAXCPU]>,
+}
+
+/// What a CPU's softclock runs: `struct cc_exec`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Running {
+    /// `cc_curr`: the callout's address.
+    callout: usize,
+    /// `cc_cancel`: it is not to begin; set as well once it has begun and it is too late for that.
+    cancel: bool,
+    /// `cc_waiting`: somebody drains it, so it is not to be set again.
+    drained: bool,
+}
+
+impl Callouts {
+    /// What runs `callout` now.
+    ///
+    /// # Safety
+    ///
+    /// (lock)
+    unsafe fn runs(&self, callout: &Callout) -> Option<&mut Running> {
+        // SAFETY: the caller's promise.
+        let running = unsafe { self.running.get() };
+        running.iter_mut().find(|running| running.callout == core::ptr::from_ref(callout) as usize)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +84,7 @@ impl Callouts {
             pending: Guarded::new(Vec::new()),
             threads: [const { OwnedPtr::null() }; cpu::MAXCPU],
             need: [const { Shared32::new(0) }; cpu::MAXCPU],
-            running: Guarded::new([0; cpu::MAXCPU]),
+            running: Guarded::new([Running::default(); cpu::MAXCPU]),
         }
     }
 
@@ -70,7 +94,7 @@ impl Callouts {
         // SAFETY: between executions nobody else is running.
         unsafe {
             self.pending.get().clear();
-            *self.running.get() = [0; cpu::MAXCPU];
+            *self.running.get() = [Running::default(); cpu::MAXCPU];
         }
         for at in 0..cpu::MAXCPU {
             self.threads[at].set(core::ptr::null_mut());
@@ -206,14 +230,24 @@ impl Callout {
             u32::MAX => curcpu().cpuid,
             cpu => cpu as usize,
         });
-        softclock_thread(cpu);
         m.callouts.lock.lock();
+        softclock_thread(cpu);
         // SAFETY: (lock) is held.
         let replaced = unsafe {
+            let mut cancelled = false;
+            if let Some(running) = m.callouts.runs(self) {
+                // "If there is a lock then we can cancel the callout if it has not really started."
+                cancelled = !lock.is_null() && !running.cancel;
+                running.cancel |= cancelled;
+                if running.drained {
+                    m.callouts.lock.unlock();
+                    return cancelled;
+                }
+            }
             let pending = m.callouts.pending.get();
             let before = pending.len();
             pending.retain(|entry| !core::ptr::eq(entry.callout, self));
-            let replaced = pending.len() != before;
+            let replaced = cancelled || pending.len() != before;
             *self.handler.get() = Some(handler.into());
             self.cpu.set(cpu as u32);
             self.active.set(1);
@@ -235,29 +269,22 @@ impl Callout {
         pending
     }
 
-    /// `callout_stop()`: returns 1 if it was pending, 0 if it runs now, -1 if neither.
+    /// `callout_stop()`: returns 1 if it was pending or has not got its lock yet, 0 if it runs now, -1 if neither.
+    ///
+    /// # Panics
+    ///
+    /// That of its lock's assertion, unless the caller holds it (INVARIANTS).
+    #[track_caller]
     pub fn stop(&self) -> i32 {
         if !cpu::step("callout_stop", 0) {
             return 1;
         }
-        let m = machine();
-        m.callouts.lock.lock();
-        // SAFETY: (lock) is held.
-        let result = unsafe {
-            let pending = m.callouts.pending.get();
-            let before = pending.len();
-            pending.retain(|entry| !core::ptr::eq(entry.callout, self));
-            if pending.len() != before {
-                self.active.set(0);
-                1
-            } else if m.callouts.running.get().contains(&(core::ptr::from_ref(self) as usize)) {
-                0
-            } else {
-                -1
-            }
-        };
-        m.callouts.lock.unlock();
-        result
+        let lock = self.lock.get();
+        if !lock.is_null() {
+            // SAFETY: the caller of init_lock keeps the lock alive as long as the callout.
+            unsafe { lc_assert(&*lock, Loc::caller()) };
+        }
+        self.stop_safe(!lock.is_null(), false)
     }
 
     /// `callout_drain()`: stops it and waits until it does not run. May sleep.
@@ -266,18 +293,53 @@ impl Callout {
     #[track_caller]
     pub fn drain(&self) -> i32 {
         crate::witness::warn(None, Loc::caller(), "calling _callout_stop_safe");
-        let mut result = self.stop();
+        if !cpu::step("callout_drain", 0) {
+            return 1;
+        }
+        let mut result = self.stop_safe(false, true);
         let mut waited = false;
         while result == 0 && !cpu::scheduler_stopped() {
             crate::sleep::pause("codrain", 1);
             waited = true;
-            result = self.stop();
+            result = self.stop_safe(false, true);
         }
         if waited { 0 } else { result }
     }
+
+    /// `_callout_stop_safe()`; `locked`: the caller holds the callout's lock.
+    fn stop_safe(&self, locked: bool, drain: bool) -> i32 {
+        let m = machine();
+        m.callouts.lock.lock();
+        // SAFETY: (lock) is held.
+        let result = unsafe {
+            let pending = m.callouts.pending.get();
+            let before = pending.len();
+            pending.retain(|entry| !core::ptr::eq(entry.callout, self));
+            let was_pending = pending.len() != before;
+            match m.callouts.runs(self) {
+                // It waits for the lock that the caller holds, and will find that it is not to begin.
+                Some(running) if locked && !running.cancel => {
+                    running.cancel = true;
+                    1
+                }
+                // A pending one that still runs from before: draining waits for that as well.
+                Some(running) if drain || !was_pending => {
+                    running.drained |= drain;
+                    0
+                }
+                _ if was_pending => 1,
+                _ => -1,
+            }
+        };
+        if result != 0 {
+            self.active.set(0);
+        }
+        m.callouts.lock.unlock();
+        result
+    }
 }
 
-/// The softclock thread of a CPU, made when first needed.
+/// The softclock thread of a CPU, made when first needed; the callouts' lock is held.
 fn softclock_thread(cpu: usize) {
     let c = &machine().callouts;
     if !c.threads[cpu].get().is_null() {
@@ -339,7 +401,7 @@ fn next_due(cpu: usize, direct: bool) -> Option<Due> {
         });
         at.map(|at| {
             let callout = pending.remove(at).callout;
-            m.callouts.running.get()[cpu] = callout as usize;
+            m.callouts.running.get()[cpu] = Running { callout: callout as usize, ..Running::default() };
             let c = &*callout;
             Due { lock: c.lock.get(), flags: Cf::from_bits_retain(c.flags.get()), handler: c.handler.get().clone() }
         })
@@ -356,26 +418,32 @@ fn run(due: Due, cpu: usize) {
         // SAFETY: whoever set the callout keeps its lock alive until the callout is drained.
         unsafe { lc_lock(&*lock, usize::from(flags.contains(Cf::SHAREDLOCK)), Loc::caller()) };
     }
-    if !direct {
-        thread::thread_no_sleeping();
-    }
-    cpu::step("callout", 0);
-    let balance = crate::lint::Balance::now();
-    if let Some(handler) = &handler {
-        handler.call();
-    }
-    balance.check("callout");
-    if !direct {
-        thread::thread_sleeping_ok();
-    }
     let m = machine();
     m.callouts.lock.lock();
     // SAFETY: (lock) is held.
-    unsafe { m.callouts.running.get()[cpu] = 0 };
+    let cancelled = core::mem::replace(unsafe { &mut m.callouts.running.get()[cpu].cancel }, true) && !lock.is_null();
+    m.callouts.lock.unlock();
+    if !cancelled {
+        if !direct {
+            thread::thread_no_sleeping();
+        }
+        cpu::step("callout", 0);
+        let balance = crate::lint::Balance::now();
+        if let Some(handler) = &handler {
+            handler.call();
+        }
+        balance.check("callout");
+        if !direct {
+            thread::thread_sleeping_ok();
+        }
+    }
+    m.callouts.lock.lock();
+    // SAFETY: (lock) is held.
+    unsafe { m.callouts.running.get()[cpu] = Running::default() };
     // Here, since the count of an `Rc` is guarded by the same lock as the callout that has the other one.
     drop(handler);
     m.callouts.lock.unlock();
-    if !lock.is_null() && !flags.contains(Cf::RETURNUNLOCKED) {
+    if !lock.is_null() && (cancelled || !flags.contains(Cf::RETURNUNLOCKED)) {
         // SAFETY: whoever set the callout keeps its lock alive until the callout is drained; the handler returned with it held.
         unsafe { lc_unlock(&*lock, Loc::caller()) };
     }

@@ -163,6 +163,56 @@ fn stopped_callout_does_not_run() {
 }
 
 #[test]
+fn callout_that_is_stopped_under_its_lock_never_begins() {
+    passes(Config::default(), 500, || {
+        let m = mtx(c"m", Mtxf::DEF);
+        let c = Rc::new(Callout::new());
+        c.init_lock(Some(m.object()), Cf::empty());
+        let (handler, count) = counting();
+        explore::begin();
+        m.lock();
+        c.reset(1, handler, None, Cf::empty());
+        m.unlock();
+        sleep::pause("wait", 1);
+        m.lock();
+        let before = count.get();
+        let stopped = c.stop();
+        assert_ne!(stopped, 0, "it cannot run while its lock is held");
+        m.unlock();
+        sleep::pause("wait", 3);
+        assert_eq!(count.get(), before, "it began after it was stopped");
+        explore::end();
+        c.drain();
+    });
+    let text = text(Config::default(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        let c = Callout::new();
+        c.init_lock(Some(m.object()), Cf::empty());
+        c.stop();
+    });
+    common::assert_at(&text, "mutex m not owned at ", "");
+}
+
+#[test]
+fn drained_callout_cannot_set_itself_again() {
+    passes(Config::default(), 200, || {
+        let c: &'static Callout = Box::leak(Box::new(Callout::new()));
+        let count = Arc::new(Owned32::new(0));
+        let again = Arc::clone(&count);
+        let handler = move || {
+            again.set(again.get() + 1);
+            c.reset(1, does(|| ()), None, Cf::empty());
+        };
+        explore::begin();
+        c.reset(1, does(handler), None, Cf::empty());
+        sleep::pause("wait", 1);
+        c.drain();
+        assert!(!c.pending());
+        explore::end();
+    });
+}
+
+#[test]
 fn drain_waits_for_the_handler() {
     passes(Config::default(), 300, || {
         let c = Rc::new(Callout::new());
