@@ -8,6 +8,7 @@ use crate::host::gs::{self, word as bits};
 use crate::host::{explore, smp};
 use crate::lock::LockInstance;
 use crate::machine::{Engine, Machine};
+use crate::module::Values;
 use crate::thread::{Thread, curthread};
 
 /// Most virtual CPUs of a machine.
@@ -36,6 +37,8 @@ pub struct Pcpu {
     pub(crate) spinlocks: Guarded<Vec<LockInstance>>,
     /// Trackers of read-held rmlocks; see `rmlock`.
     pub(crate) rm_queue: crate::rmlock::PcpuQueue,
+    /// `pc_dynamic`: see [`crate::module::Dpcpu`].
+    pub(crate) dynamic: Values,
     /// The seam's block while the CPU runs.
     pub(crate) block: OwnedPtr<gs::Block>,
     /// Nesting of `idle` in the host kernel (`smp`).
@@ -73,6 +76,7 @@ impl Pcpu {
             queued: Owned32::new(0),
             spinlocks: Guarded::new(Vec::with_capacity(8)),
             rm_queue: crate::rmlock::PcpuQueue::new(),
+            dynamic: Values::new(),
             block: OwnedPtr::null(),
             asleep: Shared32::new(0),
             switches: OwnedI32::new(0),
@@ -93,6 +97,7 @@ impl Pcpu {
             self.spinlocks.get().clear();
         }
         self.rm_queue.reset();
+        self.dynamic.reset();
     }
 
     /// The thread this CPU runs.

@@ -7,6 +7,7 @@
 pub mod cpu;
 pub mod host;
 pub mod machine;
+pub mod module;
 
 // -- kernel core
 pub mod atomic;

@@ -9,10 +9,10 @@ use crate::host::coroutine::{Context, StackPool};
 use crate::host::explore::Explorer;
 use crate::host::gs::word;
 use crate::lock::{ChainLock, LockObject};
+use crate::module::Values;
 use crate::thread::Thread;
 use core::ffi::c_void;
 use core::fmt;
-use std::any::Any;
 
 /// How sched_shouldpreempt decides, `kern.sched.preempt_thresh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -171,114 +171,6 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// State that a kernel module keeps per machine: what a `static` is in a real kernel.
-///
-/// The definition is a `static`; each machine has its own value, made by `Default` when first asked for, and made anew for
-/// each execution.
-#[derive(Debug)]
-pub struct ModuleData<T> {
-    /// 0 until first used; then its number in every machine's table, for good.
-    slot: Word,
-    marker: core::marker::PhantomData<fn() -> T>,
-}
-
-/// Most `ModuleData` definitions of a process.
-const MAXMODULES: usize = 64;
-
-/// Number of `ModuleData` seen so far in this process.
-static MODULE_SLOTS: Word = Word::new(0);
-
-/// A machine's values of all `ModuleData`.
-struct Modules {
-    /// Each value's address, 0 until it is made: what a look needs, without a lock.
-    values: [Word; MAXMODULES],
-    lock: ChainLock,
-    /// (lock) Owns the values.
-    owned: Guarded<Vec<Box<dyn Any>>>,
-}
-
-impl fmt::Debug for Modules {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Modules")
-    }
-}
-
-impl Modules {
-    fn new() -> Self {
-        Self { values: [const { Word::new(0) }; MAXMODULES], lock: ChainLock::new(), owned: Guarded::new(Vec::new()) }
-    }
-
-    fn reset(&self) {
-        self.lock.unlock_raw();
-        // SAFETY: between executions nobody else is running, and no reference of the last one is left.
-        unsafe { self.owned.get() }.clear();
-        for value in &self.values {
-            value.set(0);
-        }
-    }
-
-    /// Makes the value of `slot`, unless somebody else just did.
-    #[cold]
-    fn make<T: Any + Default>(&self, slot: usize) -> *const T {
-        assert!(slot < MAXMODULES, "at most {MAXMODULES} definitions of ModuleData");
-        self.lock.lock_raw();
-        let mut value = self.values[slot].read();
-        if value == 0 {
-            let made = Box::new(T::default());
-            value = core::ptr::from_ref::<T>(&made) as usize;
-            // SAFETY: (lock). The boxed value does not move when the table grows.
-            unsafe { self.owned.get() }.push(made);
-            self.values[slot].store_rel(value);
-        }
-        self.lock.unlock_raw();
-        value as *const T
-    }
-}
-
-impl<T: Any + Default> ModuleData<T> {
-    /// A definition.
-    pub const fn new() -> Self {
-        Self { slot: Word::new(0), marker: core::marker::PhantomData }
-    }
-
-    /// The current machine's value.
-    ///
-    /// The reference stays valid for the execution. `T` is shared by all CPUs of the machine and guards itself.
-    #[inline]
-    pub fn get(&self) -> &'static T {
-        let slot = self.slot.read();
-        let modules = &crate::cpu::machine().modules;
-        let mut value = modules.values.get(slot).map_or(0, Word::load_acq) as *const T;
-        if slot == 0 || value.is_null() {
-            value = modules.make(self.number());
-        }
-        // SAFETY: a slot belongs to one definition, so the value is a `T`; it lives until the machine is reset.
-        unsafe { &*value }
-    }
-
-    /// The definition's slot; the first is 1.
-    #[cold]
-    fn number(&self) -> usize {
-        match self.slot.read() {
-            0 => {
-                let fresh = MODULE_SLOTS.fetchadd(1) + 1;
-                // Machines of several host threads may race here: whoever comes second uses the first one's number.
-                match self.slot.fcmpset_acq(0, fresh) {
-                    Ok(()) => fresh,
-                    Err(first) => first,
-                }
-            }
-            slot => slot,
-        }
-    }
-}
-
-impl<T: Any + Default> Default for ModuleData<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// Static memory of a compiled unit, restored before each execution, and its SYSINITs.
 #[derive(Debug, Clone, Copy)]
 pub struct Unit {
@@ -331,7 +223,7 @@ pub struct Machine {
     pub(crate) callouts: crate::callout::Callouts,
     pub(crate) malloc: crate::malloc::Arena,
     pub(crate) rendezvous: crate::rmlock::Rendezvous,
-    modules: Modules,
+    pub(crate) modules: Values,
     console_lock: ChainLock,
     /// (console_lock)
     console: Guarded<Vec<String>>,
@@ -381,7 +273,7 @@ impl Machine {
             witness: crate::witness::Witness::new(),
             callouts: crate::callout::Callouts::new(),
             rendezvous: crate::rmlock::Rendezvous::new(),
-            modules: Modules::new(),
+            modules: Values::new(),
             console_lock: ChainLock::new(),
             console: Guarded::new(Vec::new()),
             verdict: Guarded::new(None),

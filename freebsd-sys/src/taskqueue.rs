@@ -30,7 +30,7 @@
 use crate::atomic::{Guarded, Owned32};
 use crate::cpu;
 use crate::lock::{ChainLock, Loc};
-use crate::machine::ModuleData;
+use crate::module::ModuleData;
 use crate::mutex::{Mtx, Mtxf, ma};
 use crate::panic::kassert;
 use crate::sleep::{self, How};

@@ -7,9 +7,10 @@ use freebsd_sys::atomic::Owned32;
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::random::Random;
 use freebsd_sys::host::smp;
-use freebsd_sys::machine::{Config, Engine, Machine, ModuleData, Verdict};
+use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
+use freebsd_sys::module::{Dpcpu, ModuleData};
 use freebsd_sys::mutex::{Mtx, Mtxf};
-use freebsd_sys::{cpu, critical, interrupt, sleep};
+use freebsd_sys::{cpu, critical, interrupt, sched, sleep};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -174,6 +175,21 @@ fn machines_run_in_parallel_and_keep_their_own_module_data() {
         for n in 1..=3 {
             scope.spawn(move || body(n));
         }
+    });
+}
+
+#[test]
+fn each_cpu_has_its_own_dpcpu_data() {
+    static COUNT: Dpcpu<Owned32> = Dpcpu::new();
+    common::passes(Config::default(), 200, || {
+        threads(3, |_| {
+            sched::sched_pin();
+            let here = COUNT.get();
+            assert!(std::ptr::eq(here, COUNT.of(cpu::cpuid())));
+            here.add(1);
+            sched::sched_unpin();
+        });
+        assert_eq!(COUNT.of(0).get() + COUNT.of(1).get(), 3);
     });
 }
 

@@ -15,7 +15,7 @@ use crate::mapping::LockMapping;
 use core::ffi::{c_int, c_void};
 use freebsd_sys::atomic::{OwnedPtr, OwnedUsize};
 use freebsd_sys::interrupt;
-use freebsd_sys::machine::ModuleData;
+use freebsd_sys::module::ModuleData;
 use freebsd_sys::thread::{thread_no_sleeping, thread_sleeping_ok};
 
 pub use freebsd_sys::interrupt::Irq;

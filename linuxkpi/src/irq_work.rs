@@ -9,7 +9,7 @@
 use crate::once::Once;
 use core::ffi::{c_int, c_void};
 use freebsd_sys::atomic::{OwnedPtr, OwnedUsize};
-use freebsd_sys::machine::ModuleData;
+use freebsd_sys::module::ModuleData;
 use freebsd_sys::sched::pri;
 use freebsd_sys::taskqueue::{Task, Taskqueue};
 

@@ -49,7 +49,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use freebsd_sys::atomic::{OwnedPtr, OwnedUsize, thread_fence_acq, thread_fence_rel, thread_fence_seq_cst};
 use freebsd_sys::cpu::{self, MAXCPU};
-use freebsd_sys::machine::ModuleData;
+use freebsd_sys::module::ModuleData;
 use freebsd_sys::sched::{sched_pin, sched_unpin};
 use freebsd_sys::sleepqueue::{self, Type};
 use freebsd_sys::{taskqueue, witness};

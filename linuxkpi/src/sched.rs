@@ -61,6 +61,8 @@ pub struct Task {
     pub rcu_section: OwnedUsize,
     /// `cpu_mutex`: the interrupt level that the thread runs at: 0 task, 1 softirq, 2 hardirq.
     pub level: OwnedUsize,
+    /// `cpu_mutex`: nested "preemption off", in whatever form.
+    pub preempt_depth: OwnedUsize,
     /// `cpu_mutex`: nested "interrupts off".
     pub irq_depth: OwnedUsize,
     /// `cpu_mutex`: nested "bottom halves off".

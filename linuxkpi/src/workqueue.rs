@@ -27,7 +27,7 @@ use crate::Loc;
 use crate::once::Once;
 use core::ffi::{CStr, c_int, c_void};
 use freebsd_sys::atomic::{Owned32, OwnedPtr, OwnedUsize, Word};
-use freebsd_sys::machine::ModuleData;
+use freebsd_sys::module::ModuleData;
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::sched::pri;
 use freebsd_sys::taskqueue::{Task, Taskqueue};

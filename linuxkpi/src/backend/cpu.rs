@@ -1,6 +1,6 @@
 //! Owning the CPU: what "preemption off" and "interrupts off" are in `cpu_mutex`.
 //!
-//! Each CPU has three recursive locks, P for preemption, B for bottom halves and I for interrupts, and a thread that Linux
+//! Each CPU has three locks, P for preemption, B for bottom halves and I for interrupts, and a thread that Linux
 //! would not let be interrupted owns its CPU's: it stays preemptible for FreeBSD, but nothing that Linux would keep out can run
 //! between, since it takes the same mutex first. `td_critnest` stays 0, so malloc, free, taskqueues and blocking work, waiting
 //! lends priority, and nothing switches in a critical section.
@@ -20,9 +20,9 @@
 use crate::sched::{Task, current};
 use core::ffi::CStr;
 use freebsd_sys::atomic::{Owned32, OwnedUsize};
-use freebsd_sys::cpu::{self, MAXCPU};
+use freebsd_sys::cpu;
 use freebsd_sys::lock::{Lo, LockClass, LockObject};
-use freebsd_sys::machine::ModuleData;
+use freebsd_sys::module::Dpcpu;
 use freebsd_sys::sched::{sched_pin, sched_unpin};
 use freebsd_sys::thread::{curthread, thread_no_sleeping, thread_sleeping_ok};
 use freebsd_sys::turnstile;
@@ -33,7 +33,7 @@ mod level {
     pub(super) const HARDIRQ: usize = 2;
 }
 
-/// A recursive lock that only threads of one CPU take, pinned there.
+/// A lock that only threads of one CPU take, pinned there. Nesting is counted in the task, not here.
 ///
 /// Nobody else touches the words, and a thread of the same CPU runs only when this one has been switched out, which is at a boundary:
 /// plain loads and stores are enough (a real kernel brackets them with critical_enter and critical_exit). For the same reason a
@@ -42,7 +42,6 @@ mod level {
 struct CpuLock {
     object: LockObject,
     owner: OwnedUsize,
-    depth: Owned32,
     contested: Owned32,
 }
 
@@ -51,7 +50,6 @@ impl CpuLock {
         Self {
             object: LockObject::initialized(LockClass::MtxSleep, name, 0, Lo::RECURSABLE),
             owner: OwnedUsize::new(0),
-            depth: Owned32::new(0),
             contested: Owned32::new(0),
         }
     }
@@ -61,18 +59,13 @@ impl CpuLock {
         if !cpu::step("own cpu", self.object.id()) {
             return;
         }
-        let me = core::ptr::from_ref(curthread()) as usize;
-        while self.owner.get() != me {
-            if self.owner.get() == 0 {
-                self.owner.set(me);
-                break;
-            }
+        while self.owner.get() != 0 {
             self.block();
             if cpu::scheduler_stopped() {
                 return;
             }
         }
-        self.depth.add(1);
+        self.owner.set(core::ptr::from_ref(curthread()) as usize);
     }
 
     #[cold]
@@ -85,10 +78,6 @@ impl CpuLock {
     #[inline]
     fn unlock(&self) {
         if !cpu::step("disown cpu", self.object.id()) {
-            return;
-        }
-        self.depth.sub(1);
-        if self.depth.get() != 0 {
             return;
         }
         if self.contested.get() == 0 {
@@ -116,76 +105,63 @@ struct Locks {
     irq: CpuLock,
 }
 
-/// `DPCPU_DEFINE`.
-#[derive(Debug)]
-struct PerCpu([Locks; MAXCPU]);
-
-impl Default for PerCpu {
+impl Default for Locks {
     fn default() -> Self {
-        Self(
-            [const {
-                Locks { preempt: CpuLock::new(c"lnxpreempt"), bh: CpuLock::new(c"lnxbh"), irq: CpuLock::new(c"lnxirq") }
-            }; MAXCPU],
-        )
+        Self { preempt: CpuLock::new(c"lnxpreempt"), bh: CpuLock::new(c"lnxbh"), irq: CpuLock::new(c"lnxirq") }
     }
 }
 
-static CPUS: ModuleData<PerCpu> = ModuleData::new();
+/// This CPU's locks are what a pinned caller gets.
+static LOCKS: Dpcpu<Locks> = Dpcpu::new();
 
-/// This CPU's locks; the caller is pinned.
-fn here() -> &'static Locks {
-    &CPUS.get().0[cpu::cpuid()]
-}
-
-/// Pins, forbids sleep, and takes P below softirq level; P comes before `inner`.
+/// Opens one more "preemption off" of `task`: the first pins, forbids sleep, and takes P below softirq level.
 #[inline]
-fn enter(task: &Task, inner: impl FnOnce(&Locks)) {
-    sched_pin();
-    thread_no_sleeping();
-    if task.level.get() < level::HARDIRQ {
-        let locks = here();
+fn enter(task: &Task) {
+    let depth = task.preempt_depth.get();
+    task.preempt_depth.set(depth + 1);
+    if depth == 0 {
+        sched_pin();
+        thread_no_sleeping();
         if task.level.get() < level::SOFTIRQ {
-            locks.preempt.lock();
-        }
-        inner(locks);
-    }
-}
-
-/// Undoes [`enter`]; `inner` gives back what its `inner` took.
-#[inline]
-fn exit(task: &Task, inner: impl FnOnce(&Locks)) {
-    if task.level.get() < level::HARDIRQ {
-        let locks = here();
-        inner(locks);
-        if task.level.get() < level::SOFTIRQ {
-            locks.preempt.unlock();
+            LOCKS.get().preempt.lock();
         }
     }
-    thread_sleeping_ok();
-    sched_unpin();
+}
+
+/// Undoes [`enter`].
+#[inline]
+fn exit(task: &Task) {
+    let depth = task.preempt_depth.get() - 1;
+    task.preempt_depth.set(depth);
+    if depth == 0 {
+        if task.level.get() < level::SOFTIRQ {
+            LOCKS.get().preempt.unlock();
+        }
+        thread_sleeping_ok();
+        sched_unpin();
+    }
 }
 
 /// `preempt_disable`: P, below softirq level.
 #[inline]
 pub(crate) fn preempt_disable() {
-    enter(current(), |_| ());
+    enter(current());
 }
 
 /// `preempt_enable`.
 #[inline]
 pub(crate) fn preempt_enable() {
-    exit(current(), |_| ());
+    exit(current());
 }
 
 /// `local_bh_disable`: P and B, below softirq level.
 #[inline]
 pub(crate) fn bh_disable() {
     let task = current();
-    enter(task, |locks| {
-        if task.level.get() < level::SOFTIRQ {
-            locks.bh.lock();
-        }
-    });
+    enter(task);
+    if task.bh_depth.get() == 0 && task.level.get() < level::SOFTIRQ {
+        LOCKS.get().bh.lock();
+    }
     task.bh_depth.add(1);
 }
 
@@ -194,18 +170,20 @@ pub(crate) fn bh_disable() {
 pub(crate) fn bh_enable() {
     let task = current();
     task.bh_depth.sub(1);
-    exit(task, |locks| {
-        if task.level.get() < level::SOFTIRQ {
-            locks.bh.unlock();
-        }
-    });
+    if task.bh_depth.get() == 0 && task.level.get() < level::SOFTIRQ {
+        LOCKS.get().bh.unlock();
+    }
+    exit(task);
 }
 
 /// `local_irq_disable`: P and I, below hardirq level.
 #[inline]
 pub(crate) fn irq_disable() {
     let task = current();
-    enter(task, |locks| locks.irq.lock());
+    enter(task);
+    if task.irq_depth.get() == 0 && task.level.get() < level::HARDIRQ {
+        LOCKS.get().irq.lock();
+    }
     task.irq_depth.add(1);
 }
 
@@ -214,7 +192,10 @@ pub(crate) fn irq_disable() {
 pub(crate) fn irq_enable() {
     let task = current();
     task.irq_depth.sub(1);
-    exit(task, |locks| locks.irq.unlock());
+    if task.irq_depth.get() == 0 && task.level.get() < level::HARDIRQ {
+        LOCKS.get().irq.unlock();
+    }
+    exit(task);
 }
 
 /// Runs a handler at `hardirq` or softirq level: pinned, owning the lock of its level.
@@ -222,7 +203,7 @@ pub(crate) fn handler(hardirq: bool, body: impl FnOnce()) {
     let task = current();
     let old = task.level.get();
     sched_pin();
-    let locks = here();
+    let locks = LOCKS.get();
     let lock = if hardirq { &locks.irq } else { &locks.bh };
     lock.lock();
     task.level.set(if hardirq { level::HARDIRQ } else { level::SOFTIRQ });

@@ -28,7 +28,7 @@ use crate::mapping::SeqcountBackend;
 use freebsd_sys::atomic::{OwnedUsize, Word, thread_fence_seq_cst};
 use freebsd_sys::cpu;
 use freebsd_sys::lock::LockObject;
-use freebsd_sys::machine::ModuleData;
+use freebsd_sys::module::ModuleData;
 use freebsd_sys::panic::panic_args;
 use freebsd_sys::seqc::Seqc;
 use freebsd_sys::thread::{Thread, curthread};

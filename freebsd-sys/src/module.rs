@@ -1,0 +1,166 @@
+//! What a kernel module's variables are in an emulation that runs several kernels in one process: [`ModuleData`] for a
+//! `static`, [`Dpcpu`] for `DPCPU_DEFINE` (pcpu(9)).
+//!
+//! The definition is a Rust `static` with a number, its slot; each machine, or each CPU, has a table of values by slot. A look
+//! is one load and no lock: it lies on the fast path of a lock.
+
+use crate::atomic::{Guarded, Word};
+use crate::cpu::{curcpu, machine};
+use crate::lock::ChainLock;
+use core::fmt;
+use core::marker::PhantomData;
+use std::any::Any;
+
+/// Most definitions of a process.
+const MAXSLOTS: usize = 64;
+
+/// Number of definitions used so far in this process.
+static SLOTS: Word = Word::new(0);
+
+/// A definition's number: 0 until first used, then the same for good.
+#[derive(Debug)]
+struct Slot(Word);
+
+impl Slot {
+    /// Gives the definition its number.
+    #[cold]
+    fn number(&self) -> usize {
+        match self.0.read() {
+            0 => {
+                let fresh = SLOTS.fetchadd(1) + 1;
+                // Machines of several host threads may race here: whoever comes second uses the first one's number.
+                match self.0.fcmpset_acq(0, fresh) {
+                    Ok(()) => fresh,
+                    Err(first) => first,
+                }
+            }
+            slot => slot,
+        }
+    }
+}
+
+/// The values of all definitions, of one machine or of one CPU.
+pub(crate) struct Values {
+    /// Each value's address, 0 until it is made.
+    table: [Word; MAXSLOTS],
+    lock: ChainLock,
+    /// (lock) Owns the values.
+    owned: Guarded<Vec<Box<dyn Any>>>,
+}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Values")
+    }
+}
+
+impl Values {
+    pub(crate) fn new() -> Self {
+        Self { table: [const { Word::new(0) }; MAXSLOTS], lock: ChainLock::new(), owned: Guarded::new(Vec::new()) }
+    }
+
+    pub(crate) fn reset(&self) {
+        self.lock.unlock_raw();
+        // SAFETY: between executions nobody else is running, and no reference of the last one is left.
+        let owned = unsafe { self.owned.get() };
+        if !owned.is_empty() {
+            owned.clear();
+            self.table.iter().for_each(|value| value.set(0));
+        }
+    }
+
+    #[inline]
+    fn get<T: Any + Default>(&'static self, slot: &Slot) -> &'static T {
+        let number = slot.0.read();
+        let mut value = self.table.get(number).map_or(0, Word::load_acq) as *const T;
+        if value.is_null() {
+            value = self.make(slot.number());
+        }
+        // SAFETY: a slot belongs to one definition, so the value is a `T`; it lives until the machine is reset.
+        unsafe { &*value }
+    }
+
+    /// Makes the value of `slot`, unless somebody else just did.
+    #[cold]
+    fn make<T: Any + Default>(&self, slot: usize) -> *const T {
+        assert!(slot < MAXSLOTS, "at most {} definitions of ModuleData and Dpcpu", MAXSLOTS - 1);
+        self.lock.lock_raw();
+        let mut value = self.table[slot].read();
+        if value == 0 {
+            let made = Box::new(T::default());
+            value = core::ptr::from_ref::<T>(&made) as usize;
+            // SAFETY: (lock). The boxed value does not move when the table grows.
+            unsafe { self.owned.get() }.push(made);
+            self.table[slot].store_rel(value);
+        }
+        self.lock.unlock_raw();
+        value as *const T
+    }
+}
+
+/// State that a kernel module keeps per machine: what a `static` is in a real kernel.
+///
+/// The definition is a `static`; each machine has its own value, made by `Default` when first asked for, and made anew for
+/// each execution.
+#[derive(Debug)]
+pub struct ModuleData<T> {
+    slot: Slot,
+    marker: PhantomData<fn() -> T>,
+}
+
+impl<T: Any + Default> ModuleData<T> {
+    /// A definition.
+    pub const fn new() -> Self {
+        Self { slot: Slot(Word::new(0)), marker: PhantomData }
+    }
+
+    /// The current machine's value.
+    ///
+    /// The reference stays valid for the execution. `T` is shared by all CPUs of the machine and guards itself.
+    #[inline]
+    pub fn get(&self) -> &'static T {
+        machine().modules.get(&self.slot)
+    }
+}
+
+impl<T: Any + Default> Default for ModuleData<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `DPCPU_DEFINE`: a variable of which each CPU has its own, made by `Default` when first asked for, and made anew for each
+/// execution.
+#[derive(Debug)]
+pub struct Dpcpu<T> {
+    slot: Slot,
+    marker: PhantomData<fn() -> T>,
+}
+
+impl<T: Any + Default> Dpcpu<T> {
+    /// A definition.
+    pub const fn new() -> Self {
+        Self { slot: Slot(Word::new(0)), marker: PhantomData }
+    }
+
+    /// `DPCPU_PTR`: this CPU's value. It stays this CPU's only as long as the caller cannot migrate.
+    #[inline]
+    pub fn get(&self) -> &'static T {
+        curcpu().dynamic.get(&self.slot)
+    }
+
+    /// `DPCPU_ID_PTR`: the value of CPU `cpu`.
+    ///
+    /// # Panics
+    ///
+    /// A Rust panic if the machine has no such CPU.
+    pub fn of(&self, cpu: usize) -> &'static T {
+        machine().cpus[cpu].dynamic.get(&self.slot)
+    }
+}
+
+impl<T: Any + Default> Default for Dpcpu<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
