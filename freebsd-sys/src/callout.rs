@@ -62,6 +62,7 @@ impl Callouts {
     /// # Safety
     ///
     /// (lock)
+    #[expect(clippy::mut_from_ref, reason = "the lock is what makes it exclusive")]
     unsafe fn runs(&self, callout: &Callout) -> Option<&mut Running> {
         // SAFETY: the caller's promise.
         let running = unsafe { self.running.get() };

@@ -180,13 +180,13 @@ fn machines_run_in_parallel_and_keep_their_own_module_data() {
 
 #[test]
 fn each_cpu_has_its_own_dpcpu_data() {
-    static COUNT: Dpcpu<Owned32> = Dpcpu::new();
+    static COUNT: Dpcpu<std::cell::Cell<u32>> = Dpcpu::new();
     common::passes(Config::default(), 200, || {
         threads(3, |_| {
             sched::sched_pin();
             let here = COUNT.get();
             assert!(std::ptr::eq(here, COUNT.of(cpu::cpuid())));
-            here.add(1);
+            here.set(here.get() + 1);
             sched::sched_unpin();
         });
         assert_eq!(COUNT.of(0).get() + COUNT.of(1).get(), 3);
@@ -263,7 +263,7 @@ fn smp_gives_up_after_its_limit_and_says_what_it_was_doing() {
     let verdict = gives_up(&|| {
         let m = mtx(c"interlock", Mtxf::DEF);
         m.lock();
-        sleep::mtx_sleep(1, &m, 0, "never", 0);
+        sleep::sleep(1, Some(m.object()), sleep::How::default(), "never");
     });
     assert_eq!(verdict, Verdict::Deadlock("thread0 sleeps on \"never\"".to_owned()));
     let verdict = gives_up(&|| loop {
