@@ -6,9 +6,10 @@ mod common;
 use common::{EXECUTIONS, explored, passes_n, threads};
 use core::ffi::{c_int, c_void};
 use freebsd_sys::atomic::OwnedUsize;
-use freebsd_sys::interrupt::{Arrival, create, raise};
+use freebsd_sys::interrupt::{Arrival, bystanders, create, raise};
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::sched::pri;
+use freebsd_sys::syscall::{BATCH, INTERACTIVE, crowd, run, syscall};
 use freebsd_sys::thread::curthread;
 use linuxkpi::bottom_half::{local_bh_disable, local_bh_enable};
 use linuxkpi::completion::Completion;
@@ -60,105 +61,116 @@ fn inside() {
     assert!(td.pinned.get() > 0 && td.no_sleeping.get() > 0);
 }
 
-/// Runs `section` in three threads, on however many CPUs there are: two compete for one CPU even where there are two.
-fn three(section: impl Fn(usize, &Lock, &Lock) + 'static) {
-    let locks = [lock(), lock()];
-    let end = locks.clone();
-    threads(3, move |i| {
-        section(i, &locks[0], &locks[1]);
+/// `section(0..3)` in three threads passes, whichever of them begins: it is the least important, and the others start on its CPU
+/// once it has. A bystander may preempt it at any boundary; then the others go first, into whatever it has closed.
+#[track_caller]
+fn compete(what: &str, section: impl Fn(usize, &Lock, &Lock) + Copy + Sync + 'static) {
+    let main = |first: usize| {
+        let locks = [lock(), lock()];
+        let end = locks.clone();
+        let begun = Arc::new(Completion::new());
+        begun.init();
+        let thread = |i: usize| {
+            let (locks, begun) = (locks.clone(), Arc::clone(&begun));
+            syscall(&format!("T{i}"), if i == first { BATCH } else { INTERACTIVE }, move || {
+                if i == first {
+                    begun.complete_all();
+                } else {
+                    begun.wait();
+                }
+                section(i, &locks[0], &locks[1]);
+                clean();
+            })
+        };
+        bystanders();
+        run((0..3).map(|i| thread(i).on(0)).chain(crowd()).collect());
+        assert_eq!((*end[0].lock(), *end[1].lock()), (3, 3), "an update was lost");
         clean();
-    });
-    assert_eq!((*end[0].lock(), *end[1].lock()), (3, 3), "an update was lost");
-    clean();
+    };
+    for first in 0..3 {
+        passes(&format!("{what}, T{first} first"), || main(first));
+    }
 }
 
 /// Thread 0 holds P alone when it asks for I, the others hold both: the order of the levels decides whether that is a deadlock.
 #[test]
 fn plain_then_irqsave_and_irqsave_then_plain() {
-    passes("plain/irqsave", || {
-        three(|i, a, b| {
-            let (mut a, mut b) = match i {
-                0 => {
-                    let a = a.lock();
-                    assert!(!irqs_disabled());
-                    (a, b.lock_irqsave())
-                }
-                _ => (a.lock_irqsave(), b.lock()),
-            };
-            inside();
-            assert!(irqs_disabled());
-            bump(&mut a);
-            bump(&mut b);
-            drop(b);
-            assert_eq!(irqs_disabled(), i != 0);
-        });
+    compete("plain/irqsave", |i, a, b| {
+        let (mut a, mut b) = match i {
+            0 => {
+                let a = a.lock();
+                assert!(!irqs_disabled());
+                (a, b.lock_irqsave())
+            }
+            _ => (a.lock_irqsave(), b.lock()),
+        };
+        inside();
+        assert!(irqs_disabled());
+        bump(&mut a);
+        bump(&mut b);
+        drop(b);
+        assert_eq!(irqs_disabled(), i != 0);
     });
 }
 
 #[test]
 fn irqsave_inside_bh_and_bh_inside_plain() {
-    passes("bh/irqsave", || {
-        three(|i, a, b| {
-            let mut outer = if i == 0 { a.lock_bh() } else { a.lock() };
-            let mut inner = if i == 0 { b.lock_irqsave() } else { b.lock_bh() };
-            inside();
-            bump(&mut outer);
-            bump(&mut inner);
-        });
+    compete("bh/irqsave", |i, a, b| {
+        let mut outer = if i == 0 { a.lock_bh() } else { a.lock() };
+        let mut inner = if i == 0 { b.lock_irqsave() } else { b.lock_bh() };
+        inside();
+        bump(&mut outer);
+        bump(&mut inner);
     });
 }
 
 #[test]
 fn bare_sections_around_and_inside_locks() {
-    passes("bare sections", || {
-        three(|i, a, b| {
-            match i {
-                0 => {
-                    preempt_disable::<CpuMutex>();
-                    let flags = local_irq_save::<CpuMutex>();
-                    bump(&mut a.lock());
-                    // irq-on first: P stays.
-                    local_irq_restore::<CpuMutex>(flags);
-                    assert!(!irqs_disabled());
-                    inside();
-                    preempt_enable::<CpuMutex>();
-                }
-                1 => {
-                    local_bh_disable::<CpuMutex>();
-                    bump(&mut a.lock_irqsave());
-                    local_bh_enable::<CpuMutex>();
-                }
-                _ => {
-                    let mut outer = a.lock_irqsave();
-                    preempt_disable::<CpuMutex>();
-                    bump(&mut outer);
-                    // Unbalanced in order, balanced in number: as Linux allows.
-                    drop(outer);
-                    inside();
-                    preempt_enable::<CpuMutex>();
-                }
+    compete("bare sections", |i, a, b| {
+        match i {
+            0 => {
+                preempt_disable::<CpuMutex>();
+                let flags = local_irq_save::<CpuMutex>();
+                bump(&mut a.lock());
+                // irq-on first: P stays.
+                local_irq_restore::<CpuMutex>(flags);
+                assert!(!irqs_disabled());
+                inside();
+                preempt_enable::<CpuMutex>();
             }
-            clean();
-            local_irq_disable::<CpuMutex>();
-            bump(&mut b.lock());
-            local_irq_enable::<CpuMutex>();
-        });
+            1 => {
+                local_bh_disable::<CpuMutex>();
+                bump(&mut a.lock_irqsave());
+                local_bh_enable::<CpuMutex>();
+            }
+            _ => {
+                let mut outer = a.lock_irqsave();
+                preempt_disable::<CpuMutex>();
+                bump(&mut outer);
+                // Unbalanced in order, balanced in number: as Linux allows.
+                drop(outer);
+                inside();
+                preempt_enable::<CpuMutex>();
+            }
+        }
+        clean();
+        local_irq_disable::<CpuMutex>();
+        bump(&mut b.lock());
+        local_irq_enable::<CpuMutex>();
     });
 }
 
 #[test]
 fn released_out_of_order() {
-    passes("out of order", || {
-        three(|i, a, b| {
-            let mut outer = if i == 0 { a.lock_irqsave() } else { a.lock() };
-            let mut inner = if i == 1 { b.lock_irqsave() } else { b.lock_bh() };
-            bump(&mut outer);
-            drop(outer);
-            inside();
-            // The second lock's level outlives the first lock's, and only that.
-            assert_eq!(irqs_disabled(), i == 1);
-            bump(&mut inner);
-        });
+    compete("out of order", |i, a, b| {
+        let mut outer = if i == 0 { a.lock_irqsave() } else { a.lock() };
+        let mut inner = if i == 1 { b.lock_irqsave() } else { b.lock_bh() };
+        bump(&mut outer);
+        drop(outer);
+        inside();
+        // The second lock's level outlives the first lock's, and only that.
+        assert_eq!(irqs_disabled(), i == 1);
+        bump(&mut inner);
     });
 }
 
