@@ -41,6 +41,7 @@ struct JsonStep<'a> {
     cpu: usize,
     thread: &'a str,
     what: &'a str,
+    at: Option<&'a str>,
     changes: &'a [String],
 }
 
@@ -106,12 +107,14 @@ impl Replayed<'_> {
         let lines = lines(&self.execution.trace);
         let widest = |of: fn(&Line<'_>) -> usize, least| lines.iter().map(of).max().unwrap_or(0).clamp(least, 48);
         let (thread, what) = (widest(|line| line.step.thread.len(), 6), widest(|line| line.what().len(), 4));
+        let at = widest(|line| line.at().len(), 2);
         if !lines.is_empty() {
-            let _ = writeln!(out, "step cpu {:thread$} {:what$} what changed", "thread", "what");
+            let _ = writeln!(out, "step cpu {:thread$} {:what$} {:at$} what changed", "thread", "what", "at");
         }
         for line in &lines {
             let Step { cpu, thread: name, .. } = line.step;
-            let text = format!("{:4} {cpu:3} {name:thread$} {:what$} {}", line.number, line.what(), line.changes());
+            let (number, did, place, changes) = (line.number, line.what(), line.at(), line.changes());
+            let text = format!("{number:4} {cpu:3} {name:thread$} {did:what$} {place:at$} {changes}");
             let _ = writeln!(out, "{}", text.trim_end());
         }
         for (title, lines) in [("locks held", &self.execution.locks), ("console", &self.execution.console)] {
@@ -137,6 +140,7 @@ impl Replayed<'_> {
             cpu: step.cpu,
             thread: &step.thread,
             what: &step.what,
+            at: step.at.as_deref(),
             changes: &step.changes,
         });
         let json = JsonReplay {
@@ -175,6 +179,12 @@ impl Line<'_> {
         }
     }
 
+    /// The source line, without its folder.
+    fn at(&self) -> &str {
+        let at = self.step.at.as_deref().unwrap_or_default();
+        at.rsplit('/').next().unwrap_or(at)
+    }
+
     /// What changed; the step's own thread need not be named again.
     fn changes(&self) -> String {
         let own = |change: &str| change.strip_prefix(&self.step.thread).is_some_and(|rest| rest.starts_with(' '));
@@ -208,7 +218,7 @@ mod tests {
 
     fn step(what: &str, changes: &[&str]) -> Step {
         let changes = changes.iter().map(|&change| change.to_owned()).collect();
-        Step { cpu: 0, thread: "T".to_owned(), what: what.to_owned(), changes }
+        Step { cpu: 0, thread: "T".to_owned(), what: what.to_owned(), at: None, changes }
     }
 
     #[test]

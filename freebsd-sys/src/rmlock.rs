@@ -518,7 +518,7 @@ impl Rm {
     #[cold]
     #[inline(never)]
     pub unsafe fn rlock_at(&self, tracker: &PrioTracker, try_only: bool, loc: Loc) -> bool {
-        if !cpu::step("rm_rlock", self.lock_object.id()) {
+        if !cpu::step_at("rm_rlock", self.lock_object.id(), loc) {
             return true;
         }
         kassert!(
@@ -674,7 +674,7 @@ impl Rm {
     #[cold]
     #[inline(never)]
     pub unsafe fn runlock_at(&self, tracker: &PrioTracker, loc: Loc) {
-        if !cpu::step("rm_runlock", self.lock_object.id()) {
+        if !cpu::step_at("rm_runlock", self.lock_object.id(), loc) {
             return;
         }
         self.check_destroyed("rm_runlock", loc);
@@ -737,7 +737,7 @@ impl Rm {
 
     /// `_rm_wlock_debug()`: what C calls.
     pub fn wlock_at(&self, loc: Loc) {
-        if !cpu::step("rm_wlock", self.lock_object.id()) {
+        if !cpu::step_at("rm_wlock", self.lock_object.id(), loc) {
             return;
         }
         self.check("rm_wlock", loc);
@@ -796,7 +796,7 @@ impl Rm {
 
     /// `_rm_wunlock_debug()`: what C calls.
     pub fn wunlock_at(&self, loc: Loc) {
-        if !cpu::step("rm_wunlock", self.lock_object.id()) {
+        if !cpu::step_at("rm_wunlock", self.lock_object.id(), loc) {
             return;
         }
         self.check_destroyed("rm_wunlock", loc);

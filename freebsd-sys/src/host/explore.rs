@@ -12,6 +12,7 @@ use super::gs::{self, Block, word};
 use super::schedule::{Choice, Diverged, Event, Schedule};
 use crate::cpu::{Pcpu, curcpu, machine};
 use crate::interrupt::{self, Irq};
+use crate::lock::Loc;
 use crate::machine::{Budget, Config, Machine, Unit, Verdict};
 use crate::thread::{self, Kthread, Observed, Thread, curthread, tdf};
 use crate::{callout, sched};
@@ -53,6 +54,8 @@ pub struct Step {
     /// What it did: a primitive and its lock, an interrupt, `resume` on a CPU, `idle` looking for a thread; with `again`, what it
     /// spins in.
     pub what: String,
+    /// The source line that asked for it, where the primitive was told.
+    pub at: Option<String>,
     /// What that changed: threads that left a CPU or woke up, lock words, critical sections, priorities.
     pub changes: Vec<String>,
 }
@@ -363,14 +366,14 @@ pub(crate) fn progress(m: &Machine) -> *const u64 {
 
 /// A boundary: see the module.
 #[cold]
-pub(crate) fn boundary(what: &'static str, obj: usize) {
+pub(crate) fn boundary(what: &'static str, obj: usize, loc: Option<Loc>) {
     let td = curthread();
     // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
     unsafe { *td.op.get() = (what, obj) };
     wait_for_turn(td);
     take_ipis();
     if let Some(trace) = &mut explorer(machine()).trace {
-        trace.note(machine(), what, obj);
+        trace.note(machine(), what, obj, loc);
     }
 }
 
@@ -545,7 +548,13 @@ pub(crate) fn observe(at: *const (), size: usize) {
 /// conflicting one.
 ///
 /// `marked` is for READ_ONCE, WRITE_ONCE and atomics, which do not race with each other.
+#[track_caller]
 pub fn access(at: usize, size: usize, write: bool, marked: bool) {
+    access_at(at, size, write, marked, Some(Loc::caller()));
+}
+
+/// [`access`] from `loc`, if that is known.
+pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: Option<Loc>) {
     if gs::word() & word::EXPLORE == 0 || gs::word() & word::STOPPED != 0 {
         return;
     }
@@ -558,7 +567,7 @@ pub fn access(at: usize, size: usize, write: bool, marked: bool) {
     }
     // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
     unsafe { *td.access.get() = if marked { None } else { Some((at, size, write)) } };
-    boundary(if write { "write" } else { "read" }, 0);
+    boundary(if write { "write" } else { "read" }, 0, loc);
     // SAFETY: `explore` has one host thread, and no reference to the field lives across a boundary.
     unsafe { *td.access.get() = None };
     m.malloc.check_access(at, size);
@@ -612,15 +621,20 @@ const IDLE: &str = "idle";
 
 impl Trace {
     /// The running thread performs `what`; what the previous step changed is now visible.
-    fn note(&mut self, m: &Machine, what: &'static str, obj: usize) {
+    fn note(&mut self, m: &Machine, what: &'static str, obj: usize, loc: Option<Loc>) {
         self.note_text(m, on_lock(what, obj));
+        if let Some(last) = self.steps.last_mut() {
+            // A guard's drop cannot tell who dropped it: the location is in the standard library.
+            last.at = loc.filter(|loc| !loc.file().contains("/library/core/")).map(|loc| loc.to_string());
+        }
         // An initialisation names its lock only while it runs.
         self.unnamed = (obj != 0 && !is_listed(m, obj)).then_some((what, obj));
     }
 
     fn note_text(&mut self, m: &Machine, what: String) {
         self.settle(m);
-        self.steps.push(Step { cpu: curcpu().cpuid, thread: curthread().name().to_owned(), what, changes: Vec::new() });
+        let (cpu, thread) = (curcpu().cpuid, curthread().name().to_owned());
+        self.steps.push(Step { cpu, thread, what, at: None, changes: Vec::new() });
     }
 
     /// The running thread's primitive spins: says on whom.
