@@ -306,6 +306,14 @@ const _: () = {
     assert!(cpu::MAXCPU <= usize::BITS as usize);
 };
 
+impl Drop for Rm {
+    /// As any lock that goes without `rm_destroy`: the machine must not look at the backing lock either.
+    fn drop(&mut self) {
+        // SAFETY: dropped once, here; a mutex and an sx lock are a lock object and a word, and only the former has a destructor.
+        unsafe { ManuallyDrop::drop(&mut self.backing.mtx) };
+    }
+}
+
 impl core::fmt::Debug for Rm {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{:?} writecpus {:?}", self.lock_object, self.writecpus[0])
