@@ -230,6 +230,16 @@ pub fn observe(at: *const (), size: usize) {
     }
 }
 
+/// [`observe`] by a lock that goes on only when its word changes: what the thread read before it asked for the lock matters no
+/// longer, and may be in freed memory, whose contents differ from process to process.
+#[inline]
+pub(crate) fn observe_only(at: *const (), size: usize) {
+    if gs::word() & bits::EXPLORE != 0 {
+        explore::forget_observed();
+        explore::observe(at, size);
+    }
+}
+
 /// Whether options INVARIANTS is on.
 #[inline(always)]
 pub(crate) fn invariants() -> bool {

@@ -363,7 +363,7 @@ impl Mtx {
         }
         // SAFETY: threads are type-stable: `is_running` may be stale but reads a thread.
         while self.mtx_lock.read() == v && unsafe { (*owner).is_running() } {
-            observe(self.mtx_lock.as_ptr().cast(), 8);
+            cpu::observe_only(self.mtx_lock.as_ptr().cast(), 8);
             // SAFETY: threads are type-stable: only the state word is watched.
             unsafe { (*owner).observe_running() };
             if !cpu::spinwait() {
@@ -491,7 +491,7 @@ impl Mtx {
     /// One round of waiting for a spin mutex; false when the machine has stopped.
     fn spin_wait(&self, v: usize, tries: &mut u64) -> bool {
         let td = curthread();
-        observe(self.mtx_lock.as_ptr().cast(), 8);
+        cpu::observe_only(self.mtx_lock.as_ptr().cast(), 8);
         td.spinning_on_spin_mutex.set(true);
         let go_on = cpu::spinwait();
         td.spinning_on_spin_mutex.set(false);

@@ -367,7 +367,7 @@ impl Rw {
 
     /// One wait for the word to change from `v`, or for its running owner to stop. False: the machine has stopped.
     fn spin(&self, v: usize) -> bool {
-        observe(self.rw_lock.as_ptr().cast(), 8);
+        cpu::observe_only(self.rw_lock.as_ptr().cast(), 8);
         let owner = wowner(v);
         if !owner.is_null() {
             // SAFETY: threads are type-stable, and the word names one.

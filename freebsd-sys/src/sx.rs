@@ -389,7 +389,7 @@ impl Sx {
 
     /// One wait for the word to change from `x`, or for its running owner to stop. False: the machine has stopped.
     fn spin(&self, x: usize) -> bool {
-        observe(self.sx_lock.as_ptr().cast(), 8);
+        cpu::observe_only(self.sx_lock.as_ptr().cast(), 8);
         let owner = owner_of(x);
         if !owner.is_null() {
             // SAFETY: threads are type-stable, and the word names one.

@@ -544,6 +544,12 @@ pub(crate) fn observe(at: *const (), size: usize) {
     }
 }
 
+/// Forgets what the running thread's next decision was said to depend on.
+pub(crate) fn forget_observed() {
+    // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
+    unsafe { curthread().read_set.get().clear() };
+}
+
 /// A plain access to memory that threads may share: a boundary, and a data race if another thread is about to make a
 /// conflicting one.
 ///
