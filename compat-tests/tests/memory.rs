@@ -56,11 +56,8 @@ fn executions_leave_nothing_behind() {
     let executions = std::env::var("LKPI_MEMORY_SCHEDULES").map_or(EXECUTIONS, |n| n.parse().expect("a number"));
     for (scenario, mapping, fails) in [
         ("dma-resv-fence-callback", "cpu_mutex", false),
-        ("callback-frees-memory", "seq_turnstile", false),
-        ("dma-resv-fence-callback", "linuxkpi_2021", true),
         ("callback-frees-memory", "linuxkpi_2021", true),
         ("dma-resv-fence-callback", "trylock_spin", true),
-        ("dma-resv-fence-callback-c", "seq_turnstile", false),
         ("dma-resv-fence-callback-c", "linuxkpi_2021", true),
     ] {
         let (failures, growth) = grows(scenario, mapping, executions);

@@ -253,3 +253,32 @@ fn cpu_mutex_passes_whatever_linux_allows() {
         }
     }
 }
+
+#[test]
+fn tracing_changes_nothing_and_finds_something_to_say_in_every_cell() {
+    for (scenario, cell) in registry::scenarios().iter().flat_map(|s| s.cells.iter().map(move |cell| (s, cell))) {
+        let units = (cell.units)();
+        let machine = Machine::new(Config::default(), Engine::Explore);
+        let mut random = Random::new(3);
+        for index in 0..60 {
+            let [plain, traced] = [false, true].map(|trace| {
+                let options = Options { trace, index, units: &units };
+                explore::run(&machine, &mut random, options, &|| (cell.run)())
+            });
+            let what = format!("{} on {}, execution {index}", scenario.name, cell.mapping);
+            assert_eq!((&traced.verdict, &traced.events), (&plain.verdict, &plain.events), "{what}");
+            assert_eq!(
+                (traced.steps, &traced.console, &traced.locks),
+                (plain.steps, &plain.console, &plain.locks),
+                "{what}"
+            );
+            assert!(plain.trace.is_empty() && traced.trace.len() > 5, "{what}");
+            assert!(traced.trace.iter().any(|step| step.at.is_some() || !step.changes.is_empty()), "{what}");
+            // Nothing depends on the machine that this runs on, and every lock has its name.
+            let texts = traced.trace.iter().flat_map(|step| step.changes.iter().chain([&step.what]).chain(&step.at));
+            for text in texts {
+                assert!(!text.contains("(null)") && !text.starts_with('/'), "{what}: {text}");
+            }
+        }
+    }
+}
