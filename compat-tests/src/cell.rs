@@ -25,6 +25,7 @@ impl Default for Word {
 }
 
 impl Word {
+    #[track_caller]
     fn touch(&self, write: bool, marked: bool) {
         explore::access(self.0.as_ptr() as usize, size_of::<usize>(), write, marked);
     }
@@ -32,16 +33,19 @@ impl Word {
 
 impl Tracked {
     /// Reads it.
+    #[track_caller]
     pub fn get(&self) -> usize {
         self.0.touch(false, false);
         self.0.0.get()
     }
     /// Writes it.
+    #[track_caller]
     pub fn set(&self, value: usize) {
         self.0.touch(true, false);
         self.0.0.set(value);
     }
     /// `x++`: a read and a write.
+    #[track_caller]
     pub fn bump(&self) -> usize {
         let value = self.get() + 1;
         self.set(value);
@@ -51,11 +55,13 @@ impl Tracked {
 
 impl Marked {
     /// READ_ONCE.
+    #[track_caller]
     pub fn read_once(&self) -> usize {
         self.0.touch(false, true);
         self.0.0.get()
     }
     /// WRITE_ONCE.
+    #[track_caller]
     pub fn write_once(&self, value: usize) {
         self.0.touch(true, true);
         self.0.0.set(value);
@@ -68,11 +74,13 @@ pub struct Pair(Tracked, Tracked);
 
 impl Pair {
     /// Bumps both; ends the run as corruption if they differ.
+    #[track_caller]
     pub fn bump(&self) {
         let (a, b) = (self.0.bump(), self.1.bump());
         self.check(a, b);
     }
     /// Looks at both.
+    #[track_caller]
     pub fn look(&self) -> usize {
         let (a, b) = (self.0.get(), self.1.get());
         self.check(a, b);
@@ -91,11 +99,13 @@ pub struct SeqPair(Marked, Marked);
 
 impl SeqPair {
     /// Writes both.
+    #[track_caller]
     pub fn write(&self, value: usize) {
         self.0.write_once(value);
         self.1.write_once(value);
     }
     /// Reads both.
+    #[track_caller]
     pub fn read(&self) -> (usize, usize) {
         (self.0.read_once(), self.1.read_once())
     }

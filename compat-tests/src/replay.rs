@@ -1,4 +1,7 @@
 //! A schedule again, step by step.
+//!
+//! The text is for reading: a thread's coming back on a CPU and another turn of a spin loop are left out unless something changed,
+//! and equal steps that follow each other share a line. JSON has every step.
 
 use crate::registry;
 use crate::schedule::Printable;
@@ -38,6 +41,7 @@ struct JsonStep<'a> {
     cpu: usize,
     thread: &'a str,
     what: &'a str,
+    at: Option<&'a str>,
     changes: &'a [String],
 }
 
@@ -82,7 +86,17 @@ impl Replayed<'_> {
         self.again.is_none_or(|(same, of)| same == of)
     }
 
-    /// One line for each step, and how it ended.
+    /// The first replay, traced.
+    pub fn execution(&self) -> &Execution {
+        &self.execution
+    }
+
+    /// How many of how many more replays ended alike, if any were asked for.
+    pub fn again(&self) -> Option<(u64, u64)> {
+        self.again
+    }
+
+    /// One line for each step that says something, and how it ended.
     pub fn text(&self) -> String {
         const _: () = assert!(MAXCPU <= 1000, "three columns hold a CPU");
         let Printable { scenario, mapping, config, .. } = self.schedule;
@@ -90,16 +104,18 @@ impl Replayed<'_> {
         let cpus = if config.cpus == 1 { "CPU" } else { "CPUs" };
         let _ =
             writeln!(out, "{scenario} on {mapping}, {} {cpus}, preemption {}\n", config.cpus, config.preemption.name());
-        let steps = &self.execution.trace;
-        let widest = |of: fn(&Step) -> usize, least: usize| steps.iter().map(of).max().unwrap_or(0).clamp(least, 48);
-        let (thread, what) = (widest(|step| step.thread.len(), 6), widest(|step| step.what.len(), 4));
-        if !steps.is_empty() {
-            let _ = writeln!(out, "step cpu {:thread$} {:what$} changed", "thread", "what");
+        let lines = lines(&self.execution.trace);
+        let widest = |of: fn(&Line<'_>) -> usize, least| lines.iter().map(of).max().unwrap_or(0).clamp(least, 48);
+        let (thread, what) = (widest(|line| line.step.thread.len(), 6), widest(|line| line.what().len(), 4));
+        let at = widest(|line| line.at().len(), 2);
+        if !lines.is_empty() {
+            let _ = writeln!(out, "step cpu {:thread$} {:what$} {:at$} what changed", "thread", "what", "at");
         }
-        for (at, step) in steps.iter().enumerate() {
-            let changes = step.changes.join(", ");
-            let line = format!("{:4} {:3} {:thread$} {:what$} {changes}", at + 1, step.cpu, step.thread, step.what);
-            let _ = writeln!(out, "{}", line.trim_end());
+        for line in &lines {
+            let Step { cpu, thread: name, .. } = line.step;
+            let (number, did, place, changes) = (line.number, line.what(), line.at(), line.changes());
+            let text = format!("{number:4} {cpu:3} {name:thread$} {did:what$} {place:at$} {changes}");
+            let _ = writeln!(out, "{}", text.trim_end());
         }
         for (title, lines) in [("locks held", &self.execution.locks), ("console", &self.execution.console)] {
             if !lines.is_empty() {
@@ -124,6 +140,7 @@ impl Replayed<'_> {
             cpu: step.cpu,
             thread: &step.thread,
             what: &step.what,
+            at: step.at.as_deref(),
             changes: &step.changes,
         });
         let json = JsonReplay {
@@ -141,5 +158,90 @@ impl Replayed<'_> {
         let mut text = serde_json::to_string_pretty(&json).unwrap_or_default();
         text.push('\n');
         text
+    }
+}
+
+/// One line of the text.
+#[derive(Debug)]
+struct Line<'a> {
+    /// Number of its first step; they count from 1.
+    number: usize,
+    step: &'a Step,
+    /// How many equal steps it stands for.
+    times: usize,
+}
+
+impl Line<'_> {
+    fn what(&self) -> String {
+        match self.times {
+            1 => self.step.what.clone(),
+            times => format!("{} x{times}", self.step.what),
+        }
+    }
+
+    /// The source line, without its folder.
+    fn at(&self) -> &str {
+        let at = self.step.at.as_deref().unwrap_or_default();
+        at.rsplit('/').next().unwrap_or(at)
+    }
+
+    /// What changed; the step's own thread need not be named again.
+    fn changes(&self) -> String {
+        let own = |change: &str| change.strip_prefix(&self.step.thread).is_some_and(|rest| rest.starts_with(' '));
+        let brief = |change: &'_ String| match own(change) {
+            true => change[self.step.thread.len() + 1..].to_owned(),
+            false => change.clone(),
+        };
+        self.step.changes.iter().map(brief).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// The lines that the steps come to.
+fn lines(steps: &[Step]) -> Vec<Line<'_>> {
+    let mut lines: Vec<Line<'_>> = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        let quiet = step.changes.is_empty();
+        if quiet && (step.what == "resume" || step.what.ends_with(" again")) {
+            continue;
+        }
+        match lines.last_mut() {
+            Some(last) if quiet && last.step == step => last.times += 1,
+            _ => lines.push(Line { number: at + 1, step, times: 1 }),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(what: &str, changes: &[&str]) -> Step {
+        let changes = changes.iter().map(|&change| change.to_owned()).collect();
+        Step { cpu: 0, thread: "T".to_owned(), what: what.to_owned(), at: None, changes }
+    }
+
+    #[test]
+    fn steps_that_say_nothing_are_folded_and_others_are_not() {
+        let steps = [
+            step("resume", &[]),
+            step("compute", &[]),
+            step("compute", &[]),
+            step("resume", &["U wakes"]),
+            step("compute", &["T critnest=1", "Two critnest=2"]),
+            step("compute", &["T critnest=1", "Two critnest=2"]),
+            step("mtx_lock(a#0) again", &[]),
+            step("mtx_lock(a#0) again", &["a#0=T"]),
+        ];
+        let lines = lines(&steps);
+        let text: Vec<_> = lines.iter().map(|line| (line.number, line.what(), line.changes())).collect();
+        let expected = [
+            (2, "compute x2", ""),
+            (4, "resume", "U wakes"),
+            (5, "compute", "critnest=1; Two critnest=2"),
+            (6, "compute", "critnest=1; Two critnest=2"),
+            (8, "mtx_lock(a#0) again", "a#0=T"),
+        ];
+        assert_eq!(text, expected.map(|(number, what, changes)| (number, what.to_owned(), changes.to_owned())));
     }
 }

@@ -315,6 +315,29 @@ fn replay_shows_steps() {
     }
     let changes: Vec<_> = steps.iter().flat_map(|step| step["changes"].as_array().expect("changes")).collect();
     assert!(changes.iter().any(|change| change.as_str().expect("text").contains("critnest=")), "{changes:?}");
+    assert!(steps.iter().any(|step| step["at"].as_str().is_some_and(|at| at.contains("driver.rs:"))));
+}
+
+/// The text is for those who know the kernel: what happened to whom, at the step that did it.
+#[test]
+fn replay_reads_like_the_kernel() {
+    let text = out(&run(&["replay", &schedule()]));
+    let lines: Vec<_> = text.lines().collect();
+    let line = |parts: &[&str]| {
+        let found = lines.iter().position(|line| parts.iter().all(|part| line.contains(part)));
+        found.unwrap_or_else(|| panic!("no line with {parts:?}: {text}"))
+    };
+    let init = line(&["thread0", "mtx_init(lnxspin#0)"]);
+    let taken = line(&["mtx_lock(lnxspin#0)", "driver.rs:", "lnxspin#0="]);
+    let preempted = line(&["interrupt bystander", "preempted by intr: bystander"]);
+    let critical = line(&["ioctl", "critical_enter", "critnest=1"]);
+    let blocks =
+        line(&["ioctl", "mtx_lock(lnxspin#0)", "driver.rs:", "blocks on lnxspin#0", "|CONTESTED", "critnest=2"]);
+    assert!(init < taken && taken < preempted && critical < blocks, "{text}");
+    assert_eq!(lines.last(), Some(&format!("panic: {MESSAGE}").as_str()));
+    // A thread that comes back on its CPU, and does nothing else, has no line; equal ones share one.
+    assert!(!text.contains(" resume\n") && text.contains(" compute x"), "{text}");
+    assert!(!text.contains("(null)"), "{text}");
 }
 
 #[test]

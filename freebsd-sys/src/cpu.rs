@@ -6,7 +6,7 @@
 use crate::atomic::{Counter64, Guarded, Owned32, OwnedI32, OwnedPtr, Shared32};
 use crate::host::gs::{self, word as bits};
 use crate::host::{explore, smp};
-use crate::lock::LockInstance;
+use crate::lock::{Loc, LockInstance};
 use crate::machine::{Engine, Machine};
 use crate::module::Values;
 use crate::thread::{Thread, curthread};
@@ -163,13 +163,19 @@ pub(crate) fn machine() -> &'static Machine {
 /// A Rust panic when called outside a machine.
 #[inline(always)]
 pub fn step(what: &'static str, obj: usize) -> bool {
-    if gs::word() == 0 { true } else { step_slow(what, obj) }
+    if gs::word() == 0 { true } else { step_slow(what, obj, None) }
+}
+
+/// [`step`] of a primitive that knows who called it, for traces.
+#[inline(always)]
+pub(crate) fn step_at(what: &'static str, obj: usize, loc: Loc) -> bool {
+    if gs::word() == 0 { true } else { step_slow(what, obj, Some(loc)) }
 }
 
 /// [`step`] with the word already found to be non-zero.
 #[cold]
 #[inline(never)]
-pub(crate) fn step_slow(what: &'static str, obj: usize) -> bool {
+fn step_slow(what: &'static str, obj: usize, loc: Option<Loc>) -> bool {
     let w = gs::word();
     if w & bits::OUTSIDE != 0 {
         panic!("{what}: called outside a machine (a kernel primitive needs Machine::run)");
@@ -178,7 +184,7 @@ pub(crate) fn step_slow(what: &'static str, obj: usize) -> bool {
         return stopped();
     }
     if w & bits::EXPLORE != 0 {
-        explore::boundary(what, obj);
+        explore::boundary(what, obj, loc);
     } else if w & bits::PENDING != 0 {
         crate::interrupt::take_pending();
     }
@@ -241,6 +247,16 @@ fn spinwait_slow() -> bool {
 #[inline]
 pub fn observe(at: *const (), size: usize) {
     if gs::word() & bits::EXPLORE != 0 {
+        explore::observe(at, size);
+    }
+}
+
+/// [`observe`] by a lock that goes on only when its word changes: what the thread read before it asked for the lock matters no
+/// longer, and may be in freed memory, whose contents differ from process to process.
+#[inline]
+pub(crate) fn observe_only(at: *const (), size: usize) {
+    if gs::word() & bits::EXPLORE != 0 {
+        explore::forget_observed();
         explore::observe(at, size);
     }
 }

@@ -286,7 +286,7 @@ impl Mtx {
     #[cold]
     #[inline(never)]
     pub fn lock_at(&self, opts: u32, loc: Loc) {
-        if !cpu::step("mtx_lock", self.lock_object.id()) {
+        if !cpu::step_at("mtx_lock", self.lock_object.id(), loc) {
             return;
         }
         let td = curthread();
@@ -363,7 +363,7 @@ impl Mtx {
         }
         // SAFETY: threads are type-stable: `is_running` may be stale but reads a thread.
         while self.mtx_lock.read() == v && unsafe { (*owner).is_running() } {
-            observe(self.mtx_lock.as_ptr().cast(), 8);
+            cpu::observe_only(self.mtx_lock.as_ptr().cast(), 8);
             // SAFETY: threads are type-stable: only the state word is watched.
             unsafe { (*owner).observe_running() };
             if !cpu::spinwait_on(self.lock_object.id()) {
@@ -377,7 +377,7 @@ impl Mtx {
     #[cold]
     #[inline(never)]
     pub fn trylock_at(&self, opts: u32, loc: Loc) -> bool {
-        if !cpu::step("mtx_trylock", self.lock_object.id()) {
+        if !cpu::step_at("mtx_trylock", self.lock_object.id(), loc) {
             return true;
         }
         let td = curthread();
@@ -410,7 +410,7 @@ impl Mtx {
     #[cold]
     #[inline(never)]
     pub fn unlock_at(&self, loc: Loc) {
-        if !cpu::step("mtx_unlock", self.lock_object.id()) {
+        if !cpu::step_at("mtx_unlock", self.lock_object.id(), loc) {
             return;
         }
         kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_unlock() of destroyed mutex @ {loc}");
@@ -458,7 +458,7 @@ impl Mtx {
 
     /// `__mtx_lock_spin_flags()`.
     pub fn lock_spin_at(&self, opts: u32, loc: Loc) {
-        if !cpu::step("mtx_lock_spin", self.lock_object.id()) {
+        if !cpu::step_at("mtx_lock_spin", self.lock_object.id(), loc) {
             return;
         }
         kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_lock_spin() of destroyed mutex @ {loc}");
@@ -491,7 +491,7 @@ impl Mtx {
     /// One round of waiting for a spin mutex; false when the machine has stopped.
     fn spin_wait(&self, v: usize, tries: &mut u64) -> bool {
         let td = curthread();
-        observe(self.mtx_lock.as_ptr().cast(), 8);
+        cpu::observe_only(self.mtx_lock.as_ptr().cast(), 8);
         td.spinning_on_spin_mutex.set(true);
         let go_on = cpu::spinwait_on(self.lock_object.id());
         td.spinning_on_spin_mutex.set(false);
@@ -524,7 +524,7 @@ impl Mtx {
 
     /// `__mtx_trylock_spin_flags()`.
     pub fn trylock_spin_at(&self, opts: u32, loc: Loc) -> bool {
-        if !cpu::step("mtx_trylock_spin", self.lock_object.id()) {
+        if !cpu::step_at("mtx_trylock_spin", self.lock_object.id(), loc) {
             return true;
         }
         kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_trylock_spin() of destroyed mutex @ {loc}");
@@ -556,7 +556,7 @@ impl Mtx {
 
     /// `__mtx_unlock_spin_flags()`.
     pub fn unlock_spin_at(&self, loc: Loc) {
-        if !cpu::step("mtx_unlock_spin", self.lock_object.id()) {
+        if !cpu::step_at("mtx_unlock_spin", self.lock_object.id(), loc) {
             return;
         }
         kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_unlock_spin() of destroyed mutex @ {loc}");

@@ -306,6 +306,14 @@ const _: () = {
     assert!(cpu::MAXCPU <= usize::BITS as usize);
 };
 
+impl Drop for Rm {
+    /// As any lock that goes without `rm_destroy`: the machine must not look at the backing lock either.
+    fn drop(&mut self) {
+        // SAFETY: dropped once, here; a mutex and an sx lock are a lock object and a word, and only the former has a destructor.
+        unsafe { ManuallyDrop::drop(&mut self.backing.mtx) };
+    }
+}
+
 impl core::fmt::Debug for Rm {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{:?} writecpus {:?}", self.lock_object, self.writecpus[0])
@@ -518,7 +526,7 @@ impl Rm {
     #[cold]
     #[inline(never)]
     pub unsafe fn rlock_at(&self, tracker: &PrioTracker, try_only: bool, loc: Loc) -> bool {
-        if !cpu::step("rm_rlock", self.lock_object.id()) {
+        if !cpu::step_at("rm_rlock", self.lock_object.id(), loc) {
             return true;
         }
         kassert!(
@@ -674,7 +682,7 @@ impl Rm {
     #[cold]
     #[inline(never)]
     pub unsafe fn runlock_at(&self, tracker: &PrioTracker, loc: Loc) {
-        if !cpu::step("rm_runlock", self.lock_object.id()) {
+        if !cpu::step_at("rm_runlock", self.lock_object.id(), loc) {
             return;
         }
         self.check_destroyed("rm_runlock", loc);
@@ -737,7 +745,7 @@ impl Rm {
 
     /// `_rm_wlock_debug()`: what C calls.
     pub fn wlock_at(&self, loc: Loc) {
-        if !cpu::step("rm_wlock", self.lock_object.id()) {
+        if !cpu::step_at("rm_wlock", self.lock_object.id(), loc) {
             return;
         }
         self.check("rm_wlock", loc);
@@ -796,7 +804,7 @@ impl Rm {
 
     /// `_rm_wunlock_debug()`: what C calls.
     pub fn wunlock_at(&self, loc: Loc) {
-        if !cpu::step("rm_wunlock", self.lock_object.id()) {
+        if !cpu::step_at("rm_wunlock", self.lock_object.id(), loc) {
             return;
         }
         self.check_destroyed("rm_wunlock", loc);

@@ -285,7 +285,7 @@ impl Rw {
     #[cold]
     #[inline(never)]
     pub fn rlock_at(&self, loc: Loc) {
-        if !cpu::step("rw_rlock", self.lock_object.id()) {
+        if !cpu::step_at("rw_rlock", self.lock_object.id(), loc) {
             return;
         }
         let td = curthread();
@@ -367,7 +367,7 @@ impl Rw {
 
     /// One wait for the word to change from `v`, or for its running owner to stop. False: the machine has stopped.
     fn spin(&self, v: usize) -> bool {
-        observe(self.rw_lock.as_ptr().cast(), 8);
+        cpu::observe_only(self.rw_lock.as_ptr().cast(), 8);
         let owner = wowner(v);
         if !owner.is_null() {
             // SAFETY: threads are type-stable, and the word names one.
@@ -393,7 +393,7 @@ impl Rw {
     #[cold]
     #[inline(never)]
     pub fn runlock_at(&self, loc: Loc) {
-        if !cpu::step("rw_runlock", self.lock_object.id()) {
+        if !cpu::step_at("rw_runlock", self.lock_object.id(), loc) {
             return;
         }
         self.check_destroyed("rw_runlock", loc);
@@ -473,7 +473,7 @@ impl Rw {
     #[cold]
     #[inline(never)]
     pub fn wlock_at(&self, loc: Loc) {
-        if !cpu::step("rw_wlock", self.lock_object.id()) {
+        if !cpu::step_at("rw_wlock", self.lock_object.id(), loc) {
             return;
         }
         self.check("rw_wlock", loc);
@@ -614,7 +614,7 @@ impl Rw {
     #[cold]
     #[inline(never)]
     pub fn wunlock_at(&self, loc: Loc) {
-        if !cpu::step("rw_wunlock", self.lock_object.id()) {
+        if !cpu::step_at("rw_wunlock", self.lock_object.id(), loc) {
             return;
         }
         self.check_destroyed("rw_wunlock", loc);
@@ -655,7 +655,7 @@ impl Rw {
 
     /// `__rw_try_rlock()`: what C calls.
     pub fn try_rlock_at(&self, loc: Loc) -> bool {
-        if !cpu::step("rw_try_rlock", self.lock_object.id()) {
+        if !cpu::step_at("rw_try_rlock", self.lock_object.id(), loc) {
             return true;
         }
         self.check("rw_try_rlock", loc);
@@ -687,7 +687,7 @@ impl Rw {
 
     /// `__rw_try_wlock()`: what C calls.
     pub fn try_wlock_at(&self, loc: Loc) -> bool {
-        if !cpu::step("rw_try_wlock", self.lock_object.id()) {
+        if !cpu::step_at("rw_try_wlock", self.lock_object.id(), loc) {
             return true;
         }
         self.check("rw_try_wlock", loc);
@@ -717,7 +717,7 @@ impl Rw {
 
     /// `__rw_try_upgrade()`: what C calls.
     pub fn try_upgrade_at(&self, loc: Loc) -> bool {
-        if !cpu::step("rw_try_upgrade", self.lock_object.id()) {
+        if !cpu::step_at("rw_try_upgrade", self.lock_object.id(), loc) {
             return true;
         }
         self.check_destroyed("rw_try_upgrade", loc);
@@ -760,7 +760,7 @@ impl Rw {
 
     /// `__rw_downgrade()`: what C calls.
     pub fn downgrade_at(&self, loc: Loc) {
-        if !cpu::step("rw_downgrade", self.lock_object.id()) {
+        if !cpu::step_at("rw_downgrade", self.lock_object.id(), loc) {
             return;
         }
         self.check_destroyed("rw_downgrade", loc);

@@ -93,7 +93,7 @@ impl Seqc {
     /// [`Seqc::sleepable_write_begin`] on behalf of code at `loc`.
     #[inline]
     pub fn sleepable_write_begin_at(&self, loc: Loc) {
-        if !cpu::step("seqc_write_begin", 0) {
+        if !cpu::step_at("seqc_write_begin", 0, loc) {
             return;
         }
         let count = self.0.get();
@@ -135,7 +135,7 @@ impl Seqc {
     /// [`Seqc::sleepable_write_end`] on behalf of code at `loc`.
     #[inline]
     pub fn sleepable_write_end_at(&self, loc: Loc) {
-        if !cpu::step("seqc_write_end", 0) {
+        if !cpu::step_at("seqc_write_end", 0, loc) {
             return;
         }
         let count = self.0.get().wrapping_add(1);
@@ -224,7 +224,7 @@ impl Seqc {
 
     #[inline]
     fn consistent_no_fence_at(&self, old: u32, loc: Loc) -> bool {
-        if !cpu::step("seqc_consistent", 0) {
+        if !cpu::step_at("seqc_consistent", 0, loc) {
             return true;
         }
         mpass!(!seqc_in_modify(old), "!(seqc_in_modify(__oldseqc))", loc);

@@ -293,7 +293,7 @@ impl Sx {
     #[cold]
     #[inline(never)]
     pub fn slock_at(&self, opts: u32, loc: Loc) -> i32 {
-        if !cpu::step("sx_slock", self.lock_object.id()) {
+        if !cpu::step_at("sx_slock", self.lock_object.id(), loc) {
             return 0;
         }
         let td = curthread();
@@ -389,7 +389,7 @@ impl Sx {
 
     /// One wait for the word to change from `x`, or for its running owner to stop. False: the machine has stopped.
     fn spin(&self, x: usize) -> bool {
-        observe(self.sx_lock.as_ptr().cast(), 8);
+        cpu::observe_only(self.sx_lock.as_ptr().cast(), 8);
         let owner = owner_of(x);
         if !owner.is_null() {
             // SAFETY: threads are type-stable, and the word names one.
@@ -415,7 +415,7 @@ impl Sx {
     #[cold]
     #[inline(never)]
     pub fn sunlock_at(&self, loc: Loc) {
-        if !cpu::step("sx_sunlock", self.lock_object.id()) {
+        if !cpu::step_at("sx_sunlock", self.lock_object.id(), loc) {
             return;
         }
         self.check_destroyed("sx_sunlock", loc);
@@ -501,7 +501,7 @@ impl Sx {
     #[cold]
     #[inline(never)]
     pub fn xlock_at(&self, opts: u32, loc: Loc) -> i32 {
-        if !cpu::step("sx_xlock", self.lock_object.id()) {
+        if !cpu::step_at("sx_xlock", self.lock_object.id(), loc) {
             return 0;
         }
         self.check("sx_xlock", loc);
@@ -644,7 +644,7 @@ impl Sx {
     #[cold]
     #[inline(never)]
     pub fn xunlock_at(&self, loc: Loc) {
-        if !cpu::step("sx_xunlock", self.lock_object.id()) {
+        if !cpu::step_at("sx_xunlock", self.lock_object.id(), loc) {
             return;
         }
         self.check_destroyed("sx_xunlock", loc);
@@ -687,7 +687,7 @@ impl Sx {
 
     /// `sx_try_slock_()`: what C calls.
     pub fn try_slock_at(&self, loc: Loc) -> bool {
-        if !cpu::step("sx_try_slock", self.lock_object.id()) {
+        if !cpu::step_at("sx_try_slock", self.lock_object.id(), loc) {
             return true;
         }
         self.check("sx_try_slock", loc);
@@ -719,7 +719,7 @@ impl Sx {
 
     /// `sx_try_xlock_()`: what C calls.
     pub fn try_xlock_at(&self, loc: Loc) -> bool {
-        if !cpu::step("sx_try_xlock", self.lock_object.id()) {
+        if !cpu::step_at("sx_try_xlock", self.lock_object.id(), loc) {
             return true;
         }
         self.check("sx_try_xlock", loc);
@@ -749,7 +749,7 @@ impl Sx {
 
     /// `sx_try_upgrade_()`: what C calls.
     pub fn try_upgrade_at(&self, loc: Loc) -> bool {
-        if !cpu::step("sx_try_upgrade", self.lock_object.id()) {
+        if !cpu::step_at("sx_try_upgrade", self.lock_object.id(), loc) {
             return true;
         }
         self.check_destroyed("sx_try_upgrade", loc);
@@ -782,7 +782,7 @@ impl Sx {
 
     /// `sx_downgrade_()`: what C calls.
     pub fn downgrade_at(&self, loc: Loc) {
-        if !cpu::step("sx_downgrade", self.lock_object.id()) {
+        if !cpu::step_at("sx_downgrade", self.lock_object.id(), loc) {
             return;
         }
         self.check_destroyed("sx_downgrade", loc);

@@ -12,7 +12,7 @@ use super::gs::{self, Block, word};
 use super::schedule::{Choice, Diverged, Event, Schedule};
 use crate::cpu::{Pcpu, curcpu, machine};
 use crate::interrupt::{self, Irq};
-use crate::lock::LockObject;
+use crate::lock::{Loc, LockObject};
 use crate::machine::{Budget, Config, Engine, Machine, Unit, Verdict};
 use crate::thread::{self, Kthread, Observed, Thread, curthread, tdf};
 use crate::{callout, sched};
@@ -51,9 +51,12 @@ pub struct Step {
     pub cpu: usize,
     /// The thread that it ran.
     pub thread: String,
-    /// What it did.
+    /// What it did: a primitive and its lock, an interrupt, `resume` on a CPU, `idle` looking for a thread; with `again`, what it
+    /// spins in.
     pub what: String,
-    /// Lock words and critical sections that changed.
+    /// The source line that asked for it, where the primitive was told.
+    pub at: Option<String>,
+    /// What that changed: threads that left a CPU or woke up, lock words, critical sections, priorities.
     pub changes: Vec<String>,
 }
 
@@ -62,7 +65,25 @@ pub struct Step {
 struct Trace {
     steps: Vec<Step>,
     words: Vec<(usize, usize)>,
-    critnests: Vec<(u32, u32)>,
+    threads: Vec<Seen>,
+    /// The last step's primitive and lock, if the lock had no name yet.
+    unnamed: Option<(&'static str, usize)>,
+}
+
+/// A thread as it was at the last step.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    state: thread::State,
+    critnest: u32,
+    priority: u32,
+}
+
+impl Seen {
+    fn of(td: &Thread) -> Self {
+        // A thread that is off CPU is inside mi_switch, whose own critical section is nobody's business.
+        let own = u32::from(td.oncpu.get() == thread::NOCPU);
+        Self { state: td.state(), critnest: td.critnest.get().saturating_sub(own), priority: td.priority.get() }
+    }
 }
 
 /// The result of one execution.
@@ -372,14 +393,14 @@ pub(crate) fn progress(m: &Machine) -> *const u64 {
 
 /// A boundary: see the module.
 #[cold]
-pub(crate) fn boundary(what: &'static str, obj: usize) {
+pub(crate) fn boundary(what: &'static str, obj: usize, loc: Option<Loc>) {
     let td = curthread();
     // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
     unsafe { *td.op.get() = (what, obj) };
     wait_for_turn(td);
-    interrupt::take_ipis();
+    take_ipis();
     if let Some(trace) = &mut explorer(machine()).trace {
-        trace.note(machine(), what, obj);
+        trace.note(machine(), what, obj, loc);
     }
 }
 
@@ -396,13 +417,31 @@ pub(crate) fn spinwait() {
             td.read_set.get().push(Observed { at: steps.cast(), size: 8, value: *steps + 1 });
         }
     }
+    // SAFETY: the running thread's own field.
+    let (what, obj) = unsafe { *td.op.get() };
     if let Some(trace) = &mut explorer(machine()).trace {
-        trace.settle(machine());
+        trace.spins(machine(), obj);
     }
     wait_for_turn(td);
     td.awaiting.set(false);
     // SAFETY: `explore` has one host thread, and no reference to the field lives across a boundary.
     unsafe { td.read_set.get().clear() };
+    take_ipis();
+    if let Some(trace) = &mut explorer(machine()).trace {
+        trace.note_text(machine(), format!("{} again", on_lock(what, obj)));
+    }
+}
+
+/// IPIs that wait for this CPU come first.
+fn take_ipis() {
+    let cpu = curcpu();
+    if let Some(trace) = &mut explorer(machine()).trace
+        && cpu.pending.get() != 0
+        && interrupt::enabled(cpu)
+    {
+        let rendezvous = cpu.pending.get() & crate::cpu::pending::RENDEZVOUS != 0;
+        trace.note_text(machine(), format!("interrupt {}", if rendezvous { "IPI_RENDEZVOUS" } else { "IPI_PREEMPT" }));
+    }
     interrupt::take_ipis();
 }
 
@@ -468,7 +507,12 @@ pub(crate) fn idle() {
         }
     }
     match explorer(m).event {
-        Event::Run(_) => interrupt::take_ipis(),
+        Event::Run(_) => {
+            if let Some(trace) = &mut explorer(m).trace {
+                trace.note_text(m, IDLE.to_owned());
+            }
+            interrupt::take_ipis();
+        }
         event => take(event),
     }
 }
@@ -527,11 +571,23 @@ pub(crate) fn observe(at: *const (), size: usize) {
     }
 }
 
+/// Forgets what the running thread's next decision was said to depend on.
+pub(crate) fn forget_observed() {
+    // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
+    unsafe { curthread().read_set.get().clear() };
+}
+
 /// A plain access to memory that threads may share: a boundary, and a data race if another thread is about to make a
 /// conflicting one.
 ///
 /// `marked` is for READ_ONCE, WRITE_ONCE and atomics, which do not race with each other.
+#[track_caller]
 pub fn access(at: usize, size: usize, write: bool, marked: bool) {
+    access_at(at, size, write, marked, Some(Loc::caller()));
+}
+
+/// [`access`] from `loc`, if that is known.
+pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: Option<Loc>) {
     if gs::word() & word::EXPLORE == 0 || gs::word() & word::STOPPED != 0 {
         return;
     }
@@ -544,7 +600,7 @@ pub fn access(at: usize, size: usize, write: bool, marked: bool) {
     }
     // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
     unsafe { *td.access.get() = if marked { None } else { Some((at, size, write)) } };
-    boundary(if write { "write" } else { "read" }, 0);
+    boundary(if write { "write" } else { "read" }, 0, loc);
     // SAFETY: `explore` has one host thread, and no reference to the field lives across a boundary.
     unsafe { *td.access.get() = None };
     m.malloc.check_access(at, size);
@@ -593,23 +649,136 @@ fn in_explore() -> bool {
     gs::word() & (word::EXPLORE | word::STOPPED) == word::EXPLORE
 }
 
+/// What an idle thread does when the schedule moves its CPU.
+const IDLE: &str = "idle";
+
 impl Trace {
-    /// A thread performs `what`; what the previous step changed is now visible.
-    fn note(&mut self, m: &Machine, what: &str, obj: usize) {
-        let what = if obj == 0 { what.to_owned() } else { format!("{what}({})", crate::machine::lock_name(obj)) };
-        self.note_text(m, what);
+    /// The running thread performs `what`; what the previous step changed is now visible.
+    fn note(&mut self, m: &Machine, what: &'static str, obj: usize, loc: Option<Loc>) {
+        self.note_text(m, on_lock(what, obj));
+        if let Some(last) = self.steps.last_mut() {
+            // A guard's drop cannot tell who dropped it: the location is in the standard library.
+            last.at = loc.filter(|loc| !loc.file().contains("/library/core/")).map(|loc| loc.to_string());
+        }
+        // An initialisation names its lock only while it runs.
+        self.unnamed = (obj != 0 && !is_listed(m, obj)).then_some((what, obj));
     }
 
     fn note_text(&mut self, m: &Machine, what: String) {
         self.settle(m);
-        self.steps.push(Step { cpu: curcpu().cpuid, thread: curthread().name().to_owned(), what, changes: Vec::new() });
+        let (cpu, thread) = (curcpu().cpuid, curthread().name().to_owned());
+        self.steps.push(Step { cpu, thread, what, at: None, changes: Vec::new() });
     }
 
-    /// Compares lock words and critical sections with what they were, and charges the difference to the last step.
+    /// The running thread's primitive spins: says on whom.
+    fn spins(&mut self, m: &Machine, obj: usize) {
+        self.settle(m);
+        // SAFETY: listed locks are alive.
+        let lock = is_listed(m, obj).then(|| unsafe { &*(obj as *const crate::lock::LockObject) });
+        let owner = lock.and_then(|lock| crate::lint::owner(m, lock));
+        let mut text = format!("{} spins", curthread().name());
+        if let Some(owner) = owner {
+            text += &match owner.is_running() {
+                true => format!(" while {} owns it and runs on cpu{}", owner.name(), owner.oncpu.get()),
+                false => format!(" while {} owns it and is off CPU", owner.name()),
+            };
+        }
+        if let Some(last) = self.steps.last_mut() {
+            last.changes.push(text);
+        }
+    }
+
+    /// Compares threads and lock words with what they were, and charges the difference to the last step.
     fn settle(&mut self, m: &Machine) {
-        let mut changes = Vec::new();
+        let named = self.unnamed.take().filter(|&(_, obj)| is_listed(m, obj));
+        let mut changes = self.fates(m);
+        self.words(m, &mut changes);
+        let old = core::mem::replace(&mut self.threads, m.threads().iter().map(|td| Seen::of(td)).collect());
+        for ((td, old), now) in m.threads().iter().zip(&old).zip(&self.threads) {
+            if td.is_idle() {
+                continue;
+            }
+            if old.critnest != now.critnest {
+                changes.push(format!("{} critnest={}", td.name(), now.critnest));
+            }
+            if old.priority != now.priority {
+                let lent = if td.flags.get() & tdf::BORROWING != 0 { "lent, " } else { "" };
+                changes.push(format!("{} priority={} ({lent}was {})", td.name(), now.priority, old.priority));
+            }
+        }
+        let Some(last) = self.steps.last_mut() else { return };
+        if let Some((what, obj)) = named {
+            last.what = on_lock(what, obj);
+        }
+        last.changes.append(&mut changes);
+    }
+
+    /// Threads that left their CPU, and threads that may have one now.
+    fn fates(&self, m: &Machine) -> Vec<String> {
+        use thread::{State, tdi};
+        let mut left = Vec::new();
+        let mut came = Vec::new();
+        for (at, td) in m.threads().iter().enumerate().filter(|(_, td)| !td.is_idle()) {
+            let (old, now) = (self.threads.get(at).map_or(State::Inactive, |old| old.state), td.state());
+            let runs_on = |cpu: i32| m.cpus.get(cpu as usize).map_or("?", |cpu| cpu.current().name());
+            let fate = match (old, now) {
+                (State::Running, State::RunQ) => {
+                    let asked = self.steps.last().is_some_and(|last| {
+                        let gives_way = ["sched_relinquish", "kern_yield", "sched_bind", "sched_unbind"];
+                        last.thread == td.name() && gives_way.contains(&last.what.as_str())
+                    });
+                    format!("{} {}", if asked { "yields to" } else { "preempted by" }, runs_on(td.lastcpu.get()))
+                }
+                (State::Running, State::Inactive) => "exits".to_owned(),
+                (State::Running, State::Inhibited) if td.is_on_lock() => self.blocks(m, td),
+                (State::Running, State::Inhibited) if td.inhibitors.get() & tdi::IWAIT != 0 => {
+                    "waits for its interrupt".to_owned()
+                }
+                // SAFETY: the thread sleeps.
+                (State::Running, State::Inhibited) => format!("sleeps on \"{}\"", unsafe { *td.wmesg.get() }),
+                (State::Inhibited, State::RunQ | State::Running) => {
+                    came.push(format!("wakes {} on cpu{}", td.name(), td.tscpu.get()));
+                    continue;
+                }
+                (State::Inactive | State::CanRun, State::RunQ | State::Running) => {
+                    came.push(format!("starts {} on cpu{}", td.name(), td.tscpu.get()));
+                    continue;
+                }
+                _ => continue,
+            };
+            left.push(format!("{} {fate}", td.name()));
+        }
+        if let Some(last) = self.steps.last().filter(|last| last.what == IDLE) {
+            let runs = m.cpus[last.cpu].current();
+            if !runs.is_idle() {
+                came.push(format!("runs {}", runs.name()));
+            }
+        }
+        // What it did to others comes before what became of it.
+        came.append(&mut left);
+        came
+    }
+
+    /// What `td` blocks on, and whom it lends its priority.
+    fn blocks(&self, m: &Machine, td: &Thread) -> String {
+        let lock = td.blocked_on.get();
+        let text = format!("blocks on {}", crate::machine::lock_name(lock));
+        let Some(owner) = crate::turnstile::owner_of(lock) else { return text };
+        let at = m.threads().iter().position(|other| core::ptr::eq(&**other, owner));
+        let old = at.and_then(|at| self.threads.get(at)).map_or(0, |seen| seen.priority);
+        match owner.priority.get() < old {
+            true => format!("{text}, lends its priority to {}", owner.name()),
+            false => format!("{text}, owned by {}", owner.name()),
+        }
+    }
+
+    /// Lock words that changed.
+    fn words(&mut self, m: &Machine, changes: &mut Vec<String>) {
+        // Where a lock was, another may be made.
+        self.words.retain(|&(id, _)| is_listed(m, id));
         for &lock in m.live_locks() {
-            // SAFETY: listed locks are alive; the word of a mtx, rwlock and sx follows its lock object.
+            // SAFETY: listed locks are alive; the word of a mtx, rwlock and sx follows its lock object, and so do the CPUs that
+            // an rmlock's writer has to wait for.
             let word = unsafe { *lock.byte_add(24).cast::<usize>() };
             let id = lock as usize;
             match self.words.iter_mut().find(|(other, _)| *other == id) {
@@ -627,49 +796,72 @@ impl Trace {
                 }
             }
         }
-        for (at, td) in m.threads().iter().enumerate() {
-            let now = (td.critnest.get(), td.priority.get());
-            if self.critnests.len() <= at {
-                self.critnests.push(now);
-                continue;
-            }
-            let old = core::mem::replace(&mut self.critnests[at], now);
-            if old.0 != now.0 {
-                changes.push(format!("{} critnest={}", td.name(), now.0));
-            }
-            if old.1 != now.1 {
-                changes.push(format!("{} priority={}", td.name(), now.1));
-            }
-        }
-        if let Some(last) = self.steps.last_mut() {
-            last.changes.append(&mut changes);
-        }
     }
+}
+
+/// A primitive and what it works on.
+fn on_lock(what: &str, obj: usize) -> String {
+    if obj == 0 { what.to_owned() } else { format!("{what}({})", crate::machine::lock_name(obj)) }
+}
+
+fn is_listed(m: &Machine, obj: usize) -> bool {
+    m.live_locks().iter().any(|&lock| lock as usize == obj)
 }
 
 /// A lock word in words.
 fn word_text(m: &Machine, class: crate::lock::LockClass, word: usize) -> String {
     use crate::lock::LockClass;
+    use crate::{mutex, rwlock, sx};
     let owner = |mask: usize| {
         m.threads()
             .iter()
             .find(|td| td.ptr() as usize == word & !mask)
             .map_or("?".to_owned(), |td| td.name().to_owned())
     };
-    match class {
+    let (mut text, flags): (String, &[(usize, &str)]) = match class {
         LockClass::MtxSpin | LockClass::MtxSleep => match word {
-            0 => "free".to_owned(),
-            4 => "destroyed".to_owned(),
+            mutex::MTX_UNOWNED => return "free".to_owned(),
+            mutex::MTX_DESTROYED => return "destroyed".to_owned(),
             _ => {
-                let contested = if word & 2 != 0 { "|CONTESTED" } else { "" };
-                let recursed = if word & 1 != 0 { "|RECURSED" } else { "" };
-                format!("{}{contested}{recursed}", owner(7))
+                let flags = &[(mutex::MTX_CONTESTED, "CONTESTED"), (mutex::MTX_RECURSED, "RECURSED")];
+                (owner(mutex::MTX_FLAGMASK), flags)
             }
         },
-        LockClass::Rw | LockClass::Sx if word & 1 != 0 => format!("{} readers, flags {:#x}", word >> 5, word & 0x1e),
-        LockClass::Rw | LockClass::Sx => format!("{} flags {:#x}", owner(0x1f), word & 0x1f),
-        _ => format!("{word:#x}"),
+        // An sx lock's word is laid out as an rwlock's, but for two flags.
+        LockClass::Rw | LockClass::Sx => {
+            let flags: &[_] = if class == LockClass::Rw {
+                &[
+                    (rwlock::RW_LOCK_READ_WAITERS, "READ_WAITERS"),
+                    (rwlock::RW_LOCK_WRITE_WAITERS, "WRITE_WAITERS"),
+                    (rwlock::RW_LOCK_WRITE_SPINNER, "WRITE_SPINNER"),
+                    (rwlock::RW_LOCK_WRITER_RECURSED, "WRITER_RECURSED"),
+                ]
+            } else {
+                &[
+                    (sx::SX_LOCK_SHARED_WAITERS, "SHARED_WAITERS"),
+                    (sx::SX_LOCK_EXCLUSIVE_WAITERS, "EXCLUSIVE_WAITERS"),
+                    (sx::SX_LOCK_RECURSED, "RECURSED"),
+                    (sx::SX_LOCK_WRITE_SPINNER, "WRITE_SPINNER"),
+                ]
+            };
+            let readers = word / rwlock::RW_ONE_READER;
+            let text = match word & rwlock::RW_LOCK_READ {
+                0 if word & !rwlock::RW_LOCK_FLAGMASK == 0 => "destroyed".to_owned(),
+                0 => owner(rwlock::RW_LOCK_FLAGMASK),
+                _ if readers == 0 => "free".to_owned(),
+                _ => format!("{readers} reader{}", if readers == 1 { "" } else { "s" }),
+            };
+            (text, flags)
+        }
+        _ => return format!("writecpus {word:#x}"),
+    };
+    for (flag, name) in flags {
+        if word & flag != 0 {
+            text += "|";
+            text += name;
+        }
     }
+    text
 }
 
 /// How to run one execution.

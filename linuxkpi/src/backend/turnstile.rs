@@ -27,7 +27,7 @@ use crate::Loc;
 use crate::mapping::SeqcountBackend;
 use freebsd_sys::atomic::{OwnedUsize, Word, thread_fence_seq_cst};
 use freebsd_sys::cpu;
-use freebsd_sys::lock::LockObject;
+use freebsd_sys::lock::{Lo, LockClass, LockObject};
 use freebsd_sys::module::ModuleData;
 use freebsd_sys::panic::panic_args;
 use freebsd_sys::seqc::Seqc;
@@ -69,7 +69,7 @@ impl Default for Table {
                     key: Word::new(0),
                     owner: OwnedUsize::new(0),
                     waiters: Word::new(0),
-                    object: LockObject::zeroed(),
+                    object: LockObject::initialized(LockClass::MtxSleep, c"lnxseqcount", 0, Lo::empty()),
                 }
             }; SLOTS],
         }
