@@ -17,7 +17,7 @@ pub mod sched;
 pub mod thread;
 
 // -- lock substrate
-mod lint;
+pub mod lint;
 pub mod lock;
 pub mod sleepqueue;
 pub mod turnstile;
