@@ -326,6 +326,17 @@ fn notify(cpu: &Pcpu, priority: u32) {
     }
 }
 
+/// `explore`: whether the IPI that waits on `cpu` would take it away from its thread at once.
+pub(crate) fn ipi_preempts(cpu: &Pcpu) -> bool {
+    let td = cpu.current();
+    // SAFETY: between transitions; threads are type-stable.
+    let best = unsafe { cpu.runq.get().first().map(|&td| (*td).priority.get()) };
+    !td.is_idle()
+        && td.critnest.get() == 0
+        && cpu.pending.get() & pending::IPI_PREEMPT != 0
+        && best.is_some_and(|best| best < td.priority.get())
+}
+
 /// `ipi_preempt`: runs in an interrupt frame, that is, inside a critical section.
 pub(crate) fn ipi_preempt() {
     let td = curthread();

@@ -9,10 +9,11 @@ use freebsd_sys::cpu;
 use freebsd_sys::critical;
 use freebsd_sys::host::explore::{self, access};
 use freebsd_sys::interrupt::{self, Arrival, Filter};
-use freebsd_sys::machine::{Config, Preemption, Verdict};
+use freebsd_sys::machine::{Budget, Config, Preemption, Verdict};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::sched::pri;
-use freebsd_sys::{atomic::Owned32, sleep};
+use freebsd_sys::thread::{Kthread, kthread_add};
+use freebsd_sys::{atomic::Owned32, sched, sleep};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -222,4 +223,36 @@ fn equals_that_spin_by_turns_are_a_livelock() {
         });
         assert!(matches!(e.verdict, Verdict::Livelock(_)), "{}", e.verdict);
     }
+}
+
+#[test]
+fn ipi_may_come_after_what_its_sender_does_next() {
+    let main = || {
+        let (m, inside) = (mtx(c"m", Mtxf::DEF), Arc::new(Owned32::new(0)));
+        m.lock();
+        let (theirs, flag) = (Arc::clone(&m), Arc::clone(&inside));
+        explore::begin();
+        spawn_at("spinner", pri::PUSER, Some(1), move || {
+            // Or the other CPU would steal it from under the better one.
+            sched::sched_bind(1);
+            theirs.lock();
+            flag.set(1);
+            theirs.unlock();
+            flag.set(0);
+        });
+        sleep::wakeup(1);
+        sleep::wakeup(1);
+        // Queued before the mutex is dropped: it preempts a spinner, or one that has just got the mutex.
+        let best = Kthread { name: "best", priority: pri::PI_SOFT, flags: 0, cpu: Some(1) };
+        let best = kthread_add(best, move || assert_eq!(inside.get(), 0));
+        // As if it had pinned itself before: it is not stolen either.
+        best.pinned.set(1);
+        m.unlock();
+        sleep::pause("wait", 5);
+        explore::end();
+    };
+    let prompt = Config { budget: Budget { interrupts: 0, ..Budget::default() }, ..Config::default() };
+    assert!(explore_random(prompt, 2000, &main).is_none(), "without the budget it is taken at once");
+    let found = explore_random(Config::default(), 5000, &main);
+    assert!(found.is_some_and(|(_, e)| matches!(e.verdict, Verdict::Error(text) if text.contains("left == right"))));
 }

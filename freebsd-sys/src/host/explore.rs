@@ -356,7 +356,7 @@ pub(crate) fn boundary(what: &'static str, obj: usize) {
     // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
     unsafe { *td.op.get() = (what, obj) };
     wait_for_turn(td);
-    interrupt::take_ipis();
+    take_ipis();
     if let Some(trace) = &mut explorer(machine()).trace {
         trace.note(machine(), what, obj);
     }
@@ -391,6 +391,21 @@ pub(crate) fn spinwait() {
     td.awaiting.set(false);
     // SAFETY: `explore` has one host thread, and no reference to the field lives across a boundary.
     unsafe { td.read_set.get().clear() };
+    take_ipis();
+}
+
+/// Takes the IPIs that wait, unless the one that would preempt is late: its sender may already do what comes after it, and this
+/// CPU one more primitive. That costs an interrupt of the budget.
+fn take_ipis() {
+    let (m, cpu) = (machine(), curcpu());
+    let budget = explorer(m).budget.interrupts;
+    if budget > 0 && cpu.pending.get() != 0 && interrupt::enabled(cpu) && sched::ipi_preempts(cpu) {
+        let late = choose("late IPI", 2) != 0;
+        if late {
+            explorer(m).budget.interrupts -= 1;
+            return;
+        }
+    }
     interrupt::take_ipis();
 }
 
