@@ -6,6 +6,12 @@
 //! Virtual time in `explore`: it advances by one tick when the schedule says so, and jumps to the next deadline when nothing
 //! else can move. In `smp` a tick is a millisecond.
 //!
+//! # Deviations from FreeBSD
+//!
+//! softclock threads are bound to their CPU (FreeBSD: only with the tunables `pin_default_swi` and `pin_pcpu_swi`), so none is
+//! stolen from a CPU that spins. In `explore` a tick on one CPU ends timed sleeps and wakes softclock threads of all; only direct
+//! callouts want their own CPU's.
+//!
 //! References: kern/kern_timeout.c, callout(9).
 
 use crate::atomic::{Counter64, Guarded, OwnedPtr, Shared32};
