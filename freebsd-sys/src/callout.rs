@@ -6,6 +6,12 @@
 //! Virtual time in `explore`: it advances by one tick when the schedule says so, and jumps to the next deadline when nothing
 //! else can move. In `smp` a tick is a millisecond.
 //!
+//! # Deviations from FreeBSD
+//!
+//! softclock threads are bound to their CPU (FreeBSD: only with the tunables `pin_default_swi` and `pin_pcpu_swi`), so none is
+//! stolen from a CPU that spins. In `explore` a tick on one CPU ends timed sleeps and wakes softclock threads of all; only direct
+//! callouts want their own CPU's.
+//!
 //! References: kern/kern_timeout.c, callout(9).
 
 use crate::atomic::{Counter64, Guarded, OwnedPtr, Shared32};
@@ -506,10 +512,22 @@ fn next_deadline() -> Option<u64> {
     callouts.into_iter().chain(crate::sleepqueue::next_deadline()).min()
 }
 
-/// `explore`: nothing can move; the next tick is the one before the earliest deadline.
-pub(crate) fn skip_to_next() {
-    if let Some(deadline) = next_deadline() {
-        let time = now();
-        machine().callouts.ticks.set(deadline.saturating_sub(1).max(time));
-    }
+/// `explore`: nothing can move. Advances time to right before the earliest timer that a tick would run out, and returns the CPU
+/// that is to take the tick: a direct callout runs in the clock interrupt of its own CPU. `None` if no tick would help: a
+/// callout that is due already waits for its softclock thread, which cannot run.
+pub(crate) fn skip_to_next(takes_interrupts: impl Fn(usize) -> bool) -> Option<usize> {
+    let m = machine();
+    let time = now();
+    let any = (0..m.cpus.len()).find(|&cpu| takes_interrupts(cpu))?;
+    let sleeps = crate::sleepqueue::next_deadline().map(|deadline| (deadline, any));
+    // SAFETY: between transitions, when no CPU is inside a primitive.
+    let callouts = unsafe { m.callouts.pending.get() }.iter().filter_map(|entry| {
+        // SAFETY: a pending callout is alive.
+        let direct = unsafe { (*entry.callout).flags.get() } & Cf::DIRECT_EXEC.bits() != 0;
+        let helps = if direct { takes_interrupts(entry.cpu) } else { entry.deadline > time };
+        helps.then_some((entry.deadline, if direct { entry.cpu } else { any }))
+    });
+    let (deadline, cpu) = sleeps.into_iter().chain(callouts).min()?;
+    m.callouts.ticks.set(deadline.saturating_sub(1).max(time));
+    Some(cpu)
 }

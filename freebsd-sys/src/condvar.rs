@@ -173,6 +173,7 @@ impl Cv {
             sleepqueue::set_timeout(ticks);
         }
         sleepqueue::release(wchan);
+        let saved = witness::save(lock);
         // SAFETY: the caller holds the lock, which is alive.
         let state = unsafe { lc_unlock(lock, loc) };
         sleepqueue::lock(wchan);
@@ -188,6 +189,7 @@ impl Cv {
         if how.relock {
             // SAFETY: the caller held the lock and gets it back, so it is alive.
             unsafe { lc_lock(lock, state, loc) };
+            witness::restore(lock, saved);
         }
         error
     }

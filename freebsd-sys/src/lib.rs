@@ -18,7 +18,7 @@ pub mod sched;
 pub mod thread;
 
 // -- lock substrate
-mod lint;
+pub mod lint;
 pub mod lock;
 pub mod sleepqueue;
 pub mod turnstile;

@@ -13,9 +13,10 @@ use crate::machine::{Engine, Machine};
 use crate::panic::kprintf;
 use crate::thread::{Thread, curthread};
 
-/// A lock that may block is about to be taken: the first line of each such slow path.
+/// A lock that may block is about to be taken: the first line of each such slow path, here and in whatever builds its own locks
+/// on turnstiles or takes a lock only when it has to wait.
 #[inline]
-pub(crate) fn blocking(op: &str, lock: &LockObject, loc: Loc) {
+pub fn blocking(op: &str, lock: &LockObject, loc: Loc) {
     if cpu::lint() && curthread().critnest.get() != 0 {
         kprintf!("lint: {op} of ({}) {} in a critical section @ {loc}", lock.class().name(), lock.name());
     }

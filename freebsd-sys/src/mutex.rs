@@ -266,7 +266,8 @@ impl Mtx {
         }
     }
 
-    /// `mtx_trylock()`: no critnest test, no lock order test, no priority lending.
+    /// `mtx_trylock()`: no critnest test, no lock order test, no priority lending. The owner of a recursive mutex gets it again
+    /// only while it holds it once and nobody waits: FreeBSD compares the whole word, flags included.
     #[track_caller]
     #[inline]
     pub fn trylock(&self) -> bool {
@@ -387,7 +388,7 @@ impl Mtx {
         let taken = match self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()) {
             Ok(()) => true,
             Err(v)
-                if Self::owner_of(v) == td.ptr()
+                if v == curthread_word()
                     && (self.lock_object.flags().contains(Lo::RECURSABLE) || opts & Mtxf::RECURSE.bits() != 0) =>
             {
                 self.lock_object.data.add(1);

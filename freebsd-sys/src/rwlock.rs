@@ -675,7 +675,8 @@ impl Rw {
         false
     }
 
-    /// `rw_try_wlock()`: fails also while the lock is free and somebody still waits.
+    /// `rw_try_wlock()`: fails also while the lock is free and somebody still waits, and to the owner of a recursive lock who
+    /// holds it twice already or is waited for: FreeBSD compares the whole word.
     ///
     /// # Panics
     ///
@@ -692,7 +693,7 @@ impl Rw {
         }
         self.check("rw_try_wlock", loc);
         let mut taken = self.rw_lock.fcmpset_acq(RW_UNLOCKED, curthread_word()).is_ok();
-        if !taken && self.wowned() && self.lock_object.flags().contains(Lo::RECURSABLE) {
+        if !taken && self.rw_lock.read() == curthread_word() && self.lock_object.flags().contains(Lo::RECURSABLE) {
             self.recurse();
             taken = true;
         }

@@ -9,7 +9,11 @@
 //!
 //! One lock (`Machine::sched_lock`) stands for all thread locks: it is held across the switch and released by the host loop
 //! once the old thread's context is saved, which is what makes migration between host threads safe. Interactivity scores are
-//! not computed: a timesharing thread keeps the priority that it was given.
+//! not computed: a timesharing thread keeps the priority that it was given, apart from what it is lent. A time slice is one tick
+//! (FreeBSD: 94 ms shared by the load). One queue per CPU is ordered by priority: the rotation that lets every batch thread
+//! run some time is not there, nor is the periodic balancing between busy CPUs. A runnable thread that is lent a priority
+//! stays on its CPU's queue, where FreeBSD picks a CPU anew; idle CPUs steal it all the same. sched_prio does not resort a
+//! turnstile that its thread is blocked on.
 //!
 //! References: kern/kern_synch.c (mi_switch), kern/sched_ule.c, sched(9), kern/kern_switch.c.
 
@@ -17,29 +21,37 @@ use crate::cpu::{Pcpu, curcpu, machine, pending};
 use crate::critical;
 use crate::host;
 use crate::machine::{Engine, Preemption};
-use crate::panic::{kassert, kpanic};
+use crate::panic::{kassert, kpanic, mpass};
 use crate::thread::{NOCPU, State, Thread, curthread, tdf};
 
 /// Priorities (sys/priority.h of FreeBSD 15): lower is more important.
 pub mod pri {
     /// Interrupt threads.
     pub const PI_REALTIME: u32 = 0;
-    /// Interrupt threads of devices.
+    /// Interrupt threads of devices; `PI_AV`, `PI_NET`, `PI_DISK`, `PI_TTY` and `PI_DULL` are the same.
     pub const PI_INTR: u32 = 1;
     /// Software interrupts, softclock among them.
     pub const PI_SOFT: u32 = 2;
+    /// Worst of the interrupt threads: where one ends that uses up its time slices.
+    pub const PRI_MAX_ITHD: u32 = PRI_MIN_REALTIME - 1;
     /// Best of the real-time class.
     pub const PRI_MIN_REALTIME: u32 = 8;
-    /// Best of the kernel's "top half" priorities: sleeping threads are lifted into this range.
+    /// Best of the kernel's "top half" priorities, of threads of the time-sharing class.
     pub const PRI_MIN_KERN: u32 = 40;
+    /// `PVM`: thread0's.
+    pub const PVM: u32 = PRI_MIN_KERN + 1;
     /// Default of a sleeping taskqueue or kernel process.
-    pub const PWAIT: u32 = PRI_MIN_KERN + 6;
+    pub const PWAIT: u32 = PRI_MIN_KERN + 7;
+    /// `PLOCK`.
+    pub const PLOCK: u32 = PRI_MIN_KERN + 8;
     /// Best time-sharing priority.
     pub const PRI_MIN_TIMESHARE: u32 = 56;
     /// Default of a user thread.
     pub const PUSER: u32 = PRI_MIN_TIMESHARE;
-    /// Worst interactive priority.
-    pub const PRI_MAX_INTERACT: u32 = 88;
+    /// Worst interactive priority: half of the time-sharing range without the 40 that nice needs.
+    pub const PRI_MAX_INTERACT: u32 = PRI_MIN_TIMESHARE + (PRI_MAX_TIMESHARE - PRI_MIN_TIMESHARE + 1 - 40) / 2 - 1;
+    /// Best priority of a thread that is not interactive.
+    pub const PRI_MIN_BATCH: u32 = PRI_MAX_INTERACT + 1;
     /// Worst time-sharing priority.
     pub const PRI_MAX_TIMESHARE: u32 = 223;
     /// Best idle priority.
@@ -59,8 +71,9 @@ pub mod pri {
     pub(crate) fn class_of(priority: u32) -> u32 {
         match priority {
             0..PRI_MIN_REALTIME => CLASS_ITHD,
-            PRI_MIN_REALTIME..PRI_MIN_TIMESHARE => CLASS_REALTIME,
-            PRI_MIN_TIMESHARE..PRI_MIN_IDLE => CLASS_TIMESHARE,
+            PRI_MIN_REALTIME..PRI_MIN_KERN => CLASS_REALTIME,
+            // Kernel threads inherit thread0's class, whatever their priority.
+            PRI_MIN_KERN..PRI_MIN_IDLE => CLASS_TIMESHARE,
             _ => CLASS_IDLE,
         }
     }
@@ -155,13 +168,13 @@ fn sched_switch(td: &Thread, flags: u32) {
     let cpu = curcpu();
     td.lastcpu.set(cpu.cpuid as i32);
     td.owepreempt.set(0);
-    // A preempted thread is first among its equals; but where ticks preempt, that would give it the CPU again.
-    let preempted = flags & sw::PREEMPT != 0 && machine().config.preemption != Preemption::Any;
+    // A preempted thread is first among its equals, unless its time slice is over.
+    let preempted = flags & sw::PREEMPT != 0 && td.flags.get() & tdf::SLICEEND == 0;
+    td.flags.clear(tdf::NEEDRESCHED | tdf::SLICEEND);
     if td.is_idle() {
         td.set_state(State::CanRun);
     } else if td.state() == State::Running {
         let at = if td.flags.get() & tdf::BOUND != 0 { td.tscpu.get() as usize } else { cpu.cpuid };
-        td.flags.clear(tdf::NEEDRESCHED);
         runq_add(&machine().cpus[at], td, preempted);
         if at != cpu.cpuid {
             notify(&machine().cpus[at], td.priority.get());
@@ -313,6 +326,17 @@ fn notify(cpu: &Pcpu, priority: u32) {
     }
 }
 
+/// `explore`: whether the IPI that waits on `cpu` would take it away from its thread at once.
+pub(crate) fn ipi_preempts(cpu: &Pcpu) -> bool {
+    let td = cpu.current();
+    // SAFETY: between transitions; threads are type-stable.
+    let best = unsafe { cpu.runq.get().first().map(|&td| (*td).priority.get()) };
+    !td.is_idle()
+        && td.critnest.get() == 0
+        && cpu.pending.get() & pending::IPI_PREEMPT != 0
+        && best.is_some_and(|best| best < td.priority.get())
+}
+
 /// `ipi_preempt`: runs in an interrupt frame, that is, inside a critical section.
 pub(crate) fn ipi_preempt() {
     let td = curthread();
@@ -327,16 +351,54 @@ pub(crate) fn ipi_preempt() {
     }
 }
 
-/// The end of a time slice: `sched_clock()`. Marks the thread; in [`Preemption::Any`] preempts it.
+/// The end of a time slice: `sched_clock()`. Marks the thread; in [`Preemption::Any`] preempts it. An interrupt thread is
+/// preempted, and demoted so that others of its old priority get their turn.
 pub(crate) fn sched_clock() {
     let td = curthread();
     if td.is_idle() {
         return;
     }
-    td.flags.or(tdf::NEEDRESCHED);
+    if td.pri_class.get() == pri::CLASS_ITHD {
+        thread_lock(td);
+        td.owepreempt.set(1);
+        if td.base_pri.get() + 1 < pri::PRI_MAX_ITHD {
+            prio_locked(td, td.base_pri.get() + 1);
+        }
+        thread_unlock(td);
+        return;
+    }
+    td.flags.or(tdf::NEEDRESCHED | tdf::SLICEEND);
     if machine().config.preemption == Preemption::Any && curcpu().queued.get() != 0 {
         td.owepreempt.set(1);
     }
+}
+
+/// Whether time, and interrupts that have nothing to do with the matter, would take `cpu` away from the thread that spins there:
+/// in [`Preemption::Any`] a tick does. Otherwise an interrupt thread is demoted at the end of each time slice, down to the worst
+/// but one of its class; and any interrupt thread that comes along puts a thread whose slice is over behind its equals.
+pub(crate) fn time_preempts(cpu: &Pcpu) -> bool {
+    let td = cpu.current();
+    if td.is_idle() || td.critnest.get() != 0 {
+        return false;
+    }
+    // SAFETY: between transitions; threads are type-stable.
+    let Some(best) = (unsafe { cpu.runq.get().first().map(|&td| (*td).priority.get()) }) else { return false };
+    match machine().config.preemption {
+        Preemption::Any => true,
+        _ if td.pri_class.get() == pri::CLASS_ITHD => {
+            td.flags.get() & tdf::BORROWING == 0 && best < pri::PRI_MAX_ITHD - 1
+        }
+        _ => best <= td.priority.get(),
+    }
+}
+
+/// What [`time_preempts`] foresees comes with the next tick.
+pub(crate) fn force_preemption(cpu: &Pcpu) {
+    let td = cpu.current();
+    if td.pri_class.get() != pri::CLASS_ITHD {
+        td.flags.or(tdf::SLICEEND);
+    }
+    td.owepreempt.set(1);
 }
 
 /// `setrunnable()`/`sched_wakeup()`: the thread's last inhibitor is gone. The scheduler's lock is held.
@@ -344,7 +406,37 @@ pub(crate) fn setrunnable(td: &Thread) {
     if td.state() != State::CanRun {
         kpanic!("setrunnable: td {:p} is not TDS_CAN_RUN", td.ptr());
     }
+    // An interrupt thread that waits for its interrupt was demoted for what it did for an earlier one.
+    if td.pri_class.get() == pri::CLASS_ITHD
+        && td.flags.get() & tdf::PARKED != 0
+        && td.base_pri.get() != td.user_pri.get()
+    {
+        prio_locked(td, td.user_pri.get());
+    }
     sched_add(td);
+}
+
+/// `sched_sleep()`: sleeping makes a thread of the time-sharing class as good as the best that is not interactive
+/// (`kern.sched.static_boost`; the priority that sleep(9) is given counts for nothing by default). The scheduler's lock is held.
+pub(crate) fn sched_sleep(td: &Thread) {
+    if td.pri_class.get() == pri::CLASS_TIMESHARE && td.priority.get() > pri::PRI_MIN_BATCH {
+        prio_locked(td, pri::PRI_MIN_BATCH);
+    }
+}
+
+/// `sched_userret()`: user mode runs at user priority.
+///
+/// # Panics
+///
+/// `thread with borrowed priority returning to userland` (INVARIANTS): a lock that somebody waits for is still held.
+pub(crate) fn userret(td: &Thread) {
+    kassert!(td.flags.get() & tdf::BORROWING == 0, "thread with borrowed priority returning to userland");
+    if td.priority.get() != td.user_pri.get() {
+        thread_lock(td);
+        td.priority.set(td.user_pri.get());
+        td.base_pri.set(td.user_pri.get());
+        thread_unlock(td);
+    }
 }
 
 /// A new thread's way onto a run queue.
@@ -400,6 +492,7 @@ unsafe fn steal_from(cpu: &Pcpu) -> Option<(usize, usize)> {
 
 /// The idle thread's body: takes what this CPU has or can steal, else waits in the host.
 pub(crate) fn idletd() -> ! {
+    crate::thread::thread_no_sleeping();
     loop {
         let td = curthread();
         let cpu = curcpu();
@@ -435,10 +528,17 @@ pub fn sched_pin() {
 }
 
 /// `sched_unpin()`.
+///
+/// # Panics
+///
+/// MPASS `curthread->td_pinned > 0` (INVARIANTS).
 #[inline]
+#[track_caller]
 pub fn sched_unpin() {
     if crate::cpu::step("sched_unpin", 0) {
-        curthread().pinned.sub(1);
+        let td = curthread();
+        mpass!(td.pinned.get() > 0, "curthread->td_pinned > 0", crate::lock::Loc::caller());
+        td.pinned.sub(1);
     }
 }
 
@@ -499,7 +599,7 @@ pub fn kern_yield(priority: u32) {
     }
     let td = curthread();
     thread_lock(td);
-    thread_priority(td, priority);
+    prio_locked(td, priority);
     mi_switch(sw::VOL | swt::RELINQUISH);
 }
 

@@ -14,7 +14,7 @@ pub use crate::sleepqueue::{EINTR, EWOULDBLOCK};
 /// How a sleep ends besides a wake-up.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct How {
-    /// Priority after waking, 0 to keep.
+    /// `PRI*` of the sleep's flags: ULE ignores it (see `sched::sched_sleep`).
     pub priority: u32,
     /// `PCATCH`: a signal ends it.
     pub catch: bool,
@@ -68,9 +68,6 @@ pub fn sleep(ident: usize, interlock: Option<&LockObject>, how: How, wmesg: &'st
             0
         }
     };
-    if how.priority != 0 {
-        crate::sched::sched_prio(curthread(), how.priority);
-    }
     if let Some(lock) = interlock
         && !how.drop
     {

@@ -198,6 +198,7 @@ fn switch() {
     }
     crate::lint::sleeping();
     sched::thread_lock(td);
+    sched::sched_sleep(td);
     td.inhibit(tdi::SLEEPING);
     machine().sleepqueues.chain.unlock();
     sched::mi_switch(sw::VOL | swt::SLEEPQ);

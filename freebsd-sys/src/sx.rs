@@ -724,7 +724,8 @@ impl Sx {
         }
         self.check("sx_try_xlock", loc);
         let mut taken = self.sx_lock.fcmpset_acq(SX_LOCK_UNLOCKED, curthread_word()).is_ok();
-        if !taken && self.xlocked() && self.lock_object.flags().contains(Lo::RECURSABLE) {
+        // FreeBSD compares the whole word: who holds it twice already, or is waited for, does not get it again.
+        if !taken && self.sx_lock.read() == curthread_word() && self.lock_object.flags().contains(Lo::RECURSABLE) {
             self.recurse();
             taken = true;
         }

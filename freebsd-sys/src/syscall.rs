@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// A better priority than [`BATCH`]: an interactive program in a system call. Both are above ULE's preemption threshold,
 /// so neither preempts the other; after an interrupt the better one goes first.
 pub const INTERACTIVE: u32 = pri::PUSER;
-/// A program that has used its share of the CPU.
-pub const BATCH: u32 = pri::PUSER + 40;
+/// A program that has used its share of the CPU, not niced.
+pub const BATCH: u32 = pri::PRI_MIN_BATCH + 20;
 
 /// A user thread that makes one system call.
 pub struct Syscall {

@@ -15,6 +15,8 @@ pub mod tdf {
     pub const BORROWING: u32 = 0x0000_0001;
     /// The time slice ended: honoured at return to user mode.
     pub const NEEDRESCHED: u32 = 0x0001_0000;
+    /// ... and if the thread is preempted, it queues behind its equals.
+    pub const SLICEEND: u32 = 0x0010_0000;
     /// Bound to a CPU by sched_bind(9).
     pub const BOUND: u32 = 0x0000_0004;
     /// The idle thread.
@@ -130,7 +132,7 @@ pub struct Thread {
     /// (t) Priority without loans.
     #[doc(alias = "td_base_pri")]
     pub base_pri: Owned32,
-    /// (t) Priority it will have in user mode.
+    /// (t) Priority it will have in user mode; of an interrupt thread, `td_base_ithread_pri`.
     #[doc(alias = "td_user_pri")]
     pub user_pri: Owned32,
     /// (t) `PRI_ITHD`, `PRI_REALTIME`, `PRI_TIMESHARE`, `PRI_IDLE`.
@@ -186,6 +188,10 @@ pub struct Thread {
     pub(crate) spun_too_long: Flag,
     /// `explore`: what it read since its last wait.
     pub(crate) read_set: Guarded<Vec<Observed>>,
+    /// `explore`: it read more than `read_set` holds.
+    pub(crate) read_too_much: Flag,
+    /// `explore`: its last wait began with such a set.
+    pub(crate) waited_blindly: Flag,
     /// `explore`: the primitive it is about to perform.
     pub(crate) op: Guarded<(&'static str, usize)>,
     /// `explore`: plain access it is about to perform: address, size, is a write.
@@ -265,6 +271,8 @@ impl Thread {
             spinning_on: OwnedUsize::new(0),
             spun_too_long: Flag::new(),
             read_set: Guarded::new(Vec::with_capacity(8)),
+            read_too_much: Flag::new(),
+            waited_blindly: Flag::new(),
             op: Guarded::new(("", 0)),
             access: Guarded::new(None),
             ithread: OwnedUsize::new(0),
@@ -300,6 +308,8 @@ impl Thread {
         self.spinning_on_spin_mutex.set(false);
         self.spinning_on.set(0);
         self.spun_too_long.set(false);
+        self.read_too_much.set(false);
+        self.waited_blindly.set(false);
         self.ithread.set(0);
         // SAFETY: nobody runs this thread: it is new, or its last execution ended.
         unsafe {

@@ -256,6 +256,9 @@ pub fn broadcast(lock: &LockObject, queue: usize) {
         ts.lock = 0;
     }
     sched::thread_lock(td);
+    // First give back what was lent: a waiter is to be compared with the priority that the caller goes on with, or it would
+    // never preempt the thread that ran at its own priority until now.
+    unlend(td);
     for &waiter in &woken {
         // SAFETY: threads are type-stable.
         let waiter = unsafe { &*waiter };
@@ -263,7 +266,6 @@ pub fn broadcast(lock: &LockObject, queue: usize) {
         waiter.uninhibit(tdi::LOCK);
         sched::setrunnable(waiter);
     }
-    unlend(td);
     sched::thread_unlock(td);
     woken.clear();
     if let Some(ts) = table().iter_mut().find(|ts| ts.pending.capacity() == 0) {
@@ -285,9 +287,7 @@ pub(crate) fn disown(lock: &LockObject) {
 /// Gives back what no remaining contested lock lends.
 fn unlend(td: &Thread) {
     let best = table().iter().filter(|ts| ts.lock != 0 && ts.owner == td.ptr()).filter_map(Turnstile::best).min();
-    if td.flags.get() & crate::thread::tdf::BORROWING != 0 || best.is_some() {
-        sched::unlend_prio(td, best.unwrap_or(sched::pri::PRI_MAX));
-    }
+    sched::unlend_prio(td, best.unwrap_or(sched::pri::PRI_MAX));
 }
 
 /// What `owner`-less and owned locks the blocked threads of a machine wait for, for a deadlock's description.

@@ -13,12 +13,14 @@ use crate::thread::{curthread, tdf};
 ///
 /// # Panics
 ///
-/// Rows 101 to 105 of the misuse table.
+/// Rows 101 to 105 of the misuse table; before them, `thread with borrowed priority returning to userland` if somebody waits
+/// for a lock that the thread still holds.
 pub fn userret() {
     if !cpu::step("userret", 0) {
         return;
     }
     let td = curthread();
+    sched::userret(td);
     if cpu::witness() {
         crate::witness::warn_panic("userret: returning");
     }

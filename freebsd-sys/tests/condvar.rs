@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{passes, spawn, spawn_at, threads, verdict};
+use common::{once, passes, spawn, spawn_at, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::condvar::Cv;
 use freebsd_sys::machine::{Config, Verdict};
@@ -135,6 +135,22 @@ fn a_timed_wait_ends_and_says_why() {
         s.cv.broadcast();
         s.cv.destroy();
     });
+}
+
+#[test]
+fn witness_remembers_where_the_lock_was_first_taken() {
+    let line = line!() + 5;
+    let e = once(Config::default(), || {
+        let (m, cv) = (Mtx::zeroed(), Cv::zeroed());
+        m.init(c"mtx", Mtxf::DEF);
+        cv.init(c"cond");
+        m.lock();
+        cv.timedwait(m.object(), 1);
+        sleep::pause("nap", 1);
+        m.unlock();
+    });
+    let held = e.console.iter().find(|text| text.contains("locked @")).expect("pause() names the lock");
+    assert!(held.contains(&format!("condvar.rs:{line}")), "{held}");
 }
 
 #[test]

@@ -65,7 +65,9 @@ fn ithread_runs_outside_critical_sections_with_sleeping_prohibited() {
         let irq = ithread(Arrival::Raised, move || {
             let td = curthread();
             assert_eq!((td.critnest.get(), td.intr_nesting_level.get()), (0, 0));
-            assert_eq!((td.no_sleeping.get(), td.priority.get(), td.name()), (1, pri::PI_INTR, "intr: dev"));
+            assert_eq!((td.no_sleeping.get(), td.user_pri.get(), td.name()), (1, pri::PI_INTR, "intr: dev"));
+            // At a tick an interrupt thread is demoted.
+            assert!((pri::PI_INTR..pri::PRI_MAX_ITHD).contains(&td.priority.get()));
             ran.set(ran.get() + 1);
         });
         raise_and_wait(irq);

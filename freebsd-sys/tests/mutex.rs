@@ -168,10 +168,10 @@ fn recursion_must_be_asked_for() {
     });
     passes(Config::default(), 1, || {
         let (m, s) = (mtx(c"m", Mtxf::RECURSE), mtx(c"s", Mtxf::SPIN | Mtxf::RECURSE));
-        for _ in 0..3 {
+        for _ in 0..4 {
             m.lock();
         }
-        assert!(m.recursed() && m.trylock());
+        assert!(m.recursed());
         for left in (0..4).rev() {
             m.unlock();
             assert_eq!(m.owned(), left > 0);
@@ -423,6 +423,55 @@ fn priority_is_lent_through_a_chain_of_two_locks() {
     });
     assert_eq!(e.verdict, Verdict::Pass);
     assert_eq!(done.get(), 3);
+}
+
+#[test]
+fn waiter_preempts_at_once_when_its_loan_is_given_back() {
+    let e = once(up(), || {
+        let m = mtx(c"m", Mtxf::DEF);
+        let got = Arc::new(Owned32::new(0));
+        let (other, set) = (Arc::clone(&m), Arc::clone(&got));
+        m.lock();
+        spawn_at("best", sched::pri::PI_SOFT, Some(0), move || {
+            other.lock();
+            set.set(1);
+            other.unlock();
+        });
+        assert_eq!(curthread().priority.get(), sched::pri::PI_SOFT, "it ran, and blocked");
+        m.unlock();
+        assert_eq!(got.get(), 1, "compared with the lent priority it is no better");
+        assert_eq!(curthread().priority.get(), PUSER);
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+}
+
+#[test]
+fn trylock_recurses_once_only() {
+    let e = once(no_witness(), || {
+        let m = mtx(c"m", Mtxf::RECURSE);
+        m.lock();
+        assert!(m.trylock());
+        assert!(!m.trylock(), "the word has RECURSED set");
+        m.lock();
+        m.unlock();
+        m.unlock();
+        assert!(m.trylock());
+        m.unlock();
+        m.unlock();
+        let rw = freebsd_sys::rwlock::Rw::zeroed();
+        rw.init(c"rw", freebsd_sys::rwlock::Rwf::RECURSE);
+        rw.wlock();
+        assert!(rw.try_wlock() && !rw.try_wlock());
+        rw.wunlock();
+        rw.wunlock();
+        let sx = freebsd_sys::sx::Sx::zeroed();
+        sx.init(c"sx", freebsd_sys::sx::Sxf::RECURSE);
+        sx.xlock();
+        assert!(sx.try_xlock() && !sx.try_xlock());
+        sx.xunlock();
+        sx.xunlock();
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
 }
 
 #[test]

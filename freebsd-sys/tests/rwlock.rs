@@ -276,8 +276,8 @@ fn a_recursive_lock_counts() {
         verdict(plain(), || {
             let lock = rw(Rwf::RECURSE);
             lock.wlock();
-            lock.wlock();
             assert!(lock.try_wlock());
+            lock.wlock();
             lock.assert(ra::WLOCKED | ra::RECURSED);
             lock.wunlock();
             lock.wunlock();

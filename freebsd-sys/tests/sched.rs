@@ -188,6 +188,52 @@ fn idle_cpu_steals_but_never_a_pinned_thread() {
 }
 
 #[test]
+fn priorities_are_those_of_freebsd_15() {
+    assert_eq!((pri::PVM, pri::PWAIT, pri::PLOCK), (41, 47, 48));
+    assert_eq!((pri::PRI_MAX_INTERACT, pri::PRI_MIN_BATCH), (119, 120));
+}
+
+#[test]
+fn unpinning_an_unpinned_thread_panics() {
+    let e = once(up(), sched::sched_unpin);
+    assert!(
+        matches!(&e.verdict, Verdict::Panic(text) if text.starts_with("Assertion curthread->td_pinned > 0 failed at ")),
+        "{}",
+        e.verdict
+    );
+}
+
+/// Runs `main` until a thread of priority 200 gets the only CPU, which ends the pause of whoever pauses.
+fn order_of(main: impl Fn(&Rc<RefCell<Vec<&'static str>>>)) -> Vec<&'static str> {
+    let order = Rc::new(RefCell::new(Vec::new()));
+    let e = once(up(), || {
+        main(&order);
+        sleep::pause("wait", 50);
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    order.take()
+}
+
+#[test]
+fn preempted_thread_queues_first_unless_its_slice_is_over() {
+    let run = |slice_over: bool| {
+        order_of(move |order| {
+            let (a, b) = (Rc::clone(order), Rc::clone(order));
+            spawn_at("a", 60, Some(0), move || {
+                if slice_over {
+                    curthread().flags.or(freebsd_sys::thread::tdf::SLICEEND);
+                }
+                spawn_at("best", pri::PI_SOFT, Some(0), || ());
+                a.borrow_mut().push("a");
+            });
+            spawn_at("b", 60, Some(0), move || b.borrow_mut().push("b"));
+        })
+    };
+    assert_eq!(run(false), ["a", "b"]);
+    assert_eq!(run(true), ["b", "a"]);
+}
+
+#[test]
 fn kern_yield_lets_the_others_run() {
     let e = once(up(), || {
         let ran = Arc::new(Owned32::new(0));

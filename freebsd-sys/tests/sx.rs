@@ -358,8 +358,8 @@ fn recursion_and_holds_are_counted() {
             let lock = sx(Sxf::RECURSE);
             let td = curthread();
             lock.xlock();
-            lock.xlock();
             assert!(lock.try_xlock());
+            lock.xlock();
             lock.assert(sa::XLOCKED | sa::RECURSED);
             assert_eq!(td.locks.get(), 3);
             lock.xunlock();

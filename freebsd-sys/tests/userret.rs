@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{mtx, no_witness, once, passes, threads};
+use common::{mtx, no_witness, once, passes, spawn_at, threads, up};
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::thread::{curthread, thread_no_sleeping};
@@ -60,6 +60,31 @@ fn read_locks_do_not_return() {
 fn sleep_bans_and_pins_do_not_return() {
     panics(Config::default(), "userret: Returning with sleep disabled", thread_no_sleeping);
     panics(Config::default(), "userret: Returning with pinned thread", sched::sched_pin);
+}
+
+#[test]
+fn loans_are_asked_for_first() {
+    panics(up(), "thread with borrowed priority returning to userland", || {
+        let m = mtx(c"m", Mtxf::DEF);
+        let other = std::sync::Arc::clone(&m);
+        m.lock();
+        spawn_at("best", sched::pri::PI_SOFT, Some(0), move || other.lock());
+    });
+}
+
+#[test]
+fn priority_is_the_users_again() {
+    let e = once(up(), || {
+        let td = curthread();
+        sched::kern_yield(td.user_pri.get() + 10);
+        assert_eq!(td.priority.get(), td.user_pri.get() + 10);
+        userret();
+        assert_eq!(td.priority.get(), td.user_pri.get());
+        sched::sched_prio(td, sched::pri::PRI_MAX_TIMESHARE);
+        freebsd_sys::sleep::pause("nap", 1);
+        assert_eq!(td.priority.get(), sched::pri::PRI_MIN_BATCH, "static_boost");
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
 }
 
 #[test]

@@ -116,7 +116,11 @@ impl<M: LockMapping> SeqLock<M> {
     pub const fn with_mapping() -> Self {
         Self(<M::Seqlock as SeqlockBackend>::ZEROED)
     }
-    /// `seqlock_init()`; may be repeated.
+    /// `seqlock_init()`, once.
+    ///
+    /// # Panics
+    ///
+    /// `lock "seqlock" %p already initialized` (INVARIANTS), under mappings whose seqlock is LinuxKPI's.
     pub fn init(&self) {
         self.0.init();
     }

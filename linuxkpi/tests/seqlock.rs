@@ -4,10 +4,18 @@ mod common;
 
 use common::{EXECUTIONS, explored, passes_n, threads};
 use freebsd_sys::atomic::OwnedUsize;
-use freebsd_sys::machine::Config;
+use freebsd_sys::critical::{critical_enter, critical_exit};
+use freebsd_sys::host::explore::{self, Options};
+use freebsd_sys::host::schedule::random::Random;
+use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
+use freebsd_sys::thread::curthread;
 use linuxkpi::LockMapping;
 use linuxkpi::delay::udelay;
 use linuxkpi::mapping::Context;
+use linuxkpi::mapping::{
+    cpu_mutex::CpuMutex, linuxkpi_2021::Linuxkpi2021, linuxkpi_today::LinuxkpiToday, seq_rmlock::SeqRmlock,
+    seq_rwlock::SeqRwlock, trylock_spin::TrylockSpin,
+};
 use linuxkpi::seqlock::{SeqLock, Seqcount, SeqcountMutex};
 use std::sync::Arc;
 
@@ -104,3 +112,75 @@ macro_rules! under_every_mapping {
 under_every_mapping!(readers_of_a_seqlock_never_see_torn_data, seqlock, "torn data");
 under_every_mapping!(writers_of_a_seqlock_exclude_each_other, writers_exclude_each_other, "an update was lost");
 under_every_mapping!(readers_of_a_seqcount_never_see_torn_data, seqcounts, "torn data");
+
+/// The console of one execution with the opt-in checks.
+fn linted(main: impl Fn()) -> Vec<String> {
+    let machine = Machine::new(Config { lint: true, ..Config::default() }, Engine::Explore);
+    let e = explore::run(&machine, &mut Random::new(1), Options::default(), &main);
+    assert_eq!(e.verdict, Verdict::Pass);
+    e.console
+}
+
+fn reader_in_a_critical_section<M: LockMapping>() -> Vec<String> {
+    linted(|| {
+        let count = Seqcount::<M>::new();
+        count.init();
+        M::preempt_disable();
+        let start = count.read_begin();
+        assert!(!count.read_retry(start));
+        M::preempt_enable();
+    })
+}
+
+#[test]
+fn readers_that_might_block_in_a_critical_section_are_linted() {
+    for console in [reader_in_a_critical_section::<SeqRwlock>(), reader_in_a_critical_section::<SeqRmlock>()] {
+        let line = console.first().expect("a line");
+        assert!(
+            line.starts_with("lint: read_seqcount_begin of (r") && line.contains(" in a critical section @ "),
+            "{line}"
+        );
+    }
+    assert!(reader_in_a_critical_section::<LinuxkpiToday>().is_empty());
+}
+
+#[test]
+fn owning_the_cpu_in_a_critical_section_is_linted() {
+    let console = linted(|| {
+        critical_enter();
+        CpuMutex::preempt_disable();
+        CpuMutex::preempt_enable();
+        critical_exit();
+    });
+    assert!(
+        console[0].starts_with("lint: own cpu of (sleep mutex) lnxpreempt in a critical section @ "),
+        "{console:?}"
+    );
+}
+
+#[test]
+fn linuxkpis_seqlock_is_initialised_once() {
+    let twice = || {
+        let lock = SeqLock::<LinuxkpiToday>::with_mapping();
+        lock.init();
+        lock.init();
+    };
+    let Verdict::Panic(text) = explored(Config::default(), 1, twice) else { panic!("no FreeBSD panic") };
+    assert!(text.starts_with("lock \"seqlock\" 0x") && text.ends_with(" already initialized"), "{text}");
+}
+
+#[test]
+fn local_irq_save_had_no_effect_at_first() {
+    fn critnest<M: LockMapping>() -> u32 {
+        let seen = Arc::new(OwnedUsize::new(9));
+        let note = Arc::clone(&seen);
+        let verdict = explored(Config::default(), 1, move || {
+            let flags = M::local_irq_save();
+            note.set(curthread().critnest.get() as usize);
+            M::local_irq_restore(flags);
+        });
+        assert_eq!(verdict, Verdict::Pass);
+        seen.get() as u32
+    }
+    assert_eq!((critnest::<Linuxkpi2021>(), critnest::<TrylockSpin>(), critnest::<LinuxkpiToday>()), (0, 0, 1));
+}

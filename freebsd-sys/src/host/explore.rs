@@ -28,6 +28,8 @@ pub(crate) struct Explorer {
     full_budget: Budget,
     steps: u64,
     step_limit: u64,
+    /// Preemptions that were forced because nothing else could move.
+    forced: u32,
     /// The event being carried out.
     event: Event,
     /// Between `begin` and `end` of the explored part.
@@ -115,6 +117,7 @@ impl Explorer {
             full_budget: config.budget,
             steps: 0,
             step_limit: config.step_limit,
+            forced: 0,
             event: Event::Run(0),
             exploring: false,
             diverged: None,
@@ -211,15 +214,16 @@ impl Explorer {
 
     /// Nothing is enabled: time passes if that helps, else the execution has ended badly.
     fn quiescent(&mut self, m: &Machine) {
-        let ticking = m.cpus.iter().find(|cpu| interrupt::enabled(cpu) && callout::pending());
-        if let Some(cpu) = ticking {
-            callout::skip_to_next();
-            self.enabled.push(Event::Tick(cpu.cpuid as u8));
+        if let Some(cpu) = callout::skip_to_next(|cpu| interrupt::enabled(&m.cpus[cpu])) {
+            self.enabled.push(Event::Tick(cpu as u8));
             return;
         }
-        if m.config.preemption == crate::machine::Preemption::Any
-            && let Some(cpu) = m.cpus.iter().find(|cpu| tick_matters(m, cpu) && cpu.current().critnest.get() == 0)
+        // Threads that spin by turns would go on for ever.
+        if self.forced < FORCED_MAX
+            && let Some(cpu) = m.cpus.iter().find(|cpu| interrupt::enabled(cpu) && sched::time_preempts(cpu))
         {
+            self.forced += 1;
+            sched::force_preemption(cpu);
             self.enabled.push(Event::Tick(cpu.cpuid as u8));
             return;
         }
@@ -273,6 +277,9 @@ pub(crate) fn hang(m: &Machine, limit: std::time::Duration) -> Verdict {
 fn waits_for_a_spinners_cpu(m: &Machine, td: &Thread) -> bool {
     td.state() == thread::State::RunQ && m.cpus[td.tscpu.get() as usize].current().awaiting.get()
 }
+
+/// How often an execution makes a spinner give its CPU to an equal, or to a better-demoted thread, before the spinning is a verdict.
+const FORCED_MAX: u32 = 64;
 
 /// Whether the CPU has a next primitive.
 fn can_run(cpu: &Pcpu) -> bool {
@@ -409,14 +416,23 @@ pub(crate) fn boundary(what: &'static str, obj: usize, loc: Option<Loc>) {
 pub(crate) fn spinwait() {
     let td = curthread();
     td.awaiting.set(true);
+    let blind = td.read_too_much.get();
     // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
     unsafe {
-        if td.read_set.get().is_empty() {
-            // A loop that reads nothing tracked: anybody's step may be what it waits for.
+        let set = td.read_set.get();
+        if blind {
+            set.clear();
+        }
+        if set.is_empty() {
+            // A loop that reads nothing tracked, or more than is remembered: anybody's step may be what it waits for. What was
+            // read before the loop counts too, so a first time may be due to that: the loop's next round tells.
             let steps = &raw const explorer(machine()).steps;
-            td.read_set.get().push(Observed { at: steps.cast(), size: 8, value: *steps + 1 });
+            let look_again = blind && !td.waited_blindly.get();
+            set.push(Observed { at: steps.cast(), size: 8, value: *steps + u64::from(!look_again) });
         }
     }
+    td.waited_blindly.set(blind);
+    td.read_too_much.set(false);
     // SAFETY: the running thread's own field.
     let (what, obj) = unsafe { *td.op.get() };
     if let Some(trace) = &mut explorer(machine()).trace {
@@ -432,15 +448,20 @@ pub(crate) fn spinwait() {
     }
 }
 
-/// IPIs that wait for this CPU come first.
+/// Takes the IPIs that wait, unless the one that would preempt is late: its sender may already do what comes after it, and this
+/// CPU one more primitive. That costs an interrupt of the budget.
 fn take_ipis() {
-    let cpu = curcpu();
-    if let Some(trace) = &mut explorer(machine()).trace
-        && cpu.pending.get() != 0
-        && interrupt::enabled(cpu)
-    {
+    let (m, cpu) = (machine(), curcpu());
+    if cpu.pending.get() == 0 || !interrupt::enabled(cpu) {
+        return;
+    }
+    if explorer(m).budget.interrupts > 0 && sched::ipi_preempts(cpu) && choose("late IPI", 2) != 0 {
+        explorer(m).budget.interrupts -= 1;
+        return;
+    }
+    if let Some(trace) = &mut explorer(m).trace {
         let rendezvous = cpu.pending.get() & crate::cpu::pending::RENDEZVOUS != 0;
-        trace.note_text(machine(), format!("interrupt {}", if rendezvous { "IPI_RENDEZVOUS" } else { "IPI_PREEMPT" }));
+        trace.note_text(m, format!("interrupt {}", if rendezvous { "IPI_RENDEZVOUS" } else { "IPI_PREEMPT" }));
     }
     interrupt::take_ipis();
 }
@@ -466,11 +487,55 @@ fn wait_for_turn(td: &'static Thread) {
         match explorer(m).event {
             Event::Run(_) => return,
             event => {
-                let awaiting = td.awaiting.get();
-                td.awaiting.set(false);
+                let interrupted = Interrupted::new(td);
                 take(event);
-                td.awaiting.set(awaiting);
+                interrupted.resume(td);
             }
+        }
+    }
+}
+
+/// What a thread was about to do, or waits for, while a handler that may do and wait for things itself runs on its stack.
+struct Interrupted {
+    awaiting: bool,
+    on_spin_mutex: bool,
+    read_set: Vec<Observed>,
+    read_too_much: bool,
+    waited_blindly: bool,
+    op: (&'static str, usize),
+    access: Option<(usize, usize, bool)>,
+}
+
+impl Interrupted {
+    fn new(td: &Thread) -> Self {
+        // SAFETY: `explore` has one host thread, and no reference to the fields lives across a boundary.
+        let (read_set, op, access) =
+            unsafe { (core::mem::take(td.read_set.get()), *td.op.get(), td.access.get().take()) };
+        let interrupted = Self {
+            awaiting: td.awaiting.get(),
+            on_spin_mutex: td.spinning_on_spin_mutex.get(),
+            read_set,
+            read_too_much: td.read_too_much.get(),
+            waited_blindly: td.waited_blindly.get(),
+            op,
+            access,
+        };
+        td.awaiting.set(false);
+        td.spinning_on_spin_mutex.set(false);
+        td.read_too_much.set(false);
+        interrupted
+    }
+
+    fn resume(self, td: &Thread) {
+        td.awaiting.set(self.awaiting);
+        td.spinning_on_spin_mutex.set(self.on_spin_mutex);
+        td.read_too_much.set(self.read_too_much);
+        td.waited_blindly.set(self.waited_blindly);
+        // SAFETY: as in `new`.
+        unsafe {
+            *td.read_set.get() = self.read_set;
+            *td.op.get() = self.op;
+            *td.access.get() = self.access;
         }
     }
 }
@@ -551,7 +616,7 @@ pub(crate) fn migrate(default: usize) -> usize {
     (default + pick) % cpus
 }
 
-/// Notes a value that the running thread's next decision depends on.
+/// Notes what lies at `at`: the running thread's next decision depends on it.
 pub(crate) fn observe(at: *const (), size: usize) {
     let td = curthread();
     if machine().has_verdict() {
@@ -559,15 +624,22 @@ pub(crate) fn observe(at: *const (), size: usize) {
     }
     // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
     let set = unsafe { td.read_set.get() };
-    let value = peek(at, size);
-    if let Some(seen) = set.iter_mut().find(|seen| seen.at == at) {
-        seen.value = value;
-    } else {
-        // A thread that never waits would only collect: what it read long ago cannot matter to a wait that starts now.
-        if set.len() >= 32 {
-            set.remove(0);
+    let mut done = 0;
+    while done < size {
+        let part = 1 << (size - done).min(8).ilog2();
+        let at = at.wrapping_byte_add(done);
+        done += part;
+        let value = peek(at, part);
+        if let Some(seen) = set.iter_mut().find(|seen| seen.at == at && usize::from(seen.size) == part) {
+            seen.value = value;
+            continue;
         }
-        set.push(Observed { at, size: size as u8, value });
+        // A thread that never waits only collects. Which of the reads belong to a wait shows when it begins: see `spinwait`.
+        if set.len() >= READ_SET_MAX {
+            set.remove(0);
+            td.read_too_much.set(true);
+        }
+        set.push(Observed { at, size: part as u8, value });
     }
 }
 
@@ -576,6 +648,9 @@ pub(crate) fn forget_observed() {
     // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
     unsafe { curthread().read_set.get().clear() };
 }
+
+/// Values that a thread's read set holds.
+const READ_SET_MAX: usize = 64;
 
 /// A plain access to memory that threads may share: a boundary, and a data race if another thread is about to make a
 /// conflicting one.
@@ -620,7 +695,7 @@ pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: 
             ));
         }
     }
-    if !write && size <= 8 && size.is_power_of_two() {
+    if !write {
         observe(at as *const (), size);
     }
 }
@@ -890,6 +965,7 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     x.record.clear();
     x.budget = x.full_budget;
     x.steps = 0;
+    x.forced = 0;
     x.exploring = false;
     x.event = Event::Run(0);
     x.diverged = None;

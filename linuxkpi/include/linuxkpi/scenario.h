@@ -35,7 +35,7 @@ void lkpi_corruption(const char *) __dead2;
 
 /* Priorities of user threads; lower is better, and neither preempts the other by itself. */
 #define LKPI_INTERACTIVE 56
-#define LKPI_BATCH 96
+#define LKPI_BATCH 140
 
 /* A user thread that makes one system call. */
 struct lkpi_syscall {

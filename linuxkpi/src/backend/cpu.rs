@@ -21,7 +21,8 @@ use crate::sched::{Task, current};
 use core::ffi::CStr;
 use freebsd_sys::atomic::{Owned32, OwnedUsize};
 use freebsd_sys::cpu;
-use freebsd_sys::lock::{Lo, LockClass, LockObject};
+use freebsd_sys::lint;
+use freebsd_sys::lock::{Lo, Loc, LockClass, LockObject};
 use freebsd_sys::module::Dpcpu;
 use freebsd_sys::sched::{sched_pin, sched_unpin};
 use freebsd_sys::thread::{curthread, thread_no_sleeping, thread_sleeping_ok};
@@ -55,10 +56,12 @@ impl CpuLock {
     }
 
     #[inline]
+    #[track_caller]
     fn lock(&self) {
         if !cpu::step("own cpu", self.object.id()) {
             return;
         }
+        lint::blocking("own cpu", &self.object, Loc::caller());
         while self.owner.get() != 0 {
             self.block();
             if cpu::scheduler_stopped() {

@@ -3,10 +3,12 @@
 use super::{name, preempt_disable, preempt_enable};
 use crate::mapping::{Context, How, SeqcountBackend, SeqlockBackend, SpinBackend};
 use crate::{Flags, Loc};
-use freebsd_sys::cpu;
+use freebsd_sys::lock::LockObject;
+use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::rmlock::{PrioTracker, Rm, Rmf};
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::seqc::Seqc;
+use freebsd_sys::{cpu, lint};
 
 /// A count whose writer stays preemptible: `seqc_sleepable_write_begin`.
 #[repr(transparent)]
@@ -71,6 +73,8 @@ plain_count!(CriticalCount, write_begin_at, write_end_at);
 pub unsafe trait WaitLock: Sync + 'static {
     /// Uninitialised.
     const ZEROED: Self;
+    /// Its lock object.
+    fn object(&self) -> &LockObject;
     /// Makes it usable; may be repeated.
     fn init(&self);
     /// A writer's section begins.
@@ -85,6 +89,9 @@ pub unsafe trait WaitLock: Sync + 'static {
 unsafe impl WaitLock for Rw {
     const ZEROED: Self = Rw::zeroed();
 
+    fn object(&self) -> &LockObject {
+        Rw::object(self)
+    }
     fn init(&self) {
         Rw::init(self, name::SEQCOUNT, Rwf::NOWITNESS | Rwf::NEW);
     }
@@ -104,6 +111,9 @@ unsafe impl WaitLock for Rw {
 unsafe impl WaitLock for Rm {
     const ZEROED: Self = Rm::zeroed();
 
+    fn object(&self) -> &LockObject {
+        Rm::object(self)
+    }
     fn init(&self) {
         Rm::init(self, name::SEQCOUNT, Rmf::NOWITNESS | Rmf::NEW);
     }
@@ -151,6 +161,8 @@ unsafe impl<W: WaitLock> SeqcountBackend for LockedCount<W> {
         invalidate(&self.count);
     }
     fn read_begin(&self, loc: Loc) -> u32 {
+        // Whether it waits is chance; the lock itself says so only when it does.
+        lint::blocking("read_seqcount_begin", self.lock.object(), loc);
         loop {
             let start = self.count.read_any();
             if start & 1 == 0 || cpu::scheduler_stopped() {
@@ -248,6 +260,8 @@ pub struct Bare;
 
 // SAFETY: nothing to undo.
 unsafe impl super::spin::Around for Bare {
+    // Without MTX_NEW, unlike spin_lock_init(): a second seqlock_init() is a panic under INVARIANTS.
+    const INIT: Mtxf = Mtxf::DEF.union(Mtxf::NOWITNESS);
     const NAME: &'static core::ffi::CStr = name::SEQLOCK;
     fn inside(_context: Context) {}
     fn leave(_context: Context) {}

@@ -151,7 +151,7 @@ pub unsafe trait SeqcountBackend: Sync + 'static {
 pub unsafe trait SeqlockBackend: Sync + 'static {
     /// An uninitialised lock.
     const ZEROED: Self;
-    /// `seqlock_init()`; may be repeated.
+    /// `seqlock_init()`, once: LinuxKPI's own may not be repeated.
     fn init(&self);
     /// `write_seqlock*`.
     fn write_lock(&self, how: How) -> Flags;

@@ -9,6 +9,7 @@
 //! Source: the diff of 02ea6033020e as quoted in its mailing-list thread (`__spin_trylock_nested`, MTX_DUPOK).
 
 use super::{Context, How, LockMapping};
+use crate::Flags;
 use crate::backend::spin::{Around, MtxDef, Pin, spin_on_trylock};
 use crate::backend::{CriticalCount, LkpiSeqlock, RwDef};
 use freebsd_sys::mutex::{Mtx, Mtxf};
@@ -53,4 +54,10 @@ impl LockMapping for TrylockSpin {
     type Seqcount = CriticalCount;
     type SeqcountMutex = CriticalCount;
     type Seqlock = LkpiSeqlock<CriticalCount>;
+
+    // spinlock.h had it with no effect; irqflags.h, and with it the critical section, came later.
+    fn local_irq_save() -> Flags {
+        Flags(0)
+    }
+    fn local_irq_restore(_flags: Flags) {}
 }
