@@ -1,6 +1,6 @@
 //! What was found, beside what was expected: the table for people, JSON for programs, and a file for each schedule.
 
-use crate::expected::{Expectation, Expected, Verdicts};
+use crate::expected::{Expectation, Expected, OneOf};
 use crate::registry::{Cell, Scenario};
 use crate::run::{Outcome, Plan, Search};
 use anstyle::{AnsiColor, Style};
@@ -52,7 +52,7 @@ struct JsonCell<'a> {
     exhaustive: bool,
     budget: Option<JsonBudget>,
     schedule: Option<String>,
-    expected: Option<&'a Verdicts>,
+    expected: Option<&'a OneOf>,
 }
 
 #[derive(Serialize)]
@@ -364,7 +364,11 @@ impl Report {
     fn explain_differences(&self, out: &mut String, paint: Paint) {
         for row in self.rows.iter().filter(|row| row.differs) {
             let (Some(outcome), Some(expected)) = (&row.outcome, &row.expected) else { continue };
-            let message = expected.message.as_ref().map(|text| format!(" \"{text}\"")).unwrap_or_default();
+            let message = expected
+                .message
+                .as_ref()
+                .map(|texts| format!(" \"{}\"", texts.names().join("\" or \"")))
+                .unwrap_or_default();
             let _ = writeln!(
                 out,
                 "{} {} on {}: found {}, expected {}{message}\n  because {}",

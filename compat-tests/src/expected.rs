@@ -15,17 +15,17 @@ const SOURCE: &str = include_str!("../expected.toml");
 /// The names of verdicts.
 pub const VERDICTS: [&str; 7] = ["pass", "panic", "deadlock", "livelock", "starvation", "corruption", "error"];
 
-/// A verdict, or a set of them: any is as expected.
+/// A text, or a set of them: any is as expected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a verdict must be a string or a list of strings")]
-pub enum Verdicts {
+#[serde(untagged, expecting = "this must be a string or a list of strings")]
+pub enum OneOf {
     /// `"panic"`
     One(String),
     /// `["panic", "livelock"]`
     Any(Vec<String>),
 }
 
-impl Verdicts {
+impl OneOf {
     /// Them, as a slice.
     pub fn names(&self) -> &[String] {
         match self {
@@ -44,9 +44,9 @@ impl Verdicts {
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
     /// The verdict.
-    pub verdict: Verdicts,
+    pub verdict: OneOf,
     /// Part of the message, unless the verdict is a pass.
-    pub message: Option<String>,
+    pub message: Option<OneOf>,
     /// The chain of rules.
     pub because: String,
 }
@@ -57,7 +57,8 @@ impl Expectation {
     /// `smp` shows what happened to happen: a pass there says little, and a machine that stands still is only seen not to end.
     pub fn met_by(&self, engine: Engine, verdict: &Verdict) -> bool {
         let has = self.verdict.has(verdict.name());
-        let told = self.message.as_ref().is_none_or(|part| verdict.message().contains(part));
+        let told = |parts: &OneOf| parts.names().iter().any(|part| verdict.message().contains(part));
+        let told = self.message.as_ref().is_none_or(told);
         match (engine, verdict) {
             (Engine::Explore, Verdict::Pass) => has,
             (Engine::Smp, Verdict::Pass) => true,
@@ -92,8 +93,8 @@ impl Expectation {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    verdict: Verdicts,
-    message: Option<String>,
+    verdict: OneOf,
+    message: Option<OneOf>,
     because: String,
     #[serde(default)]
     cpus: BTreeMap<String, Expectation>,
