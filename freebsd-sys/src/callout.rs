@@ -8,9 +8,8 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! softclock threads are bound to their CPU (FreeBSD: only with the tunables `pin_default_swi` and `pin_pcpu_swi`), so none is
-//! stolen from a CPU that spins. In `explore` a tick on one CPU ends timed sleeps and wakes softclock threads of all; only direct
-//! callouts want their own CPU's.
+//! In `explore` a tick on one CPU ends timed sleeps and wakes softclock threads of all; only direct callouts want their own
+//! CPU's. softclock threads are not bound, as on FreeBSD without its tunables `pin_default_swi` and `pin_pcpu_swi`.
 //!
 //! References: kern/kern_timeout.c, callout(9).
 
@@ -354,13 +353,12 @@ fn softclock_thread(cpu: usize) {
     }
     let name = format!("clock ({cpu})");
     let td = thread::create(
-        Kthread { name: &name, priority: pri::PI_SOFT, flags: tdf::KPROC | tdf::PARKED | tdf::BOUND, cpu: Some(cpu) },
+        Kthread { name: &name, priority: pri::PI_SOFT, flags: tdf::KPROC | tdf::PARKED, cpu: Some(cpu) },
         move || softclock(cpu),
     );
     td.inhibit(tdi::IWAIT);
     td.lastcpu.set(cpu as i32);
     td.tscpu.set(cpu as i32);
-    td.pinned.set(1);
     c.threads[cpu].set(td.ptr());
 }
 

@@ -188,7 +188,8 @@ impl Explorer {
             return None;
         }
         self.compute_enabled(m);
-        if self.enabled.is_empty() {
+        let forced = self.enabled.is_empty();
+        if forced {
             self.quiescent(m);
             if m.has_verdict() {
                 return None;
@@ -206,7 +207,8 @@ impl Explorer {
         let event = self.enabled[at];
         match event {
             Event::Intr(cpu, irq) if !m.interrupts.is_asserted(Irq(irq), cpu.into()) => self.budget.interrupts -= 1,
-            Event::Tick(_) => self.budget.ticks = self.budget.ticks.saturating_sub(1),
+            // Time that passes because nothing else can costs nothing.
+            Event::Tick(_) if !forced => self.budget.ticks -= 1,
             _ => {}
         }
         Some(event)
