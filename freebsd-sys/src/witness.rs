@@ -767,7 +767,7 @@ fn not_enrolled(m: &Machine, lock: &LockObject) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    //! What needs a lock class that can be shared, or a hook that no lock calls in that way; the rest is in `tests/witness.rs`.
+    //! What looks inside; the rest is in `tests/witness.rs` and in the misuse table of compat-tests.
 
     use super::*;
     use crate::host::explore::{self, Execution, Options};
@@ -792,145 +792,9 @@ mod tests {
         object
     }
 
-    /// The panic that `main` ends with, and what was printed before.
-    #[track_caller]
-    fn panics(text: &str, console: &[&str], main: impl Fn()) {
-        let execution = run(main);
-        assert_eq!(execution.verdict, Verdict::Panic(text.to_owned()));
-        assert_eq!(execution.console, console);
-    }
-
     fn take(object: &LockObject, exclusive: bool) {
         checkorder(object, exclusive, false, None, here());
         lock(object, exclusive, here());
-    }
-
-    #[test]
-    fn share_and_exclusive_must_match() {
-        let rw = || object(LockClass::Rw, c"rw");
-        panics("excl->share", &["shared lock of (rw) rw @ a.c:7", "while exclusively locked from a.c:7"], || {
-            let rw = rw();
-            take(&rw, true);
-            take(&rw, false);
-        });
-        panics("share->excl", &["exclusive lock of (rw) rw @ a.c:7", "while share locked from a.c:7"], || {
-            let rw = rw();
-            take(&rw, false);
-            take(&rw, true);
-        });
-        panics("excl->ushare", &["shared unlock of (rw) rw @ a.c:7", "while exclusively locked from a.c:7"], || {
-            let rw = rw();
-            take(&rw, true);
-            unlock(&rw, false, here());
-        });
-        panics("share->uexcl", &["exclusive unlock of (rw) rw @ a.c:7", "while share locked from a.c:7"], || {
-            let rw = rw();
-            take(&rw, false);
-            unlock(&rw, true, here());
-        });
-    }
-
-    #[test]
-    fn upgrade_and_downgrade_need_the_right_lock() {
-        type Change = fn(&LockObject, Loc);
-        let both: [(&str, Change, bool, &str); 2] =
-            [("upgrade", upgrade, true, "exclusive"), ("downgrade", downgrade, false, "shared")];
-        for (what, change, exclusive, is) in both {
-            panics(&format!("{what} of non-upgradable lock (sleep mutex) m @ a.c:7"), &[], || {
-                change(&object(LockClass::MtxSleep, c"m"), here());
-            });
-            panics(&format!("{what} of unlocked lock (rw) rw @ a.c:7"), &[], || {
-                change(&object(LockClass::Rw, c"rw"), here());
-            });
-            panics(&format!("{what} of {is} lock (sx) sx @ a.c:7"), &[], || {
-                let sx = object(LockClass::Sx, c"sx");
-                take(&sx, exclusive);
-                change(&sx, here());
-            });
-            panics(&format!("{what} of recursed lock (rw) rw r=1 @ a.c:7"), &[], || {
-                let rw = object(LockClass::Rw, c"rw");
-                take(&rw, !exclusive);
-                take(&rw, !exclusive);
-                change(&rw, here());
-            });
-        }
-        let ok = run(|| {
-            let rw = object(LockClass::Rw, c"rw");
-            take(&rw, false);
-            upgrade(&rw, here());
-            super::assert(&rw, la::XLOCKED, here());
-            downgrade(&rw, here());
-            super::assert(&rw, la::SLOCKED, here());
-            unlock(&rw, false, here());
-        });
-        assert_eq!(ok.verdict, Verdict::Pass);
-    }
-
-    #[test]
-    fn assertions_say_what_is_wrong() {
-        let cases: [(Option<bool>, u32, &str); 6] = [
-            (Some(false), la::UNLOCKED, "Lock (rw) rw locked @ a.c:7."),
-            (None, la::LOCKED, "Lock (rw) rw not locked @ a.c:7."),
-            (Some(false), la::XLOCKED, "Lock (rw) rw not exclusively locked @ a.c:7."),
-            (Some(true), la::SLOCKED, "Lock (rw) rw exclusively locked @ a.c:7."),
-            (Some(true), la::XLOCKED | la::RECURSED, "Lock (rw) rw not recursed @ a.c:7."),
-            (Some(true), la::RECURSED, "Invalid lock assertion at a.c:7."),
-        ];
-        for (held, what, text) in cases {
-            panics(text, &[], || {
-                let rw = object(LockClass::Rw, c"rw");
-                if let Some(exclusive) = held {
-                    take(&rw, exclusive);
-                }
-                super::assert(&rw, what, here());
-            });
-        }
-        panics("Lock (rw) rw recursed @ a.c:7.", &[], || {
-            let rw = object(LockClass::Rw, c"rw");
-            take(&rw, false);
-            take(&rw, false);
-            super::assert(&rw, la::LOCKED | la::NOTRECURSED, here());
-        });
-    }
-
-    #[test]
-    fn interlock_must_be_held_once() {
-        panics("interlock (sleep mutex) i not locked @ a.c:7", &[], || {
-            let (i, other, sx) =
-                (object(LockClass::MtxSleep, c"i"), object(LockClass::Sx, c"o"), object(LockClass::Sx, c"sx"));
-            take(&other, true);
-            checkorder(&sx, true, false, Some(&i), here());
-        });
-        panics("interlock (sleep mutex) i recursed @ a.c:7", &[], || {
-            let (i, sx) = (object(LockClass::MtxSleep, c"i"), object(LockClass::Sx, c"sx"));
-            take(&i, true);
-            take(&i, true);
-            checkorder(&sx, true, false, Some(&i), here());
-        });
-        let ok = run(|| {
-            let (i, sx) = (object(LockClass::MtxSleep, c"i"), object(LockClass::Sx, c"sx"));
-            take(&i, true);
-            checkorder(&sx, true, false, Some(&i), here());
-            unlock(&i, true, here());
-        });
-        assert_eq!((ok.verdict, ok.console), (Verdict::Pass, Vec::new()));
-    }
-
-    #[test]
-    fn sleepable_lock_comes_before_others() {
-        let execution = run(|| {
-            let (m, sx) = (object(LockClass::MtxSleep, c"m"), object(LockClass::Sx, c"sx"));
-            for _ in 0..2 {
-                take(&m, true);
-                take(&sx, true);
-                unlock(&sx, true, here());
-                unlock(&m, true, here());
-            }
-        });
-        assert_eq!(execution.verdict, Verdict::Pass);
-        assert_eq!(execution.console.len(), 3, "printed once: {:?}", execution.console);
-        assert_eq!(execution.console[0], "lock order reversal: (sleepable after non-sleepable)");
-        assert!(execution.console[2].ends_with(" sx (sx, sx) @ a.c:7"), "{:?}", execution.console);
     }
 
     #[test]
