@@ -119,8 +119,8 @@ pub fn chain_unlock() {
     machine().turnstiles.chain.unlock();
 }
 
-/// Whether anybody waits on `lock`; the chain lock is held (`turnstile_lookup`).
-pub(crate) fn exists(lock: &LockObject) -> bool {
+/// `turnstile_lookup() != NULL`: whether anybody waits on `lock`; the chain lock is held.
+pub fn exists(lock: &LockObject) -> bool {
     find(lock).is_some()
 }
 
@@ -248,7 +248,7 @@ pub(crate) fn claim(lock: &LockObject) {
 }
 
 /// `turnstile_broadcast()` and `turnstile_unpend()`: wakes everybody on `queue` and takes back what they lent. The chain lock
-/// is held and stays held.
+/// is held and stays held. The lock has a turnstile: see [`exists`].
 ///
 /// # Panics
 ///
