@@ -8,7 +8,7 @@ use freebsd_sys::rmlock::{PrioTracker, Rmf};
 use freebsd_sys::rwlock::Rwf;
 use freebsd_sys::sched::sched_pin;
 use freebsd_sys::sx::Sxf;
-use freebsd_sys::thread::{curthread, thread_no_sleeping};
+use freebsd_sys::thread::{curthread, thread_no_sleeping, vm_fault_disable_pagefaults, vm_fault_enable_pagefaults};
 use freebsd_sys::userret::userret;
 
 /// `body`, then the return to user mode.
@@ -96,10 +96,14 @@ pub(super) fn rows() -> Vec<Row> {
                 returning("with sleeping prohibited", thread_no_sleeping)
                     .invariants("userret: Returning with sleep disabled"),
                 returning("pinned", sched_pin).invariants("userret: Returning with pinned thread"),
-                Case::not_applicable(
-                    "with page faults disabled",
-                    "memory is the host's: there are no page faults to disable",
-                ),
+                returning("with page faults disabled", || _ = vm_fault_disable_pagefaults())
+                    .invariants("userret: Returning with pagefaults disabled"),
+                returning("with page faults enabled again", || {
+                    let outer = vm_fault_disable_pagefaults();
+                    let inner = vm_fault_disable_pagefaults();
+                    vm_fault_enable_pagefaults(inner);
+                    vm_fault_enable_pagefaults(outer);
+                }),
             ],
         ),
         row(
