@@ -4,7 +4,7 @@
 //! switches, and each time the whole console and the end are compared with what the kernel shows: its message, letter for letter,
 //! or what happens where it says nothing. [`Suite::Locking`] is the same for the two tables of locking(9), cell by cell.
 //!
-//! The texts are patterns in the kernel's own notation, see [`pattern`].
+//! The texts are patterns in the kernel's own notation: see `pattern.rs`.
 
 mod pattern;
 mod report;
