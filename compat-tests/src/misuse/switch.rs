@@ -108,12 +108,12 @@ fn condvar() -> Case {
         cv.init(c"cv");
         m.lock();
         critical_enter();
+        // Where nobody checks, the wait ends, and takes its lock back in the critical section.
         cv.timedwait(m.object(), 1);
         critical_exit();
         m.unlock();
     })
     .invariants("mi_switch: switch in a critical section")
-    // The wait ends, and takes its lock back in the critical section; without WITNESS nobody minds.
 }
 
 /// Has another thread take a lock.
