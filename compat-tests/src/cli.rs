@@ -5,6 +5,7 @@
 
 use crate::compare::Report;
 use crate::expected::Expected;
+use crate::misuse::{self, Suite};
 use crate::registry;
 use crate::replay;
 use crate::run::{self, Plan, Search};
@@ -37,6 +38,7 @@ Examples:
   lkpi compare --format json | jq '.cells[].verdict'
   lkpi compare --save schedules                      a file for each schedule that shows a failure
   lkpi replay schedules/abba.busted.sched            one of them, step by step
+  lkpi test misuse                                   whether the kernel complains as FreeBSD does
 
 Exit status: 0 as expected, 1 some cell differs, 2 usage, 130 after Ctrl-C.";
 
@@ -55,6 +57,8 @@ enum Command {
     Compare(Box<Compare>),
     /// Run one schedule again, step by step
     Replay(ReplayArgs),
+    /// Run a suite against the emulated kernel itself
+    Test(Test),
     /// Say what there is
     List(List),
 }
@@ -175,6 +179,30 @@ struct ReplayArgs {
 }
 
 #[derive(Debug, Args)]
+struct Test {
+    #[command(subcommand)]
+    suite: TestSuite,
+}
+
+#[derive(Debug, Subcommand)]
+enum TestSuite {
+    /// Commit each misuse of a primitive and compare the kernel's message
+    Misuse(TestArgs),
+    /// The two tables of locking(9): what goes with what, and where
+    Locking(TestArgs),
+}
+
+#[derive(Debug, Args)]
+struct TestArgs {
+    /// Rows to run, by number, range (36-47) or name [default: all]
+    #[arg(value_name = "ROW")]
+    rows: Vec<String>,
+    /// Output
+    #[arg(short, long, value_enum, default_value = "text")]
+    format: TextFormat,
+}
+
+#[derive(Debug, Args)]
 struct List {
     /// What to list [default: scenarios and mappings]
     #[arg(value_enum)]
@@ -198,6 +226,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compare(args) => compare(&args),
         Command::Replay(args) => replay_one(&args),
+        Command::Test(args) => test(&args),
         Command::List(args) => emit(&list(args.what)).map(|()| 0),
     };
     ExitCode::from(result.unwrap_or_else(|text| {
@@ -347,6 +376,19 @@ fn replay_one(args: &ReplayArgs) -> Result<u8, String> {
     Ok(if replayed.agrees() { 0 } else { DIFFERS })
 }
 
+fn test(args: &Test) -> Result<u8, String> {
+    let (suite, args) = match &args.suite {
+        TestSuite::Misuse(args) => (Suite::Misuse, args),
+        TestSuite::Locking(args) => (Suite::Locking, args),
+    };
+    let report = misuse::run(suite, &args.rows)?;
+    emit(&match args.format {
+        TextFormat::Text => report.text(),
+        TextFormat::Json => report.json(),
+    })?;
+    Ok(if report.count("fail") == 0 { 0 } else { DIFFERS })
+}
+
 /// A schedule from where the argument says.
 fn read_schedule(argument: &str) -> Result<Printable, String> {
     if argument == "-" {
@@ -397,7 +439,10 @@ fn list(what: Option<Listed>) -> String {
         }
     }
     match what {
-        Some(Listed::Suites) => out.push_str("no suites yet\n"),
+        Some(Listed::Suites) => out.push_str(
+            "misuse      each misuse of a primitive, and the kernel's message   test misuse\n\
+             locking     the two tables of locking(9), cell by cell             test locking\n",
+        ),
         Some(Listed::Schedules) => out.push_str(
             "random      a random walk                                    compare, every other schedule\n\
              pct         random priorities, changed at random points      compare, every other schedule\n\

@@ -12,6 +12,9 @@ mod scenarios;
 pub mod run;
 pub mod schedule;
 
+// -- FreeBSD's own rules, one by one
+pub mod misuse;
+
 // -- judging and showing it
 pub mod compare;
 pub mod expected;

@@ -464,3 +464,35 @@ fn interrupted_with_what_was_found_so_far() {
     assert_eq!(verdicts, ["panic", "pass"]);
     assert!(cells[1]["schedules"].as_u64() > Some(10), "{}", cells[1]);
 }
+
+#[test]
+fn misuse_is_tested_row_by_row() {
+    let output = run(&["test", "misuse", "--format", "json", "1", "5", "24-25"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    let cases = json(&output)["cases"].as_array().expect("cases").clone();
+    let of = |row: u64| cases.iter().filter(move |case| case["row"] == row);
+    assert!([1, 5, 24, 25].into_iter().all(|row| of(row).count() > 0) && of(23).count() == 0);
+    let case = of(24).find(|case| case["switches"] == "INVARIANTS").expect("a case");
+    assert_eq!(case["result"], "pass");
+    assert!(case["message"].as_str().expect("a message").contains("mutex m not owned at "), "{case}");
+    assert!(of(5).all(|case| case["result"] == "n/a" && case["reason"].is_string()));
+    let text = out(&run(&["test", "misuse", "24"]));
+    assert!(text.contains("mtx_unlock of a free mutex, not enrolled"), "{text}");
+    assert!(text.ends_with(" pass, 0 fail, 0 n/a\n"), "{text}");
+}
+
+#[test]
+fn locking_9_is_tested_cell_by_cell() {
+    let output = run(&["test", "locking", "--format", "json", "mutex"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    let cases = json(&output)["cases"].as_array().expect("cases").clone();
+    assert!(cases.iter().all(|case| case["row"] == "mutex" && case["result"] == "pass"), "{cases:?}");
+}
+
+#[test]
+fn unknown_rows_and_suites_are_refused() {
+    refused(&["test", "misuse", "126"], "no row '126'");
+    refused(&["test", "locking", "mutexes"], "did you mean 'mutex'?");
+    refused(&["test", "nothing"], "unrecognized subcommand");
+    refused(&["test"], "Usage");
+}

@@ -418,7 +418,6 @@ fn next_due(cpu: usize, direct: bool) -> Option<Due> {
 /// `softclock_call_cc()`.
 fn run(due: Due, cpu: usize) {
     let Due { lock, flags, handler } = due;
-    let direct = flags.contains(Cf::DIRECT_EXEC);
     if !lock.is_null() {
         // SAFETY: whoever set the callout keeps its lock alive until the callout is drained.
         unsafe { lc_lock(&*lock, usize::from(flags.contains(Cf::SHAREDLOCK)), Loc::caller()) };
@@ -429,18 +428,14 @@ fn run(due: Due, cpu: usize) {
     let cancelled = core::mem::replace(unsafe { &mut m.callouts.running.get()[cpu].cancel }, true) && !lock.is_null();
     m.callouts.lock.unlock();
     if !cancelled {
-        if !direct {
-            thread::thread_no_sleeping();
-        }
+        thread::thread_no_sleeping();
         cpu::step("callout", 0);
         let balance = crate::lint::Balance::now();
         if let Some(handler) = &handler {
             handler.call();
         }
         balance.check("callout");
-        if !direct {
-            thread::thread_sleeping_ok();
-        }
+        thread::thread_sleeping_ok();
     }
     m.callouts.lock.lock();
     // SAFETY: (lock) is held.

@@ -28,8 +28,8 @@
 
 use crate::atomic::{Owned32, OwnedPtr};
 use crate::cpu;
-use crate::lock::{Loc, LockClass, LockObject, lc_lock, lc_unlock};
-use crate::panic::{kassert, kpanic};
+use crate::lock::{Loc, LockObject, lc_lock, lc_unlock};
+use crate::panic::kassert;
 use crate::sleepqueue::{self, Type};
 use crate::thread::curthread;
 use crate::witness;
@@ -120,7 +120,7 @@ impl Cv {
     ///
     /// # Panics
     ///
-    /// Rows 23, 83, 91, 95 and 125 of the misuse table, and mi_switch's in a critical section.
+    /// Rows 81, 83, 91, 95 and 125 of the misuse table, and mi_switch's in a critical section.
     #[track_caller]
     pub fn wait(&self, lock: &LockObject) {
         self.wait_at("_cv_wait", lock, How { ticks: None, catch: false, relock: true }, Loc::caller());
@@ -162,9 +162,6 @@ impl Cv {
         }
         kassert!(curthread().is_running(), "{func}: not TDS_RUNNING");
         witness::warn(Some(lock), loc, format_args!("Waiting on \"{}\"", self.wmesg()));
-        if lock.class() == LockClass::MtxSpin {
-            kpanic!("spin locks can only use msleep_spin");
-        }
         let wchan = self.wchan();
         sleepqueue::lock(wchan);
         self.waiters.add(1);

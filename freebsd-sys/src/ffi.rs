@@ -8,7 +8,7 @@
 use crate::cpu;
 use crate::lock::Loc;
 use crate::mutex::{Mtx, Mtxf};
-use crate::panic::{corruption, panic_args, printf_args};
+use crate::panic::{corruption, kassert, panic_args, printf_args};
 use crate::syscall;
 use crate::thread::{Thread, curthread};
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -98,6 +98,7 @@ pub unsafe extern "C-unwind" fn _mtx_init(
     // SAFETY: the caller's promise.
     unsafe {
         let name = if name.is_null() { c"(null)" } else { CStr::from_ptr(name) };
+        kassert!(cookie.is_aligned(), "_mtx_init: mtx_lock not aligned for {}: {cookie:p}", text(name.as_ptr()));
         let lock = mtx(cookie);
         lock.init(name, Mtxf::from_bits_retain(opts as u32));
         lock_on_stack(core::ptr::from_ref(lock).cast(), size_of::<Mtx>());

@@ -6,6 +6,7 @@
 
 use crate::atomic::{Owned32, OwnedPtr, OwnedUsize};
 use crate::cpu::machine;
+use crate::mutex::ma;
 use crate::panic::{kassert, kpanic};
 use bitflags::bitflags;
 use core::ffi::{CStr, c_char};
@@ -332,16 +333,21 @@ impl ChainLock {
 ///
 /// # Panics
 ///
-/// `spin locks can only use msleep_spin` for a spin mutex.
+/// The class's own text if the caller does not hold it, or holds it more than once (INVARIANTS).
 pub(crate) unsafe fn lc_unlock(lock: &LockObject, loc: Loc) -> usize {
     // SAFETY: the class says what the object is the head of, and the caller that it is alive.
     unsafe {
         match lock.class() {
-            LockClass::MtxSleep => {
-                crate::mutex::Mtx::from_object(lock).unlock_at(loc);
+            LockClass::MtxSleep | LockClass::MtxSpin => {
+                let mtx = crate::mutex::Mtx::from_object(lock);
+                mtx.assert_at(ma::OWNED | ma::NOTRECURSED, loc);
+                if lock.class() == LockClass::MtxSpin {
+                    mtx.unlock_spin_at(loc)
+                } else {
+                    mtx.unlock_at(loc)
+                }
                 0
             }
-            LockClass::MtxSpin => kpanic!("spin locks can only use msleep_spin"),
             LockClass::Rw => crate::rwlock::Rw::from_object(lock).unlock_either(loc),
             LockClass::Sx => crate::sx::Sx::from_object(lock).unlock_either(loc),
             other => kpanic!("lc_unlock: {} locks as a sleep's interlock are not emulated", other.name()),
@@ -359,9 +365,10 @@ pub(crate) unsafe fn lc_lock(lock: &LockObject, how: usize, loc: Loc) {
     unsafe {
         match lock.class() {
             LockClass::MtxSleep => crate::mutex::Mtx::from_object(lock).lock_at(0, loc),
+            LockClass::MtxSpin => crate::mutex::Mtx::from_object(lock).lock_spin_at(0, loc),
             LockClass::Rw => crate::rwlock::Rw::from_object(lock).lock_either(how, loc),
             LockClass::Sx => crate::sx::Sx::from_object(lock).lock_either(how, loc),
-            _ => kpanic!("spin locks can only use msleep_spin"),
+            other => kpanic!("lc_lock: {} locks as a sleep's interlock are not emulated", other.name()),
         }
     }
 }

@@ -396,7 +396,9 @@ impl Machine {
         let parked = td.flags.get() & crate::thread::tdf::PARKED != 0;
         // SAFETY: (h) the host loop that ran it calls this.
         let pool = || unsafe { self.stacks.get() };
-        if parked {
+        // What unwinding drops may take locks, so it goes without this one; but then the machine has stopped, and this host thread is
+        // alone. A thread that ended by itself has nothing to unwind, and other CPUs use the pool meanwhile.
+        if parked || context.done() {
             self.stack_lock.lock_raw();
             context.discard(pool());
             self.stack_lock.unlock_raw();

@@ -328,6 +328,10 @@ impl Mtx {
                 continue;
             }
             let owner = Self::owner_of(v);
+            if owner.is_null() {
+                // Without INVARIANTS, a destroyed mutex: FreeBSD reads td_state at a small address.
+                kpanic!("page fault");
+            }
             if self.spin_while_running(v, owner) {
                 if cpu::scheduler_stopped() {
                     return;
@@ -338,11 +342,8 @@ impl Mtx {
             let v = self.mtx_lock.read();
             let owner = Self::owner_of(v);
             // SAFETY: threads are type-stable, and the word names one.
-            if v == MTX_UNOWNED || v & MTX_DESTROYED != 0 || unsafe { (*owner).is_running() } {
+            if owner.is_null() || unsafe { (*owner).is_running() } {
                 turnstile::cancel();
-                if v & MTX_DESTROYED != 0 && owner.is_null() {
-                    kpanic!("mtx_lock() of destroyed mutex @ {loc}");
-                }
                 continue;
             }
             if v & MTX_CONTESTED == 0 && self.mtx_lock.fcmpset_acq(v, v | MTX_CONTESTED).is_err() {
@@ -358,8 +359,8 @@ impl Mtx {
 
     /// Adaptive spinning: true if it waited for a running owner, so that the word is to be read again.
     fn spin_while_running(&self, v: usize, owner: *mut Thread) -> bool {
-        // SAFETY: threads are type-stable; a destroyed mutex has no owner.
-        if owner.is_null() || !unsafe { (*owner).is_running() } {
+        // SAFETY: threads are type-stable, and the word named one.
+        if !unsafe { (*owner).is_running() } {
             return false;
         }
         // SAFETY: threads are type-stable: `is_running` may be stale but reads a thread.
@@ -493,28 +494,55 @@ impl Mtx {
     fn spin_wait(&self, v: usize, tries: &mut u64) -> bool {
         let td = curthread();
         cpu::observe_only(self.mtx_lock.as_ptr().cast(), 8);
-        td.spinning_on_spin_mutex.set(true);
+        let owner = Self::owner_of(v);
+        // Of a word without an owner, a destroyed mutex's, FreeBSD's watchdog says nothing.
+        td.spinning_on_spin_mutex.set(!owner.is_null());
         let go_on = cpu::spinwait_on(self.lock_object.id());
         td.spinning_on_spin_mutex.set(false);
-        if td.spun_too_long.get() || *tries > SPIN_LIMIT {
-            self.spun_too_long(v);
+        if (td.spun_too_long.get() || *tries > SPIN_LIMIT) && !owner.is_null() {
+            // SAFETY: threads are type-stable, and the word named one.
+            self.spun_too_long(unsafe { &*owner });
         }
         go_on
     }
 
     /// `_mtx_lock_indefinite_check()`.
     #[cold]
-    fn spun_too_long(&self, v: usize) -> ! {
-        let owner = Self::owner_of(v);
-        // SAFETY: threads are type-stable.
-        let tid = if owner.is_null() { 0 } else { unsafe { (*owner).tid } };
+    fn spun_too_long(&self, owner: &Thread) -> ! {
         kprintf!(
-            "spin lock {:p} ({}) held by {:p} (tid {tid}) too long",
+            "spin lock {:p} ({}) held by {:p} (tid {}) too long",
             core::ptr::from_ref(self),
             self.name(),
-            owner
+            owner.ptr(),
+            owner.tid
         );
+        witness::display_spinlock(&self.lock_object, owner);
         kpanic!("spin lock held too long");
+    }
+
+    /// `mtx_spin_wait_unlocked()`: spins until nobody owns it, without taking it.
+    ///
+    /// # Panics
+    ///
+    /// Rows 22 and 35 of the misuse table.
+    pub fn spin_wait_unlocked(&self) {
+        if !cpu::step("mtx_spin_wait_unlocked", self.lock_object.id()) {
+            return;
+        }
+        let at = core::ptr::from_ref(self);
+        let (func, name) = ("mtx_spin_wait_unlocked", self.name());
+        kassert!(self.mtx_lock.read() != MTX_DESTROYED, "{func}() of destroyed mutex {at:p}");
+        kassert!(self.is_spin(), "{func}() of sleep mutex {at:p} ({name})");
+        kassert!(!self.owned(), "{func}() waiting on myself on lock {at:p} ({name})");
+        let mut tries = 0;
+        loop {
+            // ORDERING: acquire, pairs with the owner's release.
+            let v = self.mtx_lock.load_acq();
+            tries += 1;
+            if v == MTX_UNOWNED || !self.spin_wait(v, &mut tries) {
+                return;
+            }
+        }
     }
 
     /// `mtx_trylock_spin()`.

@@ -689,6 +689,10 @@ impl Rm {
         self.check_destroyed("rm_runlock", loc);
         self.assert_at(ra::RLOCKED, loc);
         witness::unlock(&self.lock_object, false, loc);
+        if tracker.thread.get().is_null() {
+            // A tracker that was never used names no reader; FreeBSD writes to its td_critnest.
+            kpanic!("page fault");
+        }
         self.runlock_int(tracker);
         self.count(-1);
     }

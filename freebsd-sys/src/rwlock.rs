@@ -197,7 +197,8 @@ impl Rw {
             return;
         }
         mpass!(
-            (opts & !Rwf::all()).is_empty(),
+            // `!` of bitflags drops unknown bits, which are what this is about.
+            opts.bits() & !Rwf::all().bits() == 0,
             "(opts & ~(RW_DUPOK | RW_NOPROFILE | RW_NOWITNESS | RW_QUIET | RW_RECURSE | RW_NEW)) == 0",
             Loc::caller()
         );

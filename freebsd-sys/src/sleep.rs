@@ -5,7 +5,7 @@
 use crate::callout;
 use crate::cpu;
 use crate::lock::{Loc, LockClass, LockObject, lc_lock, lc_unlock};
-use crate::panic::{kassert, kpanic};
+use crate::panic::kassert;
 use crate::sleepqueue::{self, Type};
 use crate::thread::curthread;
 
@@ -41,12 +41,8 @@ pub fn sleep(ident: usize, interlock: Option<&LockObject>, how: How, wmesg: &'st
     kassert!(ident != 0, "_sleep: NULL ident");
     kassert!(td.is_running(), "_sleep: curthread not running");
     kassert!(!how.drop || interlock.is_some(), "PDROP requires a non-Giant lock");
-    if interlock.is_some_and(|lock| lock.class() == LockClass::MtxSpin) {
-        kpanic!("spin locks can only use msleep_spin");
-    }
-    if td.wchan.get() != 0 {
-        kpanic!("recursive sleep");
-    }
+    kassert!(td.wchan.get() == 0, "recursive sleep");
+    kassert!(interlock.is_none_or(|lock| lock.class() != LockClass::MtxSpin), "spin locks can only use msleep_spin");
     // FreeBSD drops a mutex with the chain locked and a sleepable lock without; being on the queue before the interlock goes is
     // what counts: a wake-up in between takes the thread off again, and the wait returns at once.
     sleepqueue::lock(ident);
@@ -97,6 +93,7 @@ pub fn msleep_spin(ident: usize, mtx: &crate::mutex::Mtx, wmesg: &'static str, t
     }
     kassert!(ident != 0, "msleep_spin_sbt: NULL ident");
     kassert!(curthread().is_running(), "msleep_spin_sbt: curthread not running");
+    mtx.assert_at(crate::mutex::ma::OWNED | crate::mutex::ma::NOTRECURSED, loc);
     sleepqueue::lock(ident);
     sleepqueue::add(ident, mtx.object().id(), wmesg, Type::Sleep, 0);
     if ticks != 0 {

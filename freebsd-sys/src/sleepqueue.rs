@@ -12,7 +12,7 @@
 use crate::atomic::Guarded;
 use crate::cpu::machine;
 use crate::lock::ChainLock;
-use crate::panic::{kassert, mpass};
+use crate::panic::{kassert, kpanic, mpass};
 use crate::sched::{self, sw, swt};
 use crate::thread::{Thread, curthread, tdf, tdi};
 
@@ -92,12 +92,16 @@ pub fn release(_wchan: usize) {
 ///
 /// # Panics
 ///
-/// `sleepq_add: td %p to sleep on wchan %p with sleeping prohibited`, `sleepq_add: invalid NULL wait channel`, and the MPASS on
-/// interlock and type (INVARIANTS).
+/// `sleepq_add: td %p to sleep on wchan %p with sleeping prohibited`, and the MPASS on the thread, the channel, interlock and type
+/// (INVARIANTS).
 pub fn add(wchan: usize, interlock: usize, wmesg: &'static str, kind: Type, queue: usize) {
     let td = curthread();
-    mpass!(td.wchan.get() == 0, "td->td_wchan == NULL", crate::lock::Loc::caller());
-    kassert!(wchan != 0, "sleepq_add: invalid NULL wait channel");
+    mpass!(td.wchan.get() == 0, "td->td_sleepqueue != NULL", crate::lock::Loc::caller());
+    mpass!(wchan != 0, "wchan != NULL", crate::lock::Loc::caller());
+    if td.wchan.get() != 0 {
+        // The thread gave its sleep queue away when it went on the first one; FreeBSD follows the null pointer.
+        kpanic!("page fault");
+    }
     kassert!(
         td.no_sleeping.get() == 0,
         "sleepq_add: td {:#x} to sleep on wchan {:#x} with sleeping prohibited",
@@ -264,7 +268,12 @@ pub fn broadcast(wchan: usize, kind: Type, priority: u32, queue: usize) {
 }
 
 /// `sleepq_sleepcnt()`: sleepers on `queue`. The chain lock is held.
+///
+/// # Panics
+///
+/// `sleepq_sleepcnt: invalid NULL wait channel` (INVARIANTS).
 pub fn sleepcnt(wchan: usize, queue: usize) -> usize {
+    kassert!(wchan != 0, "sleepq_sleepcnt: invalid NULL wait channel");
     find(wchan).map_or(0, |sq| sq.blocked[queue].len())
 }
 

@@ -29,6 +29,8 @@ pub mod tdf {
     pub const SIGPENDING: u32 = 0x0002_0000;
     /// The thread belongs to the kernel itself (ithread, softclock, taskqueue): its stack needs no unwinding.
     pub const KPROC: u32 = 0x0004_0000;
+    /// Page faults are errors: `TDP_NOFAULTING`, of the thread's private flags.
+    pub const NOFAULTING: u32 = 0x0020_0000;
     /// A service thread waits in its base loop: nothing on its stack needs dropping.
     pub const PARKED: u32 = 0x0008_0000;
 }
@@ -449,6 +451,19 @@ pub(crate) fn create(spec: Kthread<'_>, body: impl FnOnce() + 'static) -> &'stat
 /// The current LinuxKPI-visible thread id.
 pub fn curtid() -> usize {
     curthread().tid
+}
+
+/// `vm_fault_disable_pagefaults()`: what pagefault_disable() becomes. Returns what [`vm_fault_enable_pagefaults`] is to restore. No
+/// access faults here: the flag only has to be gone at the return to user mode.
+pub fn vm_fault_disable_pagefaults() -> bool {
+    curthread().flags.or(tdf::NOFAULTING) & tdf::NOFAULTING != 0
+}
+
+/// `vm_fault_enable_pagefaults()`.
+pub fn vm_fault_enable_pagefaults(disabled_before: bool) {
+    if !disabled_before {
+        curthread().flags.clear(tdf::NOFAULTING);
+    }
 }
 
 /// `THREAD_NO_SLEEPING()`.

@@ -86,6 +86,19 @@ fn find(lock: &LockObject) -> Option<&'static mut Turnstile> {
     table().iter_mut().find(|ts| ts.lock == lock.id())
 }
 
+/// The turnstile that a lock must have whose word says that somebody waits; the chain lock is held.
+///
+/// Without INVARIANTS a release of what the caller does not own comes here, and FreeBSD follows a null pointer.
+fn existing(lock: &LockObject) -> &'static mut Turnstile {
+    match find(lock) {
+        Some(ts) => ts,
+        None => {
+            machine().turnstiles.chain.unlock();
+            kpanic!("page fault")
+        }
+    }
+}
+
 /// `turnstile_trywait()`: takes the chain lock; follow with [`wait`] or [`cancel`].
 pub fn trywait() {
     machine().turnstiles.chain.lock();
@@ -106,8 +119,8 @@ pub fn chain_unlock() {
     machine().turnstiles.chain.unlock();
 }
 
-/// Whether anybody waits on `lock`; the chain lock is held (`turnstile_lookup`).
-pub(crate) fn exists(lock: &LockObject) -> bool {
+/// `turnstile_lookup() != NULL`: whether anybody waits on `lock`; the chain lock is held.
+pub fn exists(lock: &LockObject) -> bool {
     find(lock).is_some()
 }
 
@@ -197,7 +210,8 @@ fn propagate_priority(td: &Thread) {
             owner.tid,
             owner.name(),
             owner.state() as u32,
-            crate::machine::lock_name(lock)
+            // SAFETY: a lock on which threads wait is alive, and a turnstile is named by its address.
+            unsafe { &*(lock as *const LockObject) }.name()
         );
         if owner.blocked_on.get() == 0 {
             return;
@@ -220,28 +234,27 @@ fn requeue(td: &Thread) {
 pub(crate) fn claim(lock: &LockObject) {
     let m = machine();
     m.turnstiles.chain.lock();
-    if let Some(ts) = find(lock) {
-        ts.owner = curthread().ptr();
-        if let Some(best) = ts.best() {
-            let td = curthread();
-            sched::thread_lock(td);
-            if best < td.priority.get() {
-                sched::lend_prio(td, best);
-            }
-            sched::thread_unlock(td);
+    let ts = existing(lock);
+    ts.owner = curthread().ptr();
+    if let Some(best) = ts.best() {
+        let td = curthread();
+        sched::thread_lock(td);
+        if best < td.priority.get() {
+            sched::lend_prio(td, best);
         }
+        sched::thread_unlock(td);
     }
     m.turnstiles.chain.unlock();
 }
 
 /// `turnstile_broadcast()` and `turnstile_unpend()`: wakes everybody on `queue` and takes back what they lent. The chain lock
-/// is held and stays held.
+/// is held and stays held. The lock has a turnstile: see [`exists`].
 ///
 /// # Panics
 ///
 /// MPASS `ts->ts_owner == curthread || ts->ts_owner == NULL` (INVARIANTS).
 pub fn broadcast(lock: &LockObject, queue: usize) {
-    let Some(ts) = find(lock) else { return };
+    let ts = existing(lock);
     let td = curthread();
     kassert!(
         ts.owner == td.ptr() || ts.owner.is_null(),
@@ -275,9 +288,7 @@ pub fn broadcast(lock: &LockObject, queue: usize) {
 
 /// `turnstile_disown()`: the caller downgraded; the waiters stay, the loans go back. The chain lock is held.
 pub(crate) fn disown(lock: &LockObject) {
-    if let Some(ts) = find(lock) {
-        ts.owner = core::ptr::null_mut();
-    }
+    existing(lock).owner = core::ptr::null_mut();
     let td = curthread();
     sched::thread_lock(td);
     unlend(td);

@@ -33,6 +33,7 @@ pub fn userret() {
         "userret: Returning with {} lockmanager locks held in shared mode",
         td.lk_slocks.get()
     );
+    kassert!(td.flags.get() & tdf::NOFAULTING == 0, "userret: Returning with pagefaults disabled");
     kassert!(td.no_sleeping.get() == 0, "userret: Returning with sleep disabled");
     kassert!(td.pinned.get() == 0, "userret: Returning with pinned thread");
     if td.flags.get() & tdf::NEEDRESCHED != 0 {

@@ -1,15 +1,15 @@
-//! callout(9): when callouts run, with which lock, what they may do, stopping and draining, and rows 110 to 114.
+//! callout(9): when callouts run, with which lock, what they may do, stopping and draining.
 
 mod common;
 
-use common::{mtx, no_witness, once, passes};
+use common::{mtx, once, passes};
 use freebsd_sys::atomic::Owned32;
 use freebsd_sys::callout::{Callout, Cf};
 use freebsd_sys::host::explore;
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::thread::curthread;
-use freebsd_sys::{cpu, critical, sleep};
+use freebsd_sys::{critical, sleep};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -237,41 +237,4 @@ fn drain_waits_for_the_handler() {
         explore::end();
         assert_eq!(state.get(), after, "ran after it was drained");
     });
-}
-
-#[test]
-fn draining_under_a_mutex_is_printed() {
-    let e = once(Config::default(), || {
-        let m = mtx(c"m", Mtxf::DEF);
-        m.lock();
-        Callout::new().drain();
-        m.unlock();
-    });
-    assert_eq!(e.verdict, Verdict::Pass);
-    assert_eq!(e.console[0], "calling _callout_stop_safe with the following non-sleepable locks held:");
-}
-
-#[test]
-fn arguments_are_checked() {
-    let init = |lock: bool, flags: Cf| {
-        text(no_witness(), move || {
-            let m = mtx(c"m", Mtxf::DEF);
-            Callout::new().init_lock(lock.then(|| m.object()), flags);
-        })
-    };
-    assert_eq!(init(true, Cf::DIRECT_EXEC), "callout_init_lock: bad flags 1");
-    assert_eq!(init(true, Cf::from_bits_retain(0x400)), "callout_init_lock: bad flags 1024");
-    assert_eq!(init(false, Cf::RETURNUNLOCKED), "callout_init_lock: CALLOUT_RETURNUNLOCKED with no lock");
-    let reset = |cpu: usize, flags: Cf| {
-        text(no_witness(), move || {
-            let m = mtx(c"m", Mtxf::DEF);
-            let c = Callout::new();
-            c.init_lock(Some(m.object()), Cf::empty());
-            c.reset(1, does(|| ()), Some(cpu), flags);
-        })
-    };
-    assert_eq!(reset(7, Cf::empty()), "callout_reset_sbt_on: invalid cpu 7");
-    let text = reset(0, Cf::DIRECT_EXEC);
-    assert!(text.starts_with("callout_reset_sbt_on: direct callout 0x"), "{text}");
-    assert!(text.ends_with(" has non-spin lock"), "{text}");
 }

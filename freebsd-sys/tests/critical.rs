@@ -1,4 +1,4 @@
-//! Critical sections: `td_critnest` exactly, the preemption owed at their end, and mi_switch's own checks.
+//! Critical sections: `td_critnest` exactly, the preemption owed at their end.
 
 mod common;
 
@@ -7,18 +7,13 @@ use freebsd_sys::atomic::Owned32;
 use freebsd_sys::critical::{critical_enter, critical_exit, spinlock_enter, spinlock_exit};
 use freebsd_sys::machine::{Config, Preemption, Verdict};
 use freebsd_sys::mutex::Mtxf;
-use freebsd_sys::sched::{self, sw, swt};
+use freebsd_sys::sched::{self};
 use freebsd_sys::sleep;
 use freebsd_sys::thread::curthread;
 use std::sync::Arc;
 
 fn critnest() -> u32 {
     curthread().critnest.get()
-}
-
-#[track_caller]
-fn panics(text: &str, main: impl Fn()) {
-    assert_eq!(once(Config::default(), main).verdict, Verdict::Panic(text.to_owned()));
 }
 
 #[test]
@@ -97,27 +92,6 @@ fn preemption_waits_for_the_end_of_the_outermost_section() {
 }
 
 #[test]
-fn section_ends_only_once() {
-    panics("critical_exit: td_critnest == 0", critical_exit);
-}
-
-#[test]
-fn switching_inside_a_section_panics() {
-    panics("mi_switch: switch in a critical section", || {
-        critical_enter();
-        sleep::pause("nap", 1);
-    });
-    panics("mi_switch: switch in a critical section", || {
-        critical_enter();
-        sched::sched_relinquish();
-    });
-    panics("mi_switch: switch in a critical section", || {
-        critical_enter();
-        sched::sched_bind(1);
-    });
-}
-
-#[test]
 fn section_stays_on_its_cpu() {
     let text = panic_text(Config::default(), || {
         threads(2, |_| {
@@ -139,18 +113,4 @@ fn section_stays_on_its_cpu() {
             critical_exit();
         });
     });
-}
-
-#[test]
-fn switches_say_why() {
-    let switch = |flags: u32| {
-        move || {
-            // Stands for the thread lock, which mi_switch expects to be held.
-            spinlock_enter();
-            sched::mi_switch(flags);
-        }
-    };
-    panics("mi_switch: switch must be voluntary or involuntary", switch(swt::SLEEPQ));
-    panics("mi_switch: a switch reason (type) must be specified", switch(sw::VOL));
-    panics("mi_switch: invalid switch reason 200", switch(sw::INVOL | 200));
 }

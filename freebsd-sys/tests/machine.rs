@@ -277,3 +277,24 @@ fn smp_gives_up_after_its_limit_and_says_what_it_was_doing() {
     });
     assert_eq!(verdict, Verdict::Livelock("thread0 spins in a critical section on cpu0".to_owned()));
 }
+
+#[test]
+fn stacks_of_threads_that_come_and_go_are_not_shared() {
+    // Threads end on one CPU while others are made on another: both touch the pool of stacks.
+    let config = Config { cpus: 4, invariants: false, witness: false, ..Config::default() };
+    for seed in 0..3 {
+        let v = smp_once(config.clone(), seed, &|| {
+            threads(4, |at| {
+                for _ in 0..2_000 {
+                    let latch = Latch::new(2);
+                    for cpu in [at, at + 1] {
+                        let latch = Arc::clone(&latch);
+                        common::spawn_at("short", freebsd_sys::sched::pri::PUSER, Some(cpu % 4), move || latch.done());
+                    }
+                    latch.wait();
+                }
+            });
+        });
+        assert_eq!(v, Verdict::Pass);
+    }
+}

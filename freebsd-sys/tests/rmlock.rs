@@ -4,15 +4,11 @@ mod common;
 
 use common::{explore_random, panic_text, passes, spawn_at, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
-use freebsd_sys::interrupt::{self, Arrival, Filter};
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::rmlock::{PrioTracker, Rm, Rmf, ra};
 use freebsd_sys::thread::curthread;
 use freebsd_sys::{cpu, critical, sched, sleep};
 use std::sync::Arc;
-
-/// One wrong operation.
-type Op = fn(&Rm);
 
 fn rm(opts: Rmf) -> Arc<Rm> {
     let rm = Arc::new(Rm::zeroed());
@@ -24,14 +20,6 @@ fn rm(opts: Rmf) -> Arc<Rm> {
 fn boundary() {
     critical::critical_enter();
     critical::critical_exit();
-}
-
-/// The panic's text up to the source location.
-fn misuse(main: impl Fn()) -> String {
-    match verdict(Config::default(), main) {
-        Verdict::Panic(text) => text.split(" @ ").next().unwrap_or_default().to_owned(),
-        other => panic!("no FreeBSD panic: {other:?}"),
-    }
 }
 
 fn readers_and_writers(opts: Rmf, rounds: usize) {
@@ -239,24 +227,6 @@ fn readers_of_other_locks_do_not_matter() {
 }
 
 #[test]
-fn a_sleeping_reader_panics_its_writer_and_a_sleepable_locks_reader_may_not_sleep() {
-    let text = panic_text(Config::default(), || {
-        let lock = rm(Rmf::empty());
-        threads(2, move |i| {
-            if i == 0 {
-                lock.read(|| _ = sleep::pause("held", 2));
-            } else {
-                lock.wlock();
-                lock.wunlock();
-            }
-        });
-    });
-    assert_eq!(text, "sleeping thread");
-    let text = misuse(|| rm(Rmf::SLEEPABLE).read(|| _ = sleep::pause("held", 2)));
-    assert!(text.ends_with("with sleeping prohibited"), "{text}");
-}
-
-#[test]
 fn smp_writers_recall_tokens_from_idle_cpus() {
     let config = Config { cpus: 4, ..Config::default() };
     for seed in 0..5 {
@@ -300,57 +270,6 @@ fn the_exclusion_test_notices_a_writer_without_the_lock() {
 }
 
 #[test]
-fn operations_on_a_destroyed_lock_panic() {
-    let ops: [(&str, Op); 4] = [
-        ("rm_wlock", |lock| lock.wlock()),
-        ("rm_wunlock", |lock| lock.wunlock()),
-        ("rm_rlock", |lock| lock.read(|| ())),
-        // SAFETY: panics before it looks at the tracker.
-        ("rm_runlock", |lock| unsafe { lock.runlock(&PrioTracker::new()) }),
-    ];
-    for (name, op) in ops {
-        let text = misuse(|| {
-            let lock = rm(Rmf::empty());
-            lock.destroy();
-            op(&lock);
-        });
-        assert_eq!(text, format!("{name}() of destroyed rmlock"));
-    }
-}
-
-#[test]
-fn misuse_panics_with_the_kernels_words() {
-    let cases: [(&str, Rmf, Op); 11] = [
-        ("rm_rlock: recursed on non-recursive rmlock lnxrm", Rmf::empty(), |lock| lock.read(|| lock.read(|| ()))),
-        ("rm_rlock: wlock already held for lnxrm", Rmf::empty(), |lock| {
-            lock.wlock();
-            lock.read(|| ());
-        }),
-        ("Lock lnxrm read locked", Rmf::empty(), |lock| lock.read(|| lock.wlock())),
-        ("Lock lnxrm exclusively locked", Rmf::empty(), |lock| {
-            lock.wlock();
-            lock.wlock();
-        }),
-        ("Lock lnxrm exclusively locked", Rmf::SLEEPABLE, |lock| {
-            lock.wlock();
-            lock.assert(ra::RLOCKED);
-        }),
-        // SAFETY: panics before it looks at the tracker.
-        ("Lock lnxrm not read locked", Rmf::empty(), |lock| unsafe { lock.runlock(&PrioTracker::new()) }),
-        ("Lock lnxrm not exclusively locked", Rmf::empty(), |lock| lock.wunlock()),
-        ("Lock lnxrm not locked", Rmf::empty(), |lock| lock.assert(ra::LOCKED)),
-        ("Lock lnxrm not recursed", Rmf::RECURSE, |lock| lock.read(|| lock.assert(ra::RLOCKED | ra::RECURSED))),
-        ("Lock lnxrm recursed", Rmf::RECURSE, |lock| {
-            lock.read(|| lock.read(|| lock.assert(ra::RLOCKED | ra::NOTRECURSED)));
-        }),
-        ("Unknown rm lock assertion: 64", Rmf::empty(), |lock| lock.assert(64)),
-    ];
-    for (expected, opts, op) in cases {
-        assert_eq!(misuse(|| op(&rm(opts))), expected);
-    }
-}
-
-#[test]
 fn it_holds_under_contention_on_real_cpus() {
     for config in [Config::default(), Config { invariants: false, witness: false, cpus: 4, ..Config::default() }] {
         for (seed, opts) in [Rmf::empty(), Rmf::SLEEPABLE].into_iter().enumerate() {
@@ -375,32 +294,5 @@ fn it_holds_under_contention_on_real_cpus() {
             });
             assert_eq!(v, Verdict::Pass);
         }
-    }
-}
-
-#[test]
-fn the_idle_thread_may_not_take_it() {
-    let ops: [(&str, Op); 2] = [("rm_wlock", |lock| lock.wlock()), ("rm_rlock", |lock| lock.read(|| ()))];
-    for (name, op) in ops {
-        // A filter that interrupts an idle CPU runs as its idle thread.
-        let text = panic_text(Config::default(), || {
-            let lock = rm(Rmf::empty());
-            let irq = interrupt::create("filter", Arrival::Raised, sched::pri::PI_INTR, Some(1));
-            let filter = move || {
-                op(&lock);
-                Filter::Handled
-            };
-            interrupt::setup(irq, Some(Box::new(filter)), None, 1);
-            // An idle thread's interrupts are off until it has run once.
-            spawn_at("first", sched::pri::PUSER, Some(1), || ());
-            sleep::pause("first", 5);
-            freebsd_sys::host::explore::begin();
-            interrupt::raise(irq);
-            sleep::pause("interrupt", 5);
-            freebsd_sys::host::explore::end();
-        });
-        let text = text.split(" @ ").next().unwrap_or_default();
-        assert!(text.starts_with(&format!("{name}() by idle thread 0x")), "{text}");
-        assert!(text.ends_with(" on rmlock lnxrm"), "{text}");
     }
 }

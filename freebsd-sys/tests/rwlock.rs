@@ -4,15 +4,11 @@ mod common;
 
 use common::{explore_random, panic_text, passes, spawn_at, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
-use freebsd_sys::interrupt::{self, Arrival, Filter};
 use freebsd_sys::machine::{Budget, Config, Verdict};
 use freebsd_sys::rwlock::{RW_LOCK_WAITERS, Rw, Rwf, ra};
 use freebsd_sys::thread::curthread;
 use freebsd_sys::{critical, sched, sleep};
 use std::sync::Arc;
-
-/// One wrong operation.
-type Op = fn(&Rw);
 
 /// INVARIANTS without WITNESS: the lock's own checks speak.
 fn plain() -> Config {
@@ -29,14 +25,6 @@ fn rw(opts: Rwf) -> Arc<Rw> {
 fn boundary() {
     critical::critical_enter();
     critical::critical_exit();
-}
-
-/// The panic's text up to the source location.
-fn misuse(config: Config, main: impl Fn()) -> String {
-    match verdict(config, main) {
-        Verdict::Panic(text) => text.split(" @ ").next().unwrap_or_default().to_owned(),
-        other => panic!("no FreeBSD panic: {other:?}"),
-    }
 }
 
 #[test]
@@ -462,140 +450,6 @@ fn blocking_in_a_critical_section_panics() {
 }
 
 #[test]
-fn a_sleeping_writer_panics_its_waiter() {
-    let text = panic_text(Config::default(), || {
-        let lock = rw(Rwf::empty());
-        threads(2, move |_| {
-            lock.wlock();
-            sleep::pause("held", 2);
-            lock.wunlock();
-        });
-    });
-    assert_eq!(text, "sleeping thread");
-}
-
-#[test]
-fn a_reader_that_writes_deadlocks_unnoticed() {
-    let v = verdict(plain(), || {
-        let lock = rw(Rwf::empty());
-        threads(1, move |_| {
-            lock.rlock();
-            lock.wlock();
-        });
-    });
-    assert!(matches!(v, Verdict::Deadlock(_)), "{v:?}");
-}
-
-#[test]
-fn operations_on_a_destroyed_lock_panic() {
-    let ops: [(&str, Op); 8] = [
-        ("rw_wlock", |lock| lock.wlock()),
-        ("rw_wunlock", |lock| lock.wunlock()),
-        ("rw_rlock", |lock| lock.rlock()),
-        ("rw_runlock", |lock| lock.runlock()),
-        ("rw_try_rlock", |lock| _ = lock.try_rlock()),
-        ("rw_try_wlock", |lock| _ = lock.try_wlock()),
-        ("rw_try_upgrade", |lock| _ = lock.try_upgrade()),
-        ("rw_downgrade", |lock| lock.downgrade()),
-    ];
-    for (name, op) in ops {
-        let text = misuse(Config::default(), || {
-            let lock = rw(Rwf::empty());
-            lock.destroy();
-            op(&lock);
-        });
-        assert_eq!(text, format!("{name}() of destroyed rwlock"));
-    }
-}
-
-#[test]
-fn misuse_panics_with_the_kernels_words() {
-    let cases: [(&str, Rwf, Op); 14] = [
-        ("rw_rlock: wlock already held for lnxrw", Rwf::empty(), |lock| {
-            lock.wlock();
-            lock.rlock();
-        }),
-        ("__rw_wlock_hard: recursing but non-recursive rw lnxrw", Rwf::empty(), |lock| {
-            lock.wlock();
-            lock.wlock();
-        }),
-        ("Lock lnxrw not exclusively locked", Rwf::empty(), |lock| lock.wunlock()),
-        ("Lock lnxrw not exclusively locked", Rwf::empty(), |lock| {
-            lock.rlock();
-            lock.wunlock();
-        }),
-        ("Lock lnxrw not read locked", Rwf::empty(), |lock| lock.runlock()),
-        ("Lock lnxrw not read locked", Rwf::empty(), |lock| {
-            lock.wlock();
-            lock.runlock();
-        }),
-        ("Lock lnxrw not read locked", Rwf::empty(), |lock| _ = lock.try_upgrade()),
-        ("Lock lnxrw not locked", Rwf::empty(), |lock| lock.assert(ra::LOCKED)),
-        ("Lock lnxrw recursed", Rwf::RECURSE, |lock| {
-            lock.wlock();
-            lock.wlock();
-            lock.downgrade();
-        }),
-        ("Lock lnxrw not recursed", Rwf::RECURSE, |lock| {
-            lock.wlock();
-            lock.assert(ra::WLOCKED | ra::RECURSED);
-        }),
-        ("Lock lnxrw exclusively locked", Rwf::empty(), |lock| {
-            lock.wlock();
-            lock.assert(ra::UNLOCKED);
-        }),
-        ("Unknown rw lock assertion: 64", Rwf::empty(), |lock| lock.assert(64)),
-        ("__rw_wunlock_hard: neither of the waiter flags are set", Rwf::empty(), |lock| {
-            lock.wlock();
-            // What a stray store leaves behind: the spinner's flag on a writer's word.
-            let word = freebsd_sys::lock::LockObject::id(lock.object()) + 24;
-            // SAFETY: the lock word, on the one host thread there is.
-            unsafe { *(word as *mut usize) |= freebsd_sys::rwlock::RW_LOCK_WRITE_SPINNER };
-            lock.wunlock();
-        }),
-        ("page fault", Rwf::empty(), |_| Rw::zeroed().wlock()),
-    ];
-    for (expected, opts, op) in cases {
-        assert_eq!(misuse(plain(), || op(&rw(opts))), expected);
-    }
-}
-
-#[test]
-fn destroying_a_held_lock_panics() {
-    for hold in [Rw::rlock as fn(&Rw), Rw::wlock] {
-        let text = misuse(plain(), || {
-            let lock = rw(Rwf::empty());
-            hold(&lock);
-            lock.destroy();
-        });
-        assert!(text.starts_with("rw lock 0x") && text.ends_with(" not unlocked"), "{text}");
-    }
-}
-
-#[test]
-fn a_recursed_downgrade_panics_even_without_invariants() {
-    let text = misuse(Config { invariants: false, witness: false, ..Config::default() }, || {
-        let lock = rw(Rwf::RECURSE);
-        lock.wlock();
-        lock.wlock();
-        lock.downgrade();
-    });
-    assert_eq!(text, "downgrade of a recursed lock");
-}
-
-#[test]
-fn a_witness_kernel_does_not_see_a_stray_runlock_of_a_nowitness_lock() {
-    assert_eq!(
-        verdict(Config::default(), || {
-            let lock = rw(Rwf::empty());
-            lock.runlock();
-            assert_eq!(curthread().rw_rlocks.get(), -1);
-        }),
-        Verdict::Pass
-    );
-}
-
-#[test]
 fn the_cookie_is_the_lock_words_address() {
     assert_eq!(
         verdict(Config::default(), || {
@@ -641,37 +495,5 @@ fn it_holds_under_contention_on_real_cpus() {
             });
             assert_eq!(v, Verdict::Pass);
         }
-    }
-}
-
-#[test]
-fn the_idle_thread_may_not_take_it() {
-    let ops: [(&str, Op); 4] = [
-        ("rw_wlock", |lock| lock.wlock()),
-        ("rw_rlock", |lock| lock.rlock()),
-        ("rw_try_wlock", |lock| _ = lock.try_wlock()),
-        ("rw_try_rlock", |lock| _ = lock.try_rlock()),
-    ];
-    for (name, op) in ops {
-        // A filter that interrupts an idle CPU runs as its idle thread.
-        let text = panic_text(Config::default(), || {
-            let lock = rw(Rwf::empty());
-            let irq = interrupt::create("filter", Arrival::Raised, sched::pri::PI_INTR, Some(1));
-            let filter = move || {
-                op(&lock);
-                Filter::Handled
-            };
-            interrupt::setup(irq, Some(Box::new(filter)), None, 1);
-            // An idle thread's interrupts are off until it has run once.
-            spawn_at("first", sched::pri::PUSER, Some(1), || ());
-            sleep::pause("first", 5);
-            freebsd_sys::host::explore::begin();
-            interrupt::raise(irq);
-            sleep::pause("interrupt", 5);
-            freebsd_sys::host::explore::end();
-        });
-        let text = text.split(" @ ").next().unwrap_or_default();
-        assert!(text.starts_with(&format!("{name}() by idle thread 0x")), "{text}");
-        assert!(text.ends_with(" on rwlock lnxrw"), "{text}");
     }
 }

@@ -4,15 +4,11 @@ mod common;
 
 use common::{panic_text, passes, spawn, spawn_at, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
-use freebsd_sys::interrupt::{self, Arrival, Filter};
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::sx::{Sx, Sxf, sa};
 use freebsd_sys::thread::{curthread, thread_no_sleeping, thread_sleeping_ok};
 use freebsd_sys::{critical, sched, sleep, sleepqueue};
 use std::sync::Arc;
-
-/// One wrong operation.
-type Op = fn(&Sx);
 
 /// INVARIANTS without WITNESS: the lock's own checks speak.
 fn plain() -> Config {
@@ -29,14 +25,6 @@ fn sx(opts: Sxf) -> Arc<Sx> {
 fn boundary() {
     critical::critical_enter();
     critical::critical_exit();
-}
-
-/// The panic's text up to the source location.
-fn misuse(config: Config, main: impl Fn()) -> String {
-    match verdict(config, main) {
-        Verdict::Panic(text) => text.split(" @ ").next().unwrap_or_default().to_owned(),
-        other => panic!("no FreeBSD panic: {other:?}"),
-    }
 }
 
 #[test]
@@ -431,75 +419,6 @@ fn it_serves_as_a_sleep_interlock_in_both_modes() {
 }
 
 #[test]
-fn operations_on_a_destroyed_lock_panic() {
-    let ops: [(&str, Op); 8] = [
-        ("sx_xlock", |lock| lock.xlock()),
-        ("sx_slock", |lock| lock.slock()),
-        ("sx_xunlock", |lock| lock.xunlock()),
-        ("sx_sunlock", |lock| lock.sunlock()),
-        ("sx_try_slock", |lock| _ = lock.try_slock()),
-        ("sx_try_xlock", |lock| _ = lock.try_xlock()),
-        ("sx_try_upgrade", |lock| _ = lock.try_upgrade()),
-        ("sx_downgrade", |lock| lock.downgrade()),
-    ];
-    for (name, op) in ops {
-        let text = misuse(Config::default(), || {
-            let lock = sx(Sxf::empty());
-            lock.destroy();
-            op(&lock);
-        });
-        assert_eq!(text, format!("{name}() of destroyed sx"));
-    }
-}
-
-#[test]
-fn misuse_panics_with_the_kernels_words() {
-    let cases: [(&str, Sxf, Op); 13] = [
-        ("_sx_xlock_hard: recursed on non-recursive sx lnxsx", Sxf::empty(), |lock| {
-            lock.xlock();
-            lock.xlock();
-        }),
-        ("Lock lnxsx not exclusively locked", Sxf::empty(), |lock| lock.xunlock()),
-        ("Lock lnxsx not exclusively locked", Sxf::empty(), |lock| {
-            lock.slock();
-            lock.xunlock();
-        }),
-        ("Lock lnxsx not share locked", Sxf::empty(), |lock| lock.sunlock()),
-        ("Lock lnxsx not share locked", Sxf::empty(), |lock| {
-            lock.xlock();
-            lock.sunlock();
-        }),
-        ("Lock lnxsx not locked", Sxf::empty(), |lock| lock.assert(sa::LOCKED)),
-        ("Lock lnxsx recursed", Sxf::RECURSE, |lock| {
-            lock.xlock();
-            lock.xlock();
-            lock.downgrade();
-        }),
-        ("Lock lnxsx not recursed", Sxf::RECURSE, |lock| {
-            lock.xlock();
-            lock.assert(sa::LOCKED | sa::RECURSED);
-        }),
-        ("Lock lnxsx exclusively locked", Sxf::empty(), |lock| {
-            lock.xlock();
-            lock.assert(sa::UNLOCKED);
-        }),
-        ("Unknown sx lock assertion: 64", Sxf::empty(), |lock| lock.assert(64)),
-        ("sx lock still held", Sxf::empty(), |lock| {
-            lock.slock();
-            lock.destroy();
-        }),
-        ("sx lock still recursed", Sxf::empty(), |lock| {
-            lock.object().data.set(1);
-            lock.destroy();
-        }),
-        ("page fault", Sxf::empty(), |_| Sx::zeroed().xlock()),
-    ];
-    for (expected, opts, op) in cases {
-        assert_eq!(misuse(plain(), || op(&sx(opts))), expected);
-    }
-}
-
-#[test]
 fn it_holds_under_contention_on_real_cpus() {
     for config in [plain(), Config { invariants: false, cpus: 4, ..plain() }] {
         for seed in 0..3 {
@@ -531,37 +450,5 @@ fn it_holds_under_contention_on_real_cpus() {
             });
             assert_eq!(v, Verdict::Pass);
         }
-    }
-}
-
-#[test]
-fn the_idle_thread_may_not_take_it() {
-    let ops: [(&str, Op); 4] = [
-        ("sx_xlock", |lock| lock.xlock()),
-        ("sx_slock", |lock| lock.slock()),
-        ("sx_try_xlock", |lock| _ = lock.try_xlock()),
-        ("sx_try_slock", |lock| _ = lock.try_slock()),
-    ];
-    for (name, op) in ops {
-        // A filter that interrupts an idle CPU runs as its idle thread.
-        let text = panic_text(Config::default(), || {
-            let lock = sx(Sxf::empty());
-            let irq = interrupt::create("filter", Arrival::Raised, sched::pri::PI_INTR, Some(1));
-            let filter = move || {
-                op(&lock);
-                Filter::Handled
-            };
-            interrupt::setup(irq, Some(Box::new(filter)), None, 1);
-            // An idle thread's interrupts are off until it has run once.
-            spawn_at("first", sched::pri::PUSER, Some(1), || ());
-            sleep::pause("first", 5);
-            freebsd_sys::host::explore::begin();
-            interrupt::raise(irq);
-            sleep::pause("interrupt", 5);
-            freebsd_sys::host::explore::end();
-        });
-        let text = text.split(" @ ").next().unwrap_or_default();
-        assert!(text.starts_with(&format!("{name}() by idle thread 0x")), "{text}");
-        assert!(text.ends_with(" on sx lnxsx"), "{text}");
     }
 }

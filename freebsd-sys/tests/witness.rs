@@ -1,23 +1,14 @@
-//! WITNESS as mutexes show it: each row of the misuse table that it detects, and what it must not see. What needs a lock that
-//! can be shared is in `src/witness.rs`.
+//! WITNESS: order across threads and executions, what it must not see, and where its lists appear. What it detects is in the
+//! misuse table of compat-tests.
 
 mod common;
 
-use common::{assert_at, mtx, no_witness, once, passes, spawn, threads, up};
-use freebsd_sys::host::explore::Execution;
+use common::{assert_at, mtx, once, passes, threads, up};
 use freebsd_sys::lock::Loc;
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::{critical, interrupt, sched, sleep, thread, userret, witness};
 use std::rc::Rc;
-
-#[track_caller]
-fn panic_at(execution: &Execution, what: &str) {
-    match &execution.verdict {
-        Verdict::Panic(text) => assert_at(text, what, ""),
-        other => panic!("{other}"),
-    }
-}
 
 /// `a` then `b`, released again.
 fn nest(a: &Mtx, b: &Mtx) {
@@ -25,98 +16,6 @@ fn nest(a: &Mtx, b: &Mtx) {
     b.lock();
     b.unlock();
     a.unlock();
-}
-
-#[test]
-fn uncontended_lock_in_a_critical_section_panics_if_enrolled() {
-    let e = once(Config::default(), || {
-        let m = mtx(c"m", Mtxf::DEF);
-        critical::critical_enter();
-        m.lock();
-    });
-    panic_at(&e, "acquiring blockable sleep lock with spinlock or critical section held (sleep mutex) m @ ");
-    let e = once(Config::default(), || {
-        let (spin, m) = (mtx(c"s", Mtxf::SPIN), mtx(c"m", Mtxf::DEF));
-        spin.lock_spin();
-        m.lock();
-    });
-    panic_at(&e, "acquiring blockable sleep lock with spinlock or critical section held (sleep mutex) m @ ");
-}
-
-#[test]
-fn uncontended_lock_in_a_critical_section_is_silent_if_not_enrolled() {
-    for (config, opts) in [(Config::default(), Mtxf::NOWITNESS), (no_witness(), Mtxf::DEF)] {
-        let e = once(config, || {
-            let m = mtx(c"m", opts);
-            critical::critical_enter();
-            m.lock();
-            m.unlock();
-            critical::critical_exit();
-        });
-        assert_eq!((e.verdict, e.console), (Verdict::Pass, vec![]));
-    }
-}
-
-#[test]
-fn trylock_in_a_critical_section_is_allowed() {
-    let e = once(Config::default(), || {
-        let m = mtx(c"m", Mtxf::DEF);
-        critical::critical_enter();
-        assert!(m.trylock());
-        m.unlock();
-        critical::critical_exit();
-    });
-    assert_eq!((e.verdict, e.console), (Verdict::Pass, vec![]));
-}
-
-#[test]
-fn reversal_is_printed_once_per_pair() {
-    let e = once(Config::default(), || {
-        let (a, b) = (mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::DEF));
-        nest(&a, &b);
-        for _ in 0..3 {
-            nest(&b, &a);
-        }
-    });
-    assert_eq!(e.verdict, Verdict::Pass);
-    assert_eq!(e.console.len(), 3, "{:?}", e.console);
-    assert_eq!(e.console[0], "lock order reversal:");
-    let line = |at: usize, nth: &str, name: &str| {
-        let rest = e.console[at].strip_prefix(nth).unwrap_or_else(|| panic!("{:?}", e.console));
-        let (pointer, rest) = rest.split_once(' ').unwrap();
-        assert!(pointer.starts_with("0x"), "{pointer}");
-        assert_at(rest, &format!("{name} ({name}, sleep mutex) @ "), "");
-    };
-    line(1, " 1st ", "B");
-    line(2, " 2nd ", "A");
-}
-
-#[test]
-fn reversal_is_found_through_a_third_lock() {
-    let e = once(Config::default(), || {
-        let (a, b, c) = (mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::DEF), mtx(c"C", Mtxf::DEF));
-        nest(&a, &b);
-        nest(&b, &c);
-        nest(&c, &a);
-    });
-    assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 3));
-    assert_eq!(e.console[0], "lock order reversal:");
-}
-
-#[test]
-fn earlier_lock_of_the_same_name_is_named_first() {
-    let e = once(Config::default(), || {
-        let (a, a2, b) = (mtx(c"A", Mtxf::DEF), mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::DEF));
-        nest(&a, &b);
-        a.lock();
-        nest(&b, &a2);
-        a.unlock();
-    });
-    assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 4));
-    for (at, start) in [(0, "lock order reversal:"), (1, " 1st "), (2, " 2nd "), (3, " 3rd ")] {
-        assert!(e.console[at].starts_with(start), "{:?}", e.console);
-    }
-    assert!(e.console[1].contains(" A (A, sleep mutex) @ ") && e.console[2].contains(" B (B, sleep mutex) @ "));
 }
 
 #[test]
@@ -193,106 +92,6 @@ fn recursion_is_no_duplicate() {
 }
 
 #[test]
-fn spin_mutexes_have_an_order_too() {
-    let e = once(Config::default(), || {
-        let (a, b) = (mtx(c"A", Mtxf::SPIN), mtx(c"B", Mtxf::SPIN));
-        for (a, b) in [(&a, &b), (&b, &a)] {
-            a.lock_spin();
-            b.lock_spin();
-            b.unlock_spin();
-            a.unlock_spin();
-        }
-    });
-    assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 3));
-    assert!(e.console[1].contains(" B (B, spin mutex) @ "), "{:?}", e.console);
-}
-
-#[test]
-fn name_belongs_to_one_class() {
-    let e = once(Config::default(), || {
-        mtx(c"x", Mtxf::DEF);
-        mtx(c"x", Mtxf::SPIN);
-    });
-    assert_eq!(e.verdict, Verdict::Panic("lock (x) spin mutex does not match earlier (sleep mutex) lock".to_owned()));
-    let e = once(Config::default(), || {
-        mtx(c"x", Mtxf::DEF).destroy();
-        mtx(c"x", Mtxf::SPIN).destroy();
-    });
-    assert_eq!(e.verdict, Verdict::Pass);
-}
-
-#[test]
-fn unlock_of_a_lock_not_held_panics_in_witness_words() {
-    let e = once(Config::default(), || mtx(c"m", Mtxf::DEF).unlock());
-    panic_at(&e, "lock (sleep mutex) m not locked @ ");
-    let e = once(Config::default(), || mtx(c"s", Mtxf::SPIN).unlock_spin());
-    panic_at(&e, "lock (spin mutex) s not locked @ ");
-}
-
-#[test]
-fn unlock_by_another_thread_panics() {
-    let e = once(Config::default(), || {
-        let m = mtx(c"m", Mtxf::DEF);
-        m.lock();
-        threads(1, move |_| m.unlock());
-    });
-    panic_at(&e, "lock (sleep mutex) m not locked @ ");
-}
-
-#[test]
-fn norelease_forbids_the_unlock() {
-    let e = once(Config::default(), || {
-        let m = mtx(c"m", Mtxf::DEF);
-        m.lock();
-        witness::norelease(m.object());
-        witness::releaseok(m.object());
-        m.unlock();
-        m.lock();
-        witness::norelease(m.object());
-        m.unlock();
-    });
-    assert_eq!(e.verdict, Verdict::Panic("lock marked norelease".to_owned()));
-    assert_at(&e.console[0], "forbidden unlock of (sleep mutex) m @ ", "");
-    let e = once(Config::default(), || witness::norelease(mtx(c"m", Mtxf::DEF).object()));
-    assert_eq!(e.verdict, Verdict::Panic("witness_setflag: lock (sleep mutex) m not locked".to_owned()));
-}
-
-#[test]
-fn thread_may_not_exit_with_locks() {
-    let e = once(Config::default(), || {
-        let m = mtx(c"m", Mtxf::DEF);
-        spawn("leaver", move || m.lock());
-        sleep::pause("wait", 10);
-    });
-    let Verdict::Panic(text) = &e.verdict else { panic!("{}", e.verdict) };
-    let pointer = text.strip_prefix("Thread 0x").and_then(|t| t.strip_suffix(" cannot exit while holding sleeplocks"));
-    let pointer = pointer.unwrap_or_else(|| panic!("{text}"));
-    assert_eq!(e.console[0], format!("Thread 0x{pointer} exiting with the following locks held:"));
-    assert!(e.console[1].starts_with("exclusive sleep mutex m r = 0 (0x"), "{:?}", e.console);
-}
-
-#[test]
-fn sleeping_with_another_lock_is_printed() {
-    let e = once(Config::default(), || {
-        let (m, other, hidden) = (mtx(c"m", Mtxf::DEF), mtx(c"other", Mtxf::RECURSE), mtx(c"h", Mtxf::NOWITNESS));
-        hidden.lock();
-        other.lock();
-        other.lock();
-        m.lock();
-        let how = sleep::How { ticks: 1, ..Default::default() };
-        assert_eq!(sleep::sleep(1, Some(m.object()), how, "nap"), sleep::EWOULDBLOCK);
-        m.unlock();
-        other.unlock();
-        other.unlock();
-        hidden.unlock();
-    });
-    assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 2));
-    assert_eq!(e.console[0], "Sleeping on \"nap\" with the following non-sleepable locks held:");
-    assert!(e.console[1].starts_with("exclusive sleep mutex other r = 1 (0x"), "{:?}", e.console);
-    assert!(e.console[1].contains(") locked @ "), "{:?}", e.console);
-}
-
-#[test]
 fn interlock_keeps_the_place_where_it_was_taken() {
     for spin in [false, true] {
         let e = once(Config::default(), move || {
@@ -317,14 +116,6 @@ fn interlock_keeps_the_place_where_it_was_taken() {
         let line = e.console[0].split_once(' ').unwrap().0;
         assert!(e.console[1].ends_with(&format!("witness.rs:{line}")), "{:?}", e.console);
     }
-}
-
-#[test]
-fn sleeping_with_an_interlock_not_held_panics() {
-    let e = once(Config::default(), || {
-        sleep::sleep(1, Some(mtx(c"m", Mtxf::DEF).object()), sleep::How::default(), "nap");
-    });
-    assert_eq!(e.verdict, Verdict::Panic("witness_save: lock (sleep mutex) m not locked".to_owned()));
 }
 
 #[test]

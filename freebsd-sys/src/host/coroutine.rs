@@ -57,6 +57,11 @@ impl Context {
         }
     }
 
+    /// Whether its function has returned.
+    pub(crate) fn done(&self) -> bool {
+        self.inner.done()
+    }
+
     /// Whether `sp` lies on this stack, guard pages included.
     pub(crate) fn owns_stack_pointer(&self, sp: usize) -> bool {
         self.inner.trap_handler().stack_ptr_in_bounds(sp)

@@ -174,7 +174,10 @@ unsafe impl SeqcountBackend for TurnstileCount {
         thread_fence_seq_cst();
         if slot.waiters.read() != 0 {
             turnstile::chain_lock();
-            turnstile::broadcast(&slot.object, turnstile::SHARED);
+            // Who announced itself may have found that it need not wait.
+            if turnstile::exists(&slot.object) {
+                turnstile::broadcast(&slot.object, turnstile::SHARED);
+            }
             slot.owner.set(0);
             slot.key.store_rel(0);
             turnstile::chain_unlock();

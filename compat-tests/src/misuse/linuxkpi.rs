@@ -1,0 +1,63 @@
+//! Rows 121 to 124: what LinuxKPI asserts in FreeBSD's ways.
+
+use super::tools::mtx;
+use super::{Case, Row, case, row};
+use ::linuxkpi::rcupdate::{rcu_read_lock, rcu_read_unlock, synchronize_rcu};
+use ::linuxkpi::sched::{TASK_PARKED, current, schedule_timeout, set_current_state};
+use ::linuxkpi::workqueue::WorkStruct;
+use freebsd_sys::mutex::Mtxf;
+
+pub(super) fn rows() -> Vec<Row> {
+    // The body runs with an enrolled mutex, and WITNESS says so.
+    let with_mutex = |name: &str, says: &str, body: fn()| {
+        let heading = format!("{says} with the following non-sleepable locks held:");
+        case(name, move || {
+            let m = mtx(c"m", Mtxf::DEF);
+            m.lock();
+            body();
+            m.unlock();
+        })
+        .prints(&[heading.as_str(), "exclusive sleep mutex m r = 0 (%p) locked @ %s:%d"])
+    };
+    vec![
+        row(
+            121,
+            [
+                case("rcu_read_unlock without rcu_read_lock", rcu_read_unlock)
+                    .invariants("Assertion ts->rcu_recurse[type] > 0 failed at %s:%d"),
+                case("rcu_read_lock at its deepest", || {
+                    rcu_read_lock();
+                    let depth = current().rcu_recurse.get();
+                    current().rcu_recurse.set(i32::MAX as usize);
+                    rcu_read_lock();
+                    current().rcu_recurse.set(depth);
+                    rcu_read_unlock();
+                })
+                .invariants("Assertion ts->rcu_recurse[type] != INT_MAX failed at %s:%d"),
+                Case::not_applicable("RCU of an unknown type", "there is one type: all SRCU domains are separate here"),
+            ],
+        ),
+        row(122, [with_mutex("synchronize_rcu with a mutex", "linux_synchronize_rcu() can sleep", synchronize_rcu)]),
+        row(
+            123,
+            [
+                with_mutex("flush_work with a mutex", "linux_flush_work() might sleep", || {
+                    WorkStruct::new().flush();
+                }),
+                with_mutex("cancel_work_sync with a mutex", "linux_cancel_work_sync() might sleep", || {
+                    WorkStruct::new().cancel_sync();
+                }),
+                Case::not_applicable("tasklet_kill with a mutex", "tasklets are not emulated"),
+                Case::not_applicable("cancel_delayed_work_sync with a mutex", "delayed works are not emulated"),
+            ],
+        ),
+        row(
+            124,
+            [case("schedule_timeout in a state that no wake-up matches", || {
+                set_current_state(TASK_PARKED);
+                schedule_timeout(1);
+            })
+            .invariants("Assertion (state & ~TASK_NORMAL) == 0 failed at %s:%d")],
+        ),
+    ]
+}

@@ -1,0 +1,106 @@
+//! Committing a case: one machine per set of switches and number of CPUs, one execution per case.
+
+use super::report::{CaseResult, Outcome};
+use super::{Case, End, Expect, Row, Switches, What, pattern};
+use freebsd_sys::host::explore::{self, Execution, Options};
+use freebsd_sys::host::schedule::random::Random;
+use freebsd_sys::machine::{Budget, Config, Engine, Machine, Verdict};
+
+/// The machines that cases run on, made when first needed.
+#[derive(Default)]
+pub(super) struct Machines(Vec<(Switches, usize, Box<Machine>)>);
+
+impl Machines {
+    fn get(&mut self, switches: Switches, cpus: usize) -> &Machine {
+        let at = self.0.iter().position(|(of, n, _)| (*of, *n) == (switches, cpus)).unwrap_or_else(|| {
+            let config = Config {
+                cpus,
+                invariants: switches != Switches::None,
+                witness: switches == Switches::Witness,
+                // What a case needs, it brings about itself: nothing else happens.
+                budget: Budget { ticks: 0, interrupts: 0, migrations: 0 },
+                ..Config::default()
+            };
+            self.0.push((switches, cpus, Machine::new(config, Engine::Explore)));
+            self.0.len() - 1
+        });
+        &self.0[at].2
+    }
+
+    /// The results of all cases of a row, under all switches.
+    pub(super) fn row(&mut self, row: &Row) -> Vec<CaseResult> {
+        let mut results = Vec::new();
+        for case in &row.cases {
+            let result = |switches: &'static str, outcome| CaseResult::new(row, case, switches, outcome);
+            match &case.what {
+                What::NotApplicable(reason) => results.push(result("any", Outcome::NotApplicable(reason))),
+                What::Runs { .. } => {
+                    for switches in Switches::ALL {
+                        let outcome = self.case(case, switches);
+                        results.push(result(switches.name(), outcome));
+                    }
+                }
+            }
+        }
+        results
+    }
+
+    /// Commits a case and compares.
+    fn case(&mut self, case: &Case, switches: Switches) -> Outcome {
+        let What::Runs { body, cpus, expect } = &case.what else { return Outcome::NotApplicable("") };
+        let machine = self.get(switches, *cpus);
+        let execution = explore::run(machine, &mut Random::new(1), Options::default(), &**body);
+        compare(&expect[switches as usize], &execution)
+    }
+}
+
+/// Whether the kernel showed what it should have.
+fn compare(expect: &Expect, execution: &Execution) -> Outcome {
+    let Execution { verdict, console, .. } = execution;
+    let end = match (&expect.end, verdict) {
+        (End::Pass, Verdict::Pass) | (End::Deadlock, Verdict::Deadlock(_)) | (End::Livelock, Verdict::Livelock(_)) => {
+            true
+        }
+        (End::Panic(expected), Verdict::Panic(text)) => pattern::matches(expected, text),
+        _ => false,
+    };
+    let same = console.len() == expect.console.len()
+        && expect.console.iter().zip(console).all(|(expected, line)| pattern::matches(expected, line));
+    let shown = console.iter().cloned().chain([verdict.to_string()]).collect::<Vec<_>>().join("\n");
+    if end && same {
+        return Outcome::Pass(shown);
+    }
+    let end = match &expect.end {
+        End::Pass => "pass".to_owned(),
+        End::Panic(text) => format!("panic: {text}"),
+        End::Deadlock => "deadlock".to_owned(),
+        End::Livelock => "livelock".to_owned(),
+    };
+    let expected = expect.console.iter().cloned().chain([end]).collect::<Vec<_>>().join("\n");
+    Outcome::Fail { shown, expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{case, row};
+    use super::*;
+    use freebsd_sys::critical::critical_exit;
+
+    /// How often the case passes, out of the three.
+    fn passes(case: Case) -> usize {
+        let results = Machines::default().row(&row(1, [case]));
+        assert_eq!(results.len(), 3);
+        results.iter().filter(|result| result.result() == "pass").count()
+    }
+
+    #[test]
+    fn wrong_expectations_fail() {
+        let misuse = || case("", critical_exit);
+        assert_eq!(passes(misuse().invariants("critical_exit: td_critnest == 0")), 3);
+        assert_eq!(passes(misuse().invariants("critical_exit: td_critnest == 1")), 1);
+        assert_eq!(passes(misuse().always("critical_exit: td_critnest == 0")), 2);
+        assert_eq!(passes(misuse()), 1);
+        assert_eq!(passes(misuse().invariants("critical_exit: td_critnest == 0").prints(&["text"])), 2);
+        assert_eq!(passes(case("", || panic!("a Rust panic is no FreeBSD panic"))), 0);
+    }
+}

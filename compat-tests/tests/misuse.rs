@@ -1,0 +1,21 @@
+//! FreeBSD's rules, each as a test: the misuse table, and the two tables of locking(9).
+
+use compat_tests::misuse::{self, Suite};
+
+/// Runs all rows; a failure shows what was expected and what came.
+#[track_caller]
+fn all(suite: Suite, at_least: usize) {
+    let report = misuse::run(suite, &[]).expect("all rows");
+    assert_eq!(report.count("fail"), 0, "\n{}", report.failures());
+    assert!(report.count("pass") >= at_least, "only {} cases", report.count("pass"));
+}
+
+#[test]
+fn every_misuse_shows_what_the_kernel_shows() {
+    all(Suite::Misuse, 600);
+}
+
+#[test]
+fn locking_9_is_kept_cell_by_cell() {
+    all(Suite::Locking, 150);
+}
