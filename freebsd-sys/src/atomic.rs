@@ -130,6 +130,9 @@ owned!(
     /// on every processor, so `td_critnest++` costs what it costs in the kernel.
     Owned32, AtomicU32, u32);
 owned!(
+    /// [`Owned32`] of 64 bits.
+    Owned64, AtomicU64, u64);
+owned!(
     /// [`Owned32`], signed.
     OwnedI32, AtomicI32, i32);
 owned!(

@@ -15,9 +15,10 @@
 
 use crate::atomic::{Counter64, Guarded, OwnedPtr, Shared32};
 use crate::cpu::{self, curcpu, machine};
+use crate::interrupt;
 use crate::lock::{ChainLock, Loc, LockClass, LockObject, lc_assert, lc_lock, lc_unlock};
 use crate::panic::kassert;
-use crate::sched::{self, pri, sw, swt};
+use crate::sched::{self, pri};
 use crate::thread::{self, Kthread, Thread, curthread, tdf, tdi};
 use bitflags::bitflags;
 
@@ -62,6 +63,16 @@ struct Running {
 }
 
 impl Callouts {
+    /// Whether a callout waits for its time, or runs.
+    pub(crate) fn any_pending(&self) -> bool {
+        self.lock.lock_raw();
+        // SAFETY: (lock) is held.
+        let any =
+            unsafe { !self.pending.get().is_empty() || self.running.get().iter().any(|running| running.callout != 0) };
+        self.lock.unlock_raw();
+        any
+    }
+
     /// What runs `callout` now.
     ///
     /// # Safety
@@ -373,14 +384,7 @@ fn softclock(cpu: usize) {
                 run(due, cpu);
             }
         }
-        sched::thread_lock(td);
-        if c.need[cpu].get() == 0 && !cpu::scheduler_stopped() {
-            td.inhibit(tdi::IWAIT);
-            td.flags.or(tdf::PARKED);
-            sched::mi_switch(sw::VOL | swt::IWAIT);
-        } else {
-            sched::thread_unlock(td);
-        }
+        interrupt::wait(&c.need[cpu]);
     }
 }
 
@@ -484,14 +488,7 @@ fn wake_softclock(cpu: usize, time: u64) {
     m.callouts.need[cpu].set(1);
     let td = m.callouts.threads[cpu].get();
     // SAFETY: threads are type-stable; the thread was made when the callout was set.
-    let td = unsafe { &*td };
-    let me = curthread();
-    sched::thread_lock(me);
-    if td.inhibitors.get() & tdi::IWAIT != 0 {
-        td.uninhibit(tdi::IWAIT);
-        sched::setrunnable(td);
-    }
-    sched::thread_unlock(me);
+    interrupt::wake(unsafe { &*td });
 }
 
 /// `explore`: whether time passing can change anything.

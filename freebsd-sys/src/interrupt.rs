@@ -417,7 +417,11 @@ fn schedule_thread(source: &Source) {
     }
     source.need.set(1);
     // SAFETY: threads are type-stable.
-    let td = unsafe { &*td };
+    wake(unsafe { &*td });
+}
+
+/// Ends an ithread's wait for work that its caller has posted.
+pub(crate) fn wake(td: &Thread) {
     let me = curthread();
     sched::thread_lock(me);
     if td.inhibitors.get() & tdi::IWAIT != 0 {
@@ -425,6 +429,19 @@ fn schedule_thread(source: &Source) {
         sched::setrunnable(td);
     }
     sched::thread_unlock(me);
+}
+
+/// The running ithread waits until [`wake`], unless `need` says that there is work already.
+pub(crate) fn wait(need: &Shared32) {
+    let td = curthread();
+    sched::thread_lock(td);
+    if need.get() == 0 && !cpu::scheduler_stopped() {
+        td.inhibit(tdi::IWAIT);
+        td.flags.or(tdf::PARKED);
+        sched::mi_switch(sw::VOL | swt::IWAIT);
+    } else {
+        sched::thread_unlock(td);
+    }
 }
 
 /// `ithread_loop()`.
@@ -449,14 +466,7 @@ fn ithread_loop(irq: Irq) {
             thread::thread_sleeping_ok();
         }
         crate::witness::warn_suspending_ithread();
-        sched::thread_lock(td);
-        if source.need.get() == 0 && !cpu::scheduler_stopped() {
-            td.inhibit(tdi::IWAIT);
-            td.flags.or(tdf::PARKED);
-            sched::mi_switch(sw::VOL | swt::IWAIT);
-        } else {
-            sched::thread_unlock(td);
-        }
+        wait(&source.need);
     }
 }
 

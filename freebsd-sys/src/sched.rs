@@ -198,6 +198,7 @@ pub(crate) fn finish_switch(cpu: &Pcpu, next: &Thread) {
     cpu.switches.add(1);
     next.oncpu.set(cpu.cpuid as i32);
     next.set_state(State::Running);
+    next.switches.add(1);
     machine().sched_lock.unlock_raw();
 }
 

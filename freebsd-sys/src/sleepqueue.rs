@@ -131,19 +131,16 @@ pub fn add(wchan: usize, interlock: usize, wmesg: &'static str, kind: Type, queu
     td.wchan.set(wchan);
     td.sqqueue.set(queue as u32);
     td.intrval.set(0);
-    // SAFETY: (s) the chain lock is held; (t) the flags are the caller's own until it sleeps.
-    unsafe {
-        *td.wmesg.get() = wmesg;
-        *td.sleep_deadline.get() = 0;
-    }
+    // SAFETY: (s) the chain lock is held.
+    unsafe { *td.wmesg.get() = wmesg };
+    td.sleep_deadline.set(0);
     td.flags.clear(tdf::TIMEOUT);
 }
 
 /// `sleepq_set_timeout()`: the sleep ends after `ticks` of virtual time. Between [`add`] and the wait.
 pub fn set_timeout(ticks: u64) {
     let td = curthread();
-    // SAFETY: (s) the chain lock is held.
-    unsafe { *td.sleep_deadline.get() = crate::callout::now() + ticks.max(1) };
+    td.sleep_deadline.set(crate::callout::now() + ticks.max(1));
 }
 
 /// `sleepq_wait()`: sleeps until woken. The chain lock is held, and released.
@@ -184,8 +181,7 @@ fn catch_signals(_wchan: usize) -> i32 {
 
 fn check_timeout() -> i32 {
     let td = curthread();
-    // SAFETY: (s) the thread is awake, so nobody else looks at its deadline.
-    unsafe { *td.sleep_deadline.get() = 0 };
+    td.sleep_deadline.set(0);
     if td.flags.get() & tdf::TIMEOUT != 0 {
         td.flags.clear(tdf::TIMEOUT);
         return EWOULDBLOCK;
@@ -285,7 +281,7 @@ pub(crate) fn expire(now: u64) {
         for queue in 0..2 {
             while let Some(td) = table()[at].blocked[queue].iter().copied().find(|&td| {
                 // SAFETY: (s) the chain lock is held; threads are type-stable.
-                let deadline = unsafe { *(*td).sleep_deadline.get() };
+                let deadline = unsafe { (*td).sleep_deadline.get() };
                 deadline != 0 && deadline <= now
             }) {
                 // SAFETY: threads are type-stable.
@@ -305,7 +301,7 @@ pub(crate) fn next_deadline() -> Option<u64> {
         .iter()
         .flat_map(|sq| sq.blocked.iter().flatten())
         // SAFETY: threads are type-stable.
-        .map(|&td| unsafe { *(*td).sleep_deadline.get() })
+        .map(|&td| unsafe { (*td).sleep_deadline.get() })
         .filter(|&deadline| deadline != 0)
         .min()
 }

@@ -3,7 +3,7 @@
 //! Fields keep FreeBSD's names without the `td_` prefix; the C name is a doc alias. Threads are type-stable: a machine never
 //! frees one while it lives, so adaptive spinning may look at an owner that has just exited.
 
-use crate::atomic::{Guarded, Owned32, OwnedI32, OwnedUsize, Shared32};
+use crate::atomic::{Guarded, Owned32, Owned64, OwnedI32, OwnedUsize, Shared32};
 use crate::cpu::machine;
 use crate::host::coroutine::{Context, YielderPtr};
 use crate::host::gs;
@@ -163,10 +163,12 @@ pub struct Thread {
     /// (s) Which of the sleep queue's two lists.
     #[doc(alias = "td_sqqueue")]
     pub(crate) sqqueue: Owned32,
+    /// (t) How often it was given a CPU: `ru_nvcsw` and `ru_nivcsw`.
+    pub(crate) switches: Owned32,
     /// (s) Error of an interrupted sleep.
     pub(crate) intrval: OwnedI32,
     /// (s) Virtual time at which a timed sleep ends; 0 for none.
-    pub(crate) sleep_deadline: Guarded<u64>,
+    pub(crate) sleep_deadline: Owned64,
     /// (k) WITNESS's list of held sleep locks, oldest first.
     #[doc(alias = "td_sleeplocks")]
     pub(crate) sleeplocks: Guarded<Vec<LockInstance>>,
@@ -261,8 +263,9 @@ impl Thread {
             wchan: OwnedUsize::new(0),
             wmesg: Guarded::new(""),
             sqqueue: Owned32::new(0),
+            switches: Owned32::new(0),
             intrval: OwnedI32::new(0),
-            sleep_deadline: Guarded::new(0),
+            sleep_deadline: Owned64::new(0),
             sleeplocks: Guarded::new(Vec::with_capacity(8)),
             context: Guarded::new(None),
             yielder: Guarded::new(core::ptr::null()),
@@ -303,6 +306,8 @@ impl Thread {
         self.tscpu.set(0);
         self.blocked_on.set(0);
         self.wchan.set(0);
+        self.sleep_deadline.set(0);
+        self.switches.set(0);
         self.intrval.set(0);
         self.ended.set(0);
         self.unwinding.set(false);
@@ -316,7 +321,6 @@ impl Thread {
         // SAFETY: nobody runs this thread: it is new, or its last execution ended.
         unsafe {
             *self.wmesg.get() = "";
-            *self.sleep_deadline.get() = 0;
             self.sleeplocks.get().clear();
             self.read_set.get().clear();
             *self.op.get() = ("fork_exit", 0);

@@ -245,33 +245,40 @@ fn smp_lists_the_locks_at_a_panic() {
     assert!(e.locks.iter().any(|line| line.starts_with("exclusive sleep mutex seen r = 0 (0x")), "{:?}", e.locks);
 }
 
-/// What a run on `smp` ends in after its limit of a second, and soon after it.
-fn gives_up(main: &(dyn Fn() + Sync)) -> Verdict {
+/// What a run on `smp` with a limit of so many seconds ends in, soon enough.
+fn gives_up(limit: u64, main: &(dyn Fn() + Sync)) -> Verdict {
     let m = Machine::new(Config::default(), Engine::Smp);
     let started = Instant::now();
-    let e = smp::run(&m, smp::Options { limit: Duration::from_secs(1), seed: 1, units: &[] }, main);
-    assert!(started.elapsed() < Duration::from_secs(10));
+    let e = smp::run(&m, smp::Options { limit: Duration::from_secs(limit), seed: 1, units: &[] }, main);
+    assert!(started.elapsed() < Duration::from_secs(20));
     e.verdict
 }
 
 #[test]
 fn smp_gives_up_after_its_limit_and_says_what_it_was_doing() {
-    let verdict = gives_up(&|| {
+    let verdict = gives_up(1, &|| {
         sleep::tsleep(1, "never", 1_000_000);
     });
     assert_eq!(verdict, Verdict::Error("no end after 1 s; thread0 sleeps with a timeout".to_owned()));
-    let verdict = gives_up(&|| {
+    let verdict = gives_up(1, &|| {
+        loop {
+            critical::critical_enter();
+            critical::critical_exit();
+        }
+    });
+    assert_eq!(verdict, Verdict::Error("no end after 1 s; thread0 was running".to_owned()));
+}
+
+#[test]
+fn smp_notices_that_nobody_can_move() {
+    let verdict = gives_up(600, &|| {
+        interrupt::bystanders();
         let m = mtx(c"interlock", Mtxf::DEF);
         m.lock();
         sleep::sleep(1, Some(m.object()), sleep::How::default(), "never");
     });
     assert_eq!(verdict, Verdict::Deadlock("thread0 sleeps on \"never\"".to_owned()));
-    let verdict = gives_up(&|| loop {
-        critical::critical_enter();
-        critical::critical_exit();
-    });
-    assert_eq!(verdict, Verdict::Error("no end after 1 s; thread0 was running".to_owned()));
-    let verdict = gives_up(&|| {
+    let verdict = gives_up(600, &|| {
         critical::critical_enter();
         while cpu::spinwait() {}
     });

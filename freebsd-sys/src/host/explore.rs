@@ -256,23 +256,26 @@ fn stuck(m: &Machine) -> Verdict {
     if !spinning || waits_in_a_cycle(m) { Verdict::Deadlock(text) } else { Verdict::Livelock(text) }
 }
 
-/// `smp`: the verdict on a machine that was stopped after `limit`. What it was doing at that moment is all that there is to
-/// go by: if no thread was at work, and none waits for the clock, it was stuck.
-pub(crate) fn hang(m: &Machine, limit: std::time::Duration) -> Verdict {
-    let busy = m.threads().iter().find_map(|td| {
-        // SAFETY: the machine has stopped.
-        if td.is_sleeping() && unsafe { *td.sleep_deadline.get() } != 0 {
-            return Some(format!("{} sleeps with a timeout", td.name()));
+/// `smp`: the verdict on a machine that its clock stopped `after` a time.
+pub(crate) fn hang(m: &Machine, after: std::time::Duration) -> Verdict {
+    match busy(m) {
+        Some((td, what)) => Verdict::Error(format!("no end after {} s; {} {what}", after.as_secs(), td.name())),
+        None => stuck(m),
+    }
+}
+
+/// `smp`: a thread of the program's own that is at work, or that the clock will wake, and what it does. If there is none now
+/// and none a moment later, the machine is stuck. The machine may be running: the answer is as of some moment.
+pub(crate) fn busy(m: &Machine) -> Option<(&Thread, &'static str)> {
+    m.threads().iter().find_map(|td| {
+        if td.is_sleeping() && td.sleep_deadline.get() != 0 {
+            return Some((&**td, "sleeps with a timeout"));
         }
         let service = td.is_idle() || td.flags.get() & tdf::KPROC != 0;
         let runs = matches!(td.state(), thread::State::Running | thread::State::RunQ | thread::State::CanRun);
         let at_work = !service && runs && !td.awaiting.get() && !waits_for_a_spinners_cpu(m, td);
-        at_work.then(|| format!("{} was running", td.name()))
-    });
-    match busy {
-        Some(text) => Verdict::Error(format!("no end after {} s; {text}", limit.as_secs())),
-        None => stuck(m),
-    }
+        at_work.then_some((&**td, "was running"))
+    })
 }
 
 /// Whether `td` is queued on a CPU that a spinning thread does not give up.

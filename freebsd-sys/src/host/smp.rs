@@ -11,7 +11,7 @@ use crate::cpu::{Pcpu, curcpu, machine, pending};
 use crate::interrupt::Irq;
 use crate::machine::{Engine, Machine, Unit, Verdict};
 use crate::sched;
-use crate::thread::{self, Kthread};
+use crate::thread::{self, Kthread, Thread, tdf};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -221,7 +221,7 @@ pub fn run(m: &Machine, options: Options<'_>, main: &(dyn Fn() + Sync)) -> Execu
         cpu.block.set(core::ptr::null_mut());
     }
     if m.smp.hung.load(Ordering::SeqCst) && !m.has_verdict() {
-        m.set_verdict(explore::hang(m, options.limit));
+        m.set_verdict(explore::hang(m, started.elapsed()));
         m.note_panic_state();
     }
     if m.has_panicked() {
@@ -239,8 +239,40 @@ pub fn run(m: &Machine, options: Options<'_>, main: &(dyn Fn() + Sync)) -> Execu
     }
 }
 
+/// How long the machine has been stuck, as seen at ticks.
+#[derive(Debug, Default)]
+struct Still {
+    ticks: u32,
+    /// How often the program's own threads were given a CPU.
+    switches: u32,
+}
+
+impl Still {
+    /// Ticks after which nobody is expected to move any more. Interrupts that come at any time come several hundred times.
+    const PATIENCE: u32 = 1000;
+
+    /// A tick: whether it is time to give up. One in which some thread works, moved since the last, or waits for a callout begins
+    /// the count anew.
+    fn for_too_long(&mut self, m: &Machine) -> bool {
+        let own = m.threads().iter().filter(|td| td.flags.get() & tdf::KPROC == 0);
+        let switches = own.fold(0u32, |sum, td| sum.wrapping_add(td.switches.get()));
+        if switches != self.switches || explore::busy(m).is_some() || m.callouts.any_pending() {
+            *self = Self { ticks: 0, switches };
+        }
+        // A service thread may be at work for the others (or be a bystander that comes and goes).
+        let serves = |td: &Thread| {
+            td.flags.get() & (tdf::KPROC | tdf::PARKED) == tdf::KPROC && td.state() != thread::State::Inhibited
+        };
+        if !m.threads().iter().any(|td| serves(td)) {
+            self.ticks += 1;
+        }
+        self.ticks > Self::PATIENCE
+    }
+}
+
 /// The clock: ticks, interrupts at random times, and the limit.
 fn clock(m: &Machine, started: Instant, limit: Duration) {
+    let mut still = Still::default();
     let mut rng = super::schedule::Rng::new(m.smp.seed.load(Ordering::SeqCst), 0);
     let mut ended = m.smp.ended.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     while !*ended {
@@ -248,7 +280,7 @@ fn clock(m: &Machine, started: Instant, limit: Duration) {
         if *ended {
             break;
         }
-        if started.elapsed() > limit {
+        if started.elapsed() > limit || still.for_too_long(m) {
             drop(ended);
             m.smp.hung.store(true, Ordering::SeqCst);
             stop(m);
