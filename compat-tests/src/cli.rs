@@ -123,6 +123,9 @@ struct Compare {
     /// Seconds that each cell runs on smp [default: 1]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
+    /// How often and how long locks are waited for and held, on smp: LOCK_PROFILING(9)
+    #[arg(long)]
+    profile: bool,
     /// Output
     #[arg(short, long, value_enum, default_value = "table")]
     format: Format,
@@ -256,6 +259,7 @@ impl Compare {
             (self.exhaustive, "--exhaustive", Engine::Explore),
             (self.save.is_some(), "--save", Engine::Explore),
             (self.seconds.is_some(), "--seconds", Engine::Smp),
+            (self.profile, "--profile", Engine::Smp),
         ] {
             if given && of != engine {
                 let name = crate::compare::engine_name(of);
@@ -272,6 +276,7 @@ impl Compare {
             invariants: !kernel.no_invariants,
             witness: !kernel.no_witness,
             lint: kernel.lint,
+            profile: self.profile,
             preemption: match kernel.preemption {
                 PreemptionName::Ule => Preemption::Ule,
                 PreemptionName::Full => Preemption::Full,

@@ -4,6 +4,7 @@ use crate::expected::{Expectation, Expected, OneOf};
 use crate::registry::{Cell, Scenario};
 use crate::run::{Outcome, Plan, Search};
 use anstyle::{AnsiColor, Style};
+use freebsd_sys::lock_profile;
 use freebsd_sys::machine::{Engine, Verdict};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -13,6 +14,9 @@ use std::{fs, io};
 
 /// With at most so many failures, whole schedules are printed.
 const FEW: usize = 4;
+
+/// Locks of a cell whose profile is printed.
+const PROFILED: usize = 8;
 
 /// A cell with what was found in it.
 #[derive(Debug)]
@@ -53,6 +57,28 @@ struct JsonCell<'a> {
     budget: Option<JsonBudget>,
     schedule: Option<String>,
     expected: Option<&'a OneOf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    locks: Vec<JsonLock<'a>>,
+}
+
+/// A lock's profile in JSON; times in nanoseconds.
+#[derive(Serialize)]
+struct JsonLock<'a> {
+    name: &'a str,
+    at: &'a str,
+    count: u64,
+    contested: u64,
+    wait_total: u64,
+    wait_max: u64,
+    hold_total: u64,
+    hold_max: u64,
+}
+
+impl<'a> From<&'a lock_profile::Row> for JsonLock<'a> {
+    fn from(row: &'a lock_profile::Row) -> Self {
+        let &lock_profile::Row { count, contested, wait_total, wait_max, hold_total, hold_max, .. } = row;
+        Self { name: &row.name, at: &row.at, count, contested, wait_total, wait_max, hold_total, hold_max }
+    }
 }
 
 #[derive(Serialize)]
@@ -191,6 +217,7 @@ impl Report {
                 }),
                 schedule: outcome.schedule.as_ref().map(ToString::to_string),
                 expected: row.expected.as_ref().map(|expected| &expected.verdict),
+                locks: outcome.profile.iter().map(JsonLock::from).collect(),
             })
             .collect();
         let mut text = serde_json::to_string_pretty(&JsonReport { cells }).unwrap_or_default();
@@ -206,8 +233,40 @@ impl Report {
         self.legend(&mut out);
         self.explain_failures(&mut out, width, paint);
         self.explain_differences(&mut out, paint);
+        self.profiles(&mut out);
         self.summary(&mut out);
         out
+    }
+
+    /// What LOCK_PROFILING(9) found in each cell.
+    fn profiles(&self, out: &mut String) {
+        for (row, outcome) in self.done().filter(|(_, outcome)| !outcome.profile.is_empty()) {
+            let _ = writeln!(out, "locks of {} on {}, mean and longest times in us:", row.scenario.name, row.mapping);
+            let mut line = |columns: [&str; 6], lock: &str| {
+                out.push(' ');
+                for column in columns {
+                    let _ = write!(out, " {column:>9}");
+                }
+                let _ = writeln!(out, " {lock}");
+            };
+            line(["count", "contested", "wait", "max", "hold", "max"], "lock");
+            let mut locks: Vec<_> = outcome.profile.iter().collect();
+            locks.sort_by_key(|lock| std::cmp::Reverse((lock.wait_total, lock.count)));
+            for lock in locks.into_iter().take(PROFILED) {
+                let us = |ns: u64| format!("{:.1}", ns as f64 / 1000.0);
+                let mean = |total: u64, n: u64| us(total.checked_div(n).unwrap_or(0));
+                let columns = [
+                    lock.count.to_string(),
+                    lock.contested.to_string(),
+                    mean(lock.wait_total, lock.contested),
+                    us(lock.wait_max),
+                    mean(lock.hold_total, lock.count),
+                    us(lock.hold_max),
+                ];
+                line(columns.each_ref().map(String::as_str), &format!("{} @ {}", lock.name, lock.at));
+            }
+            out.push('\n');
+        }
     }
 
     fn done(&self) -> impl Iterator<Item = (&Row, &Outcome)> {
@@ -547,7 +606,7 @@ mod tests {
             config: Config::default(),
             events: [Event::Run(0), Event::Run(1)].repeat(100),
         });
-        Outcome { verdict, schedules: 2000, exhausted: false, interrupted: false, schedule }
+        Outcome { verdict, schedules: 2000, exhausted: false, interrupted: false, schedule, profile: Vec::new() }
     }
 
     fn mixed() -> Report {

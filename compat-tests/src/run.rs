@@ -10,6 +10,7 @@ use crate::schedule::Printable;
 use freebsd_sys::host::explore::{self, Execution};
 use freebsd_sys::host::schedule::{Schedule, dfs::Dfs, pct::Pct, random::Random};
 use freebsd_sys::host::{smp, workers};
+use freebsd_sys::lock_profile;
 use freebsd_sys::machine::{Config, Engine, Machine, Unit, Verdict};
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ pub struct Plan {
 impl Plan {
     /// Whether the kernel is the default one, of whatever number of CPUs: the one that `expected.toml` speaks of.
     pub fn is_default_kernel(&self) -> bool {
-        self.config == Config { cpus: self.config.cpus, ..Config::default() }
+        self.config == Config { cpus: self.config.cpus, profile: self.config.profile, ..Config::default() }
     }
 }
 
@@ -66,9 +67,16 @@ pub struct Outcome {
     pub interrupted: bool,
     /// (explore) What replays the verdict.
     pub schedule: Option<Printable>,
+    /// (smp) The locks' profile over all runs, if asked for.
+    pub profile: Vec<lock_profile::Row>,
 }
 
 impl Outcome {
+    /// Of no execution yet.
+    fn new(verdict: Verdict) -> Self {
+        Self { verdict, schedules: 0, exhausted: false, interrupted: false, schedule: None, profile: Vec::new() }
+    }
+
     /// FreeBSD's message, or what a pass is worth.
     pub fn message(&self, plan: &Plan) -> String {
         match (&self.verdict, plan.engine) {
@@ -107,15 +115,8 @@ pub fn cells(
     workers::map(workers, cells, work, watch)
         .into_iter()
         .map(|result| {
-            result.unwrap_or_else(|text| {
-                Some(Outcome {
-                    verdict: Verdict::Error(format!("Rust panic in the harness: {text}")),
-                    schedules: 0,
-                    exhausted: false,
-                    interrupted: false,
-                    schedule: None,
-                })
-            })
+            result
+                .unwrap_or_else(|text| Some(Outcome::new(Verdict::Error(format!("Rust panic in the harness: {text}")))))
         })
         .collect()
 }
@@ -148,8 +149,7 @@ fn sampled(
         Search::Exhaustive(limit) => (Strategy::Exhaustive(Dfs::new()), limit.unwrap_or(u64::MAX)),
     };
     let machine = Machine::new(plan.config.clone(), Engine::Explore);
-    let mut outcome =
-        Outcome { verdict: Verdict::Pass, schedules: 0, exhausted: false, interrupted: false, schedule: None };
+    let mut outcome = Outcome::new(Verdict::Pass);
     let mut told = 0;
     while outcome.schedules < limit {
         if workers::interrupted() {
@@ -196,19 +196,30 @@ fn settle(outcome: &mut Outcome, plan: &Plan, scenario: &Scenario, cell: &Cell, 
 fn looped(plan: &Plan, cell: &'static Cell, units: &[Unit], tally: &workers::Tally) -> Outcome {
     let machine = Machine::new(plan.config.clone(), Engine::Smp);
     let started = Instant::now();
-    let mut outcome =
-        Outcome { verdict: Verdict::Pass, schedules: 0, exhausted: false, interrupted: false, schedule: None };
+    let mut outcome = Outcome::new(Verdict::Pass);
     while outcome.verdict == Verdict::Pass && (outcome.schedules == 0 || started.elapsed() < plan.time) {
         if workers::interrupted() {
             outcome.interrupted = true;
             break;
         }
         let options = smp::Options { limit: SMP_LIMIT, seed: plan.seed.wrapping_add(outcome.schedules), units };
-        outcome.verdict = smp::run(&machine, options, &|| (cell.run)()).verdict;
+        let run = smp::run(&machine, options, &|| (cell.run)());
+        outcome.verdict = run.verdict;
+        add_profile(&mut outcome.profile, run.profile);
         outcome.schedules += 1;
         tally.add(1);
     }
     outcome
+}
+
+/// Adds a run's profile to that of the runs before.
+fn add_profile(sum: &mut Vec<lock_profile::Row>, run: Vec<lock_profile::Row>) {
+    for row in run {
+        match sum.iter_mut().find(|known| known.name == row.name && known.at == row.at) {
+            Some(known) => known.add(&row),
+            None => sum.push(row),
+        }
+    }
 }
 
 #[cfg(test)]

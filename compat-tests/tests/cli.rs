@@ -277,6 +277,22 @@ fn smp_loops() {
     assert_eq!((&cell["engine"], &cell["verdict"]), (&"smp".into(), &"pass".into()));
     assert!(cell["schedules"].as_u64() > Some(1), "{cell}");
     assert_eq!((&cell["schedule"], &cell["budget"]), (&Value::Null, &Value::Null));
+    assert_eq!(cell["locks"], Value::Null);
+}
+
+#[test]
+fn smp_profiles_locks() {
+    let args = ["compare", CASE, "--mapping", PASSES, "--engine", "smp", "--profile"];
+    let output = run(&args);
+    assert_eq!(code(&output), 0, "{output:?}");
+    let text = out(&output);
+    assert!(text.contains(&format!("locks of {CASE} on {PASSES}, mean and longest times in us:")), "{text}");
+    assert!(text.contains(" lnxspin @ compat-tests/src/scenarios/"), "{text}");
+    let json = run(&[&args[..], &["--format", "json"]].concat());
+    let lock = &cells(&json)[0]["locks"][0];
+    assert!(lock["count"].as_u64() > Some(0) && lock["hold_max"].as_u64() > Some(0), "{lock}");
+    let output = run(&["compare", CASE, "--profile"]);
+    assert_eq!((code(&output), err(&output).contains("--profile is for --engine smp")), (2, true), "{output:?}");
 }
 
 #[test]

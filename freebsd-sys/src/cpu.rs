@@ -6,7 +6,7 @@
 use crate::atomic::{Counter64, Guarded, Owned32, OwnedI32, OwnedPtr, Shared32};
 use crate::host::gs::{self, word as bits};
 use crate::host::{explore, smp};
-use crate::lock::{Loc, LockInstance};
+use crate::lock::{Loc, LockInstance, LockObject};
 use crate::machine::{Engine, Machine};
 use crate::module::Values;
 use crate::thread::{Thread, curthread};
@@ -220,9 +220,10 @@ pub fn spinwait() -> bool {
 }
 
 /// [`spinwait`] for the owner of the lock object `lock`: what a deadlock's description needs.
-pub(crate) fn spinwait_on(lock: usize) -> bool {
+pub(crate) fn spinwait_on(lock: &LockObject) -> bool {
+    crate::lock_profile::waits(lock);
     let td = curthread();
-    td.spinning_on.set(lock);
+    td.spinning_on.set(lock.id());
     let go_on = spinwait();
     td.spinning_on.set(0);
     go_on
@@ -271,6 +272,12 @@ pub(crate) fn invariants() -> bool {
 #[inline(always)]
 pub(crate) fn witness() -> bool {
     gs::word() & (bits::WITNESS | bits::STOPPED) == bits::WITNESS
+}
+
+/// Whether options LOCK_PROFILING is on.
+#[inline(always)]
+pub(crate) fn profiling() -> bool {
+    gs::word() & (bits::PROFILE | bits::STOPPED) == bits::PROFILE
 }
 
 /// Whether to report what FreeBSD does not detect.

@@ -20,6 +20,7 @@ pub mod thread;
 // -- lock substrate
 pub mod lint;
 pub mod lock;
+pub mod lock_profile;
 pub mod sleepqueue;
 pub mod turnstile;
 pub mod witness;

@@ -79,6 +79,8 @@ pub struct Config {
     pub witness: bool,
     /// Reports what FreeBSD itself does not detect.
     pub lint: bool,
+    /// Options LOCK_PROFILING: see [`crate::lock_profile`].
+    pub profile: bool,
     /// Preemption.
     pub preemption: Preemption,
     /// Budget of a schedule.
@@ -94,6 +96,7 @@ impl Default for Config {
             invariants: true,
             witness: true,
             lint: false,
+            profile: false,
             preemption: Preemption::Ule,
             budget: Budget::default(),
             step_limit: 20_000,
@@ -224,6 +227,7 @@ pub struct Machine {
     pub(crate) malloc: crate::malloc::Arena,
     pub(crate) rendezvous: crate::rmlock::Rendezvous,
     pub(crate) modules: Values,
+    pub(crate) profile: crate::lock_profile::Profile,
     console_lock: ChainLock,
     /// (console_lock)
     console: Guarded<Vec<String>>,
@@ -274,6 +278,7 @@ impl Machine {
             callouts: crate::callout::Callouts::new(),
             rendezvous: crate::rmlock::Rendezvous::new(),
             modules: Values::new(),
+            profile: crate::lock_profile::Profile::new(),
             console_lock: ChainLock::new(),
             console: Guarded::new(Vec::new()),
             verdict: Guarded::new(None),
@@ -305,6 +310,9 @@ impl Machine {
         if self.config.lint {
             w |= word::LINT;
         }
+        if self.config.profile {
+            w |= word::PROFILE;
+        }
         w
     }
 
@@ -325,6 +333,7 @@ impl Machine {
         self.malloc.reset();
         self.rendezvous.reset();
         self.modules.reset();
+        self.profile.reset();
         // SAFETY: between executions nobody else is running.
         unsafe {
             self.console.get().clear();

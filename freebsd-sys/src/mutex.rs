@@ -368,7 +368,7 @@ impl Mtx {
             cpu::observe_only(self.mtx_lock.as_ptr().cast(), 8);
             // SAFETY: threads are type-stable: only the state word is watched.
             unsafe { (*owner).observe_running() };
-            if !cpu::spinwait_on(self.lock_object.id()) {
+            if !cpu::spinwait_on(&self.lock_object) {
                 break;
             }
         }
@@ -497,7 +497,7 @@ impl Mtx {
         let owner = Self::owner_of(v);
         // Of a word without an owner, a destroyed mutex's, FreeBSD's watchdog says nothing.
         td.spinning_on_spin_mutex.set(!owner.is_null());
-        let go_on = cpu::spinwait_on(self.lock_object.id());
+        let go_on = cpu::spinwait_on(&self.lock_object);
         td.spinning_on_spin_mutex.set(false);
         if (td.spun_too_long.get() || *tries > SPIN_LIMIT) && !owner.is_null() {
             // SAFETY: threads are type-stable, and the word named one.

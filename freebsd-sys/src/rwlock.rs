@@ -374,7 +374,7 @@ impl Rw {
             // SAFETY: threads are type-stable, and the word names one.
             observe(unsafe { (*owner).state.as_ptr() }.cast(), 4);
         }
-        self.rw_lock.read() != v || cpu::spinwait_on(self.lock_object.id())
+        self.rw_lock.read() != v || cpu::spinwait_on(&self.lock_object)
     }
 
     /// `rw_runlock()`.

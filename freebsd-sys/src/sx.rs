@@ -33,6 +33,7 @@ use crate::atomic::Word;
 use crate::cpu::{self, observe};
 use crate::critical;
 use crate::lock::{Lo, Loc, LockClass, LockObject};
+use crate::lock_profile;
 use crate::panic::{kassert, kpanic, mpass};
 use crate::sleepqueue::{self, Type};
 use crate::thread::{Thread, curthread, curthread_word};
@@ -379,6 +380,7 @@ impl Sx {
 
     /// Sleeps on `queue`; entered with the chain locked, returns without it.
     fn sleep(&self, queue: usize, opts: u32) -> i32 {
+        lock_profile::waits(&self.lock_object);
         let wchan = self.lock_object.id();
         sleepqueue::add(wchan, 0, self.name(), Type::Sx, queue);
         if opts & SX_INTERRUPTIBLE != 0 {
@@ -396,7 +398,7 @@ impl Sx {
             // SAFETY: threads are type-stable, and the word names one.
             observe(unsafe { (*owner).state.as_ptr() }.cast(), 4);
         }
-        self.sx_lock.read() != x || cpu::spinwait_on(self.lock_object.id())
+        self.sx_lock.read() != x || cpu::spinwait_on(&self.lock_object)
     }
 
     /// `sx_sunlock()`.

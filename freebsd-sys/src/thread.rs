@@ -173,6 +173,9 @@ pub struct Thread {
     #[doc(alias = "td_sleeplocks")]
     pub(crate) sleeplocks: Guarded<Vec<LockInstance>>,
 
+    /// (k) `td_lprof`.
+    pub(crate) profile: Guarded<crate::lock_profile::Thread>,
+
     // -- the emulation's own
     /// (h) Its stack and registers.
     pub(crate) context: Guarded<Option<Context>>,
@@ -267,6 +270,7 @@ impl Thread {
             intrval: OwnedI32::new(0),
             sleep_deadline: Owned64::new(0),
             sleeplocks: Guarded::new(Vec::with_capacity(8)),
+            profile: Guarded::new(crate::lock_profile::Thread::new()),
             context: Guarded::new(None),
             yielder: Guarded::new(core::ptr::null()),
             ended: Shared32::new(0),
@@ -322,6 +326,7 @@ impl Thread {
         unsafe {
             *self.wmesg.get() = "";
             self.sleeplocks.get().clear();
+            self.profile.get().reset();
             self.read_set.get().clear();
             *self.op.get() = ("fork_exit", 0);
             *self.access.get() = None;

@@ -16,6 +16,7 @@
 use crate::atomic::Guarded;
 use crate::cpu::machine;
 use crate::lock::{ChainLock, LockObject};
+use crate::lock_profile;
 use crate::panic::{kassert, kpanic, kprintf};
 use crate::sched::{self, sw, swt};
 use crate::thread::{Thread, curthread, tdi};
@@ -138,6 +139,7 @@ fn insert(queue: &mut Vec<*mut Thread>, td: &Thread) {
 ///
 /// `sleeping thread`, if the owner (or one it waits for) sleeps; and mi_switch's, above all in a critical section.
 pub fn wait(lock: &LockObject, owner: *mut Thread, queue: usize) {
+    lock_profile::waits(lock);
     let td = curthread();
     if crate::cpu::scheduler_stopped() {
         cancel();

@@ -36,6 +36,7 @@
 use crate::atomic::Guarded;
 use crate::cpu::{self, curcpu, machine};
 use crate::lock::{ChainLock, Lo, Loc, LockClass, LockInstance, LockObject};
+use crate::lock_profile;
 use crate::machine::{Engine, Machine};
 use crate::panic::{kpanic, kprintf};
 use crate::thread::{Thread, curthread};
@@ -429,6 +430,7 @@ fn report_reversal(held: &[LockInstance], at: usize, lock: &LockObject, number: 
 /// `witness_lock()`: `lock` was taken.
 #[inline]
 pub(crate) fn lock(lock: &LockObject, exclusive: bool, loc: Loc) {
+    lock_profile::obtained(lock, loc);
     if enrolled(lock).is_none() {
         return;
     }
@@ -455,6 +457,7 @@ pub(crate) fn lock_try(object: &LockObject, exclusive: bool, loc: Loc) {
 /// Rows 25, 67, 68 and 76 of the misuse table.
 #[inline]
 pub fn unlock(lock: &LockObject, exclusive: bool, loc: Loc) {
+    lock_profile::released(lock);
     if enrolled(lock).is_some() {
         unlock_enrolled(lock, exclusive, loc);
     }

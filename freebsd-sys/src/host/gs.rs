@@ -30,6 +30,8 @@ pub mod word {
     pub const OUTSIDE: u32 = 0x20;
     /// Reports what FreeBSD does not detect: see `lint`.
     pub const LINT: u32 = 0x40;
+    /// Options LOCK_PROFILING.
+    pub const PROFILE: u32 = 0x80;
 }
 
 /// What GS points at. The offsets are part of the accessors below.

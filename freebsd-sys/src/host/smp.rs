@@ -9,6 +9,7 @@ use super::gs::{self, Block, word};
 use crate::atomic::{AtomicBool, AtomicU64, Guarded, Ordering, Shared32};
 use crate::cpu::{Pcpu, curcpu, machine, pending};
 use crate::interrupt::Irq;
+use crate::lock_profile::Row;
 use crate::machine::{Engine, Machine, Unit, Verdict};
 use crate::sched;
 use crate::thread::{self, Kthread, Thread, tdf};
@@ -151,6 +152,8 @@ pub struct Execution {
     pub console: Vec<String>,
     /// Locks held at the panic.
     pub locks: Vec<String>,
+    /// The locks' profile, if asked for.
+    pub profile: Vec<Row>,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -235,6 +238,7 @@ pub fn run(m: &Machine, options: Options<'_>, main: &(dyn Fn() + Sync)) -> Execu
         console: m.take_console(),
         // SAFETY: the run is over.
         locks: core::mem::take(unsafe { m.locks_at_panic.get() }),
+        profile: m.profile.take(),
         elapsed: started.elapsed(),
     }
 }
