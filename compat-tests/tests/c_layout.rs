@@ -92,6 +92,11 @@ fn every_form_of_spinlock() {
 }
 
 #[test]
+fn sysinits_run_by_subsystem_and_order() {
+    passes("selftest-sysinit", 2);
+}
+
+#[test]
 fn every_form_of_rwlock() {
     passes("selftest-rwlock", 3);
 }

@@ -181,19 +181,25 @@ pub struct Unit {
     pub name: &'static str,
     /// Start and end of its writable section.
     pub data: (*mut u8, *mut u8),
-    /// Its linker set of SYSINITs, called at boot in this order.
+    /// Its linker set of SYSINITs, called at boot.
     pub sysinits: &'static [Sysinit],
 }
 
 /// A SYSINIT: `struct lkpi_sysinit` of `linuxkpi/include/sys/kernel.h`.
-#[repr(C)]
+#[repr(C, align(32))]
 #[derive(Debug, Clone, Copy)]
 pub struct Sysinit {
     /// The function.
     pub func: unsafe extern "C-unwind" fn(*mut c_void),
     /// Its argument.
     pub arg: *mut c_void,
+    /// `SI_SUB_*`: lower ones are called first.
+    pub subsystem: u32,
+    /// `SI_ORDER_*`, within the subsystem.
+    pub order: u32,
 }
+
+const _: () = assert!(size_of::<Sysinit>() == 32);
 
 // SAFETY: an entry is constant; what its argument points at is used by the machine that leases the unit.
 unsafe impl Sync for Sysinit {}

@@ -326,6 +326,31 @@ LKPI_SCENARIO(selftest_atomics)
 	LKPI_CHECK(nodes[0].next == &nodes[2] && n == 3);
 }
 
+/* SYSINITs run by subsystem, then by order, wherever they stand; locks' come before drivers'. */
+static char booted[8];
+static int steps;
+
+static void
+boot_step(void *letter)
+{
+	if (*(char *)letter == 'c')
+		spin_lock(&static_lock);
+	booted[steps++] = *(char *)letter;
+	if (*(char *)letter == 'c')
+		spin_unlock(&static_lock);
+}
+
+SYSINIT(boot_d, SI_SUB_LAST, SI_ORDER_ANY, boot_step, "e");
+SYSINIT(boot_c, SI_SUB_DRIVERS, SI_ORDER_ANY, boot_step, "d");
+SYSINIT(boot_b, SI_SUB_DRIVERS, SI_ORDER_FIRST, boot_step, "c");
+SYSINIT(boot_a, SI_SUB_KMEM, SI_ORDER_SECOND, boot_step, "b");
+SYSINIT(boot_0, SI_SUB_KMEM, SI_ORDER_FIRST, boot_step, "a");
+
+LKPI_SCENARIO(selftest_sysinit)
+{
+	LKPI_CHECK(steps == 5 && memcmp(booted, "abcde", 5) == 0);
+}
+
 /* Static memory is that of a unit just loaded, in each execution. */
 static int zero_counter;
 static int data_counter = 41;

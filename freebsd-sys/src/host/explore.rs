@@ -1040,7 +1040,7 @@ fn boot(m: &Machine, units: &[Unit], main: &dyn Fn()) {
     block.curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut());
     // SAFETY: every context is gone when `run` returns, so nothing outlives `main`.
     let main: &'static dyn Fn() = unsafe { core::mem::transmute(main) };
-    let sysinits: Vec<_> = units.iter().flat_map(|unit| unit.sysinits).copied().collect();
+    let sysinits = super::units::sysinits(units);
     let td =
         thread::create(Kthread { name: "thread0", priority: sched::pri::PUSER, flags: 0, cpu: Some(0) }, move || {
             for sysinit in sysinits {

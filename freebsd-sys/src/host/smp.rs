@@ -186,7 +186,7 @@ pub fn run(m: &Machine, options: Options<'_>, main: &(dyn Fn() + Sync)) -> Execu
     let guard = unsafe { gs::Entered::new(own) };
     explore::boot_idle(m);
     let lease = super::units::lease(options.units);
-    let sysinits: Vec<_> = options.units.iter().flat_map(|unit| unit.sysinits).copied().collect();
+    let sysinits = super::units::sysinits(options.units);
     // SAFETY: every context is gone when this function returns, so nothing outlives `main`.
     let main: &'static (dyn Fn() + Sync) = unsafe { core::mem::transmute(main) };
     let td =

@@ -3,7 +3,7 @@
 //! A unit's memory exists once per process while several machines run in parallel, so an execution leases its units: another
 //! that wants one of them waits. Leasing puts the memory back to its first state.
 
-use crate::machine::Unit;
+use crate::machine::{Sysinit, Unit};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Default)]
@@ -56,6 +56,13 @@ pub(crate) fn lease(units: &[Unit]) -> Lease {
         }
     }
     Lease(starts)
+}
+
+/// The units' SYSINITs in the order in which they are called: by subsystem and order, equals as the linker left them.
+pub(crate) fn sysinits(units: &[Unit]) -> Vec<Sysinit> {
+    let mut all: Vec<_> = units.iter().flat_map(|unit| unit.sysinits).copied().collect();
+    all.sort_by_key(|sysinit| (sysinit.subsystem, sysinit.order));
+    all
 }
 
 impl Drop for Lease {

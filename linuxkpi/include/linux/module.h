@@ -26,7 +26,8 @@ struct module;
 		if ((f)() != 0)						\
 			panic(#f " failed");				\
 	}								\
-	LKPI_SYSINIT(module_##f, lkpi_module_init_##f, NULL)
+	SYSINIT(module_##f, SI_SUB_DRIVERS, SI_ORDER_ANY,			\
+	    lkpi_module_init_##f, NULL)
 #define module_exit(f) _Static_assert(sizeof(f) != 0, "a machine is never shut down")
 
 #endif /* _LINUX_MODULE_H_ */
