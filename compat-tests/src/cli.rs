@@ -87,6 +87,15 @@ enum EngineName {
     Smp,
 }
 
+impl From<EngineName> for Engine {
+    fn from(name: EngineName) -> Self {
+        match name {
+            EngineName::Explore => Self::Explore,
+            EngineName::Smp => Self::Smp,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PreemptionName {
     /// FreeBSD's default: ithreads and the kernel's best priorities preempt
@@ -200,6 +209,9 @@ struct TestArgs {
     /// Rows to run, by number, range (36-47) or name [default: all]
     #[arg(value_name = "ROW")]
     rows: Vec<String>,
+    /// Who drives the CPUs
+    #[arg(short, long, value_enum, default_value = "explore")]
+    engine: EngineName,
     /// Output
     #[arg(short, long, value_enum, default_value = "text")]
     format: TextFormat,
@@ -250,10 +262,7 @@ fn emit(text: &str) -> Result<(), String> {
 
 impl Compare {
     fn plan(&self) -> Result<Plan, String> {
-        let engine = match self.engine {
-            EngineName::Explore => Engine::Explore,
-            EngineName::Smp => Engine::Smp,
-        };
+        let engine = self.engine.into();
         for (given, option, of) in [
             (self.schedules.is_some(), "--schedules", Engine::Explore),
             (self.exhaustive, "--exhaustive", Engine::Explore),
@@ -386,7 +395,7 @@ fn test(args: &Test) -> Result<u8, String> {
         TestSuite::Misuse(args) => (Suite::Misuse, args),
         TestSuite::Locking(args) => (Suite::Locking, args),
     };
-    let report = misuse::run(suite, &args.rows)?;
+    let report = misuse::run(suite, &args.rows, args.engine.into())?;
     emit(&match args.format {
         TextFormat::Text => report.text(),
         TextFormat::Json => report.json(),

@@ -207,6 +207,9 @@ unsafe impl Sync for Sysinit {}
 /// Most kernel threads of a machine at a time: FreeBSD's `kern.maxthread` of a small system.
 const MAXTHREADS: usize = 4096;
 
+/// Kernel threads that `smp` makes before it uses one again that has ended.
+const THREADS_BEFORE_REUSE: usize = 64;
+
 /// One emulated kernel.
 #[derive(Debug)]
 pub struct Machine {
@@ -352,9 +355,10 @@ impl Machine {
     /// A thread structure to use.
     pub(crate) fn alloc_thread(&self) -> &'static Thread {
         self.stack_lock.lock_raw();
-        // A thread that has ended is used again in `smp`, where runs are long.
-        let free =
-            if self.engine == Engine::Smp { self.threads().iter().find(|td| td.ended.take() != 0) } else { None };
+        // A thread that has ended is used again in `smp`, where runs are long; but late, so that who still has its address (a lock
+        // whose owner is gone) does not meet somebody else.
+        let reuse = self.engine == Engine::Smp && self.live.read() >= THREADS_BEFORE_REUSE;
+        let free = if reuse { self.threads().iter().find(|td| td.ended.take() != 0) } else { None };
         let td: Option<&Thread> = match free {
             Some(td) => Some(td),
             None => {

@@ -667,7 +667,8 @@ impl Rm {
     #[track_caller]
     #[inline]
     pub unsafe fn runlock(&self, tracker: &PrioTracker) {
-        if cpu::word() == 0 {
+        // A tracker that names no reader is FreeBSD's page fault, whatever the kernel's options.
+        if cpu::word() == 0 && !tracker.thread.get().is_null() {
             self.runlock_int(tracker);
         } else {
             // SAFETY: the caller's promise.

@@ -35,6 +35,7 @@ mod interaction;
 
 pub use report::{CaseResult, Outcome, Report};
 
+use freebsd_sys::machine::Engine;
 use std::rc::Rc;
 
 /// A table of cases.
@@ -49,14 +50,14 @@ pub enum Suite {
 /// Rows of the misuse table.
 pub const ROWS: u16 = 125;
 
-/// Runs the rows of these names, or all if there are none.
+/// Runs the rows of these names, or all if there are none, on `engine`.
 ///
 /// # Errors
 ///
 /// A name that no row has.
-pub fn run(suite: Suite, names: &[String]) -> Result<Report, String> {
+pub fn run(suite: Suite, names: &[String], engine: Engine) -> Result<Report, String> {
     let rows = select(suite.rows(), names)?;
-    let mut machines = run::Machines::default();
+    let mut machines = run::Machines::new(engine);
     Ok(Report::new(rows.iter().flat_map(|row| machines.row(row)).collect()))
 }
 
@@ -205,6 +206,8 @@ type Body = Rc<dyn Fn()>;
 struct Case {
     name: String,
     what: What,
+    /// Why it cannot be committed on `smp`.
+    not_on_smp: Option<&'static str>,
 }
 
 #[derive(Clone)]
@@ -219,12 +222,16 @@ enum What {
 fn case(name: impl Into<String>, body: impl Fn() + 'static) -> Case {
     let silence = Expect { console: Vec::new(), end: End::Pass };
     let expect = [silence.clone(), silence.clone(), silence];
-    Case { name: name.into(), what: What::Runs { body: Rc::new(body), cpus: 2, expect } }
+    Case { name: name.into(), what: What::Runs { body: Rc::new(body), cpus: 2, expect }, not_on_smp: None }
 }
 
 impl Case {
     fn not_applicable(name: impl Into<String>, reason: &'static str) -> Self {
-        Self { name: name.into(), what: What::NotApplicable(reason) }
+        Self { name: name.into(), what: What::NotApplicable(reason), not_on_smp: None }
+    }
+
+    fn not_on_smp(self, reason: &'static str) -> Self {
+        Self { not_on_smp: Some(reason), ..self }
     }
 
     fn expect(mut self, switches: &[Switches], change: impl Fn(&mut Expect)) -> Self {

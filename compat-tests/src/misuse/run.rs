@@ -2,17 +2,40 @@
 
 use super::report::{CaseResult, Outcome};
 use super::{Case, End, Expect, Row, Switches, What, pattern};
-use freebsd_sys::host::explore::{self, Execution, Options};
+use freebsd_sys::host::explore::{self, Execution};
 use freebsd_sys::host::schedule::random::Random;
+use freebsd_sys::host::smp;
 use freebsd_sys::machine::{Budget, Config, Engine, Machine, Verdict};
+use std::time::Duration;
+
+/// Time after which a case that has not ended on `smp` is a hang; one in which nobody moves ends sooner.
+const SMP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The machines that cases run on, made when first needed.
-#[derive(Default)]
-pub(super) struct Machines(Vec<(Switches, usize, Box<Machine>)>);
+pub(super) struct Machines {
+    engine: Engine,
+    made: Vec<(Switches, usize, Box<Machine>)>,
+}
+
+/// What a case shows: the end, and the console.
+struct Shown {
+    verdict: Verdict,
+    console: Vec<String>,
+}
+
+/// A case's body for `smp`, which calls it on another host thread than the caller's.
+struct Sent<'a>(&'a dyn Fn());
+
+// SAFETY: the caller waits for the run, and what the body captured is used by nobody else meanwhile.
+unsafe impl Sync for Sent<'_> {}
 
 impl Machines {
+    pub(super) fn new(engine: Engine) -> Self {
+        Self { engine, made: Vec::new() }
+    }
+
     fn get(&mut self, switches: Switches, cpus: usize) -> &Machine {
-        let at = self.0.iter().position(|(of, n, _)| (*of, *n) == (switches, cpus)).unwrap_or_else(|| {
+        let at = self.made.iter().position(|(of, n, _)| (*of, *n) == (switches, cpus)).unwrap_or_else(|| {
             let config = Config {
                 cpus,
                 invariants: switches != Switches::None,
@@ -21,10 +44,10 @@ impl Machines {
                 budget: Budget { ticks: 0, interrupts: 0, migrations: 0 },
                 ..Config::default()
             };
-            self.0.push((switches, cpus, Machine::new(config, Engine::Explore)));
-            self.0.len() - 1
+            self.made.push((switches, cpus, Machine::new(config, self.engine)));
+            self.made.len() - 1
         });
-        &self.0[at].2
+        &self.made[at].2
     }
 
     /// The results of all cases of a row, under all switches.
@@ -32,9 +55,13 @@ impl Machines {
         let mut results = Vec::new();
         for case in &row.cases {
             let result = |switches: &'static str, outcome| CaseResult::new(row, case, switches, outcome);
-            match &case.what {
-                What::NotApplicable(reason) => results.push(result("any", Outcome::NotApplicable(reason))),
-                What::Runs { .. } => {
+            let not_here = match case.what {
+                What::NotApplicable(reason) => Some(reason),
+                What::Runs { .. } => case.not_on_smp.filter(|_| self.engine == Engine::Smp),
+            };
+            match not_here {
+                Some(reason) => results.push(result("any", Outcome::NotApplicable(reason))),
+                None => {
                     for switches in Switches::ALL {
                         let outcome = self.case(case, switches);
                         results.push(result(switches.name(), outcome));
@@ -48,15 +75,31 @@ impl Machines {
     /// Commits a case and compares.
     fn case(&mut self, case: &Case, switches: Switches) -> Outcome {
         let What::Runs { body, cpus, expect } = &case.what else { return Outcome::NotApplicable("") };
+        let engine = self.engine;
         let machine = self.get(switches, *cpus);
-        let execution = explore::run(machine, &mut Random::new(1), Options::default(), &**body);
-        compare(&expect[switches as usize], &execution)
+        let shown = match engine {
+            Engine::Explore => {
+                let Execution { verdict, console, .. } =
+                    explore::run(machine, &mut Random::new(1), explore::Options::default(), &**body);
+                Shown { verdict, console }
+            }
+            Engine::Smp => {
+                let sent = Sent(&**body);
+                // The whole of `sent`, since only that may be shared.
+                let main = || {
+                    let sent = &sent;
+                    (sent.0)();
+                };
+                let run = smp::run(machine, smp::Options { limit: SMP_LIMIT, seed: 1, units: &[] }, &main);
+                Shown { verdict: run.verdict, console: run.console }
+            }
+        };
+        compare(&expect[switches as usize], &shown)
     }
 }
 
 /// Whether the kernel showed what it should have.
-fn compare(expect: &Expect, execution: &Execution) -> Outcome {
-    let Execution { verdict, console, .. } = execution;
+fn compare(expect: &Expect, Shown { verdict, console }: &Shown) -> Outcome {
     let end = match (&expect.end, verdict) {
         (End::Pass, Verdict::Pass) | (End::Deadlock, Verdict::Deadlock(_)) | (End::Livelock, Verdict::Livelock(_)) => {
             true
@@ -88,7 +131,7 @@ mod tests {
 
     /// How often the case passes, out of the three.
     fn passes(case: Case) -> usize {
-        let results = Machines::default().row(&row(1, [case]));
+        let results = Machines::new(Engine::Explore).row(&row(1, [case]));
         assert_eq!(results.len(), 3);
         results.iter().filter(|result| result.result() == "pass").count()
     }

@@ -284,7 +284,17 @@ fn clock(m: &Machine, started: Instant, limit: Duration) {
         if *ended {
             break;
         }
-        if started.elapsed() > limit || still.for_too_long(m) {
+        let mut hung = started.elapsed() > limit;
+        if !hung && still.for_too_long(m) {
+            // FreeBSD's own watchdog: who spins on a spin mutex panics instead of hanging.
+            let spinner = m.threads().iter().find(|td| td.spinning_on_spin_mutex.get() && !td.spun_too_long.get());
+            hung = spinner.is_none();
+            if let Some(td) = spinner {
+                td.spun_too_long.set(true);
+                still = Still::default();
+            }
+        }
+        if hung {
             drop(ended);
             m.smp.hung.store(true, Ordering::SeqCst);
             stop(m);
