@@ -27,7 +27,8 @@
 //!
 //! References: kern/subr_taskqueue.c, sys/_task.h, taskqueue(9).
 
-use crate::atomic::{Guarded, Owned32};
+use crate::atomic::{Guarded, Owned32, OwnedPtr};
+use crate::callout::{self, Callout, Cf};
 use crate::cpu;
 use crate::lock::{ChainLock, Loc};
 use crate::module::ModuleData;
@@ -132,6 +133,63 @@ impl Task {
     }
 }
 
+/// `struct timeout_task`: a task that a queue runs some time later. Pinned by use.
+#[derive(Debug)]
+pub struct TimeoutTask {
+    /// (b)
+    queue: OwnedPtr<Taskqueue>,
+    task: Task,
+    callout: Callout,
+    /// (q) `DT_CALLOUT_ARMED`.
+    armed: Owned32,
+    /// (q) `DT_DRAIN_IN_PROGRESS`.
+    draining: Owned32,
+}
+
+impl Default for TimeoutTask {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TimeoutTask {
+    /// A task that was not initialised.
+    pub const fn new() -> Self {
+        Self {
+            queue: OwnedPtr::null(),
+            task: Task::new(),
+            callout: Callout::new(),
+            armed: Owned32::new(0),
+            draining: Owned32::new(0),
+        }
+    }
+
+    /// `TIMEOUT_TASK_INIT()`: for `queue` alone. Not while it is armed, on the queue, or runs.
+    pub fn init(&self, queue: &'static Taskqueue, priority: u8, handler: Handler) {
+        self.task.init(priority, handler);
+        self.callout.init_lock(Some(queue.mutex.object()), Cf::RETURNUNLOCKED);
+        self.queue.set(core::ptr::from_ref(queue).cast_mut());
+        self.armed.set(0);
+        self.draining.set(0);
+    }
+
+    /// The task: what the handler's queue knows.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+}
+
+/// `taskqueue_timeout_func()`: a callout's function, with the queue's mutex held, which it returns without.
+unsafe extern "C-unwind" fn timed_out(arg: *mut c_void) {
+    // SAFETY: who armed the timeout keeps it alive until it has run, was cancelled or drained; its queue lives as long.
+    let timeout = unsafe { &*arg.cast::<TimeoutTask>() };
+    // SAFETY: as above.
+    let queue = unsafe { &*timeout.queue.get() };
+    kassert!(timeout.armed.get() != 0, "Stray timeout");
+    queue.disarm(timeout);
+    queue.enqueue_locked(&timeout.task, Loc::caller());
+}
+
 /// `struct taskqueue_busy`: what a thread runs.
 #[derive(Debug, Clone, Copy)]
 struct Busy {
@@ -151,6 +209,8 @@ struct State {
     seq: u64,
     /// `tq_threadcount`.
     threads: usize,
+    /// `tq_callouts`: armed timeouts.
+    callouts: usize,
     /// Not `TQ_FLAGS_ACTIVE`.
     ending: bool,
     /// `TQ_FLAGS_BLOCKED`.
@@ -198,7 +258,15 @@ impl Taskqueue {
 
     #[track_caller]
     fn create_with(name: &'static CStr, kind: Mtxf) -> &'static Self {
-        let state = State { queue: Vec::new(), active: Vec::new(), seq: 0, threads: 0, ending: false, blocked: false };
+        let state = State {
+            queue: Vec::new(),
+            active: Vec::new(),
+            seq: 0,
+            threads: 0,
+            callouts: 0,
+            ending: false,
+            blocked: false,
+        };
         let spin = kind == Mtxf::SPIN;
         let tq = Box::new(Self { mutex: Mtx::zeroed(), spin, name, state: Guarded::new(state) });
         tq.mutex.init(name, kind);
@@ -291,6 +359,11 @@ impl Taskqueue {
         }
         let loc = Loc::caller();
         self.lock(loc);
+        self.enqueue_locked(task, loc);
+    }
+
+    /// `taskqueue_enqueue_locked()`: entered with the mutex held, returns without it.
+    fn enqueue_locked(&self, task: &Task, loc: Loc) {
         let pending = task.pending.get();
         if pending != 0 {
             task.pending.set((pending + 1).min(USHRT_MAX));
@@ -331,14 +404,106 @@ impl Taskqueue {
         }
         let loc = Loc::caller();
         self.lock(loc);
+        let cancelled = self.cancel_locked(task);
+        self.unlock(loc);
+        cancelled
+    }
+
+    /// `taskqueue_cancel_locked()`.
+    fn cancel_locked(&self, task: &Task) -> Result<usize, (i32, usize)> {
         let pending = task.pending();
         if pending > 0 {
             self.state().queue.retain(|&other| !core::ptr::eq(other, task));
             task.pending.set(0);
         }
-        let running = self.is_running(task);
+        if self.is_running(task) { Err((EBUSY, pending)) } else { Ok(pending) }
+    }
+
+    /// `taskqueue_enqueue_timeout()`: asks for a run of the task after `ticks`; 0 is now. An armed timeout is set anew. Returns how
+    /// many runs were asked for before and have not begun.
+    ///
+    /// While the task is drained it is not armed.
+    ///
+    /// # Panics
+    ///
+    /// `Migrated queue` (INVARIANTS), and those of [`Taskqueue::enqueue`].
+    ///
+    /// # Safety
+    ///
+    /// As for [`Taskqueue::enqueue`].
+    #[track_caller]
+    pub unsafe fn enqueue_timeout(&self, timeout: &TimeoutTask, ticks: u64) -> usize {
+        if !cpu::step("taskqueue_enqueue_timeout", self.mutex.object().id()) {
+            return 0;
+        }
+        let loc = Loc::caller();
+        self.lock(loc);
+        kassert!(core::ptr::eq(timeout.queue.get(), self), "Migrated queue");
+        let pending = timeout.task.pending() + usize::from(timeout.armed.get() != 0);
+        if timeout.draining.get() != 0 {
+            self.unlock(loc);
+        } else if ticks == 0 {
+            self.enqueue_locked(&timeout.task, loc);
+        } else {
+            if timeout.armed.get() == 0 {
+                timeout.armed.set(1);
+                self.state().callouts += 1;
+            }
+            let arg = core::ptr::from_ref(timeout).cast_mut().cast();
+            timeout.callout.reset(ticks, callout::Handler::Func(timed_out, arg), None, Cf::empty());
+            self.unlock(loc);
+        }
+        pending
+    }
+
+    /// `taskqueue_cancel_timeout()`: disarms the timeout and takes the task off; returns how many runs were pending.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Taskqueue::cancel`].
+    #[track_caller]
+    pub fn cancel_timeout(&self, timeout: &TimeoutTask) -> Result<usize, (i32, usize)> {
+        if !cpu::step("taskqueue_cancel_timeout", self.mutex.object().id()) {
+            return Ok(0);
+        }
+        let loc = Loc::caller();
+        self.lock(loc);
+        let stopped = usize::from(timeout.callout.stop() > 0);
+        let cancelled = self.cancel_locked(&timeout.task);
+        self.disarm(timeout);
         self.unlock(loc);
-        if running { Err((EBUSY, pending)) } else { Ok(pending) }
+        cancelled.map(|pending| pending + stopped).map_err(|(error, pending)| (error, pending + stopped))
+    }
+
+    /// `taskqueue_drain_timeout()`: disarms the timeout and sleeps until the task is neither pending nor running.
+    ///
+    /// # Panics
+    ///
+    /// `Drain already in progress` (INVARIANTS).
+    #[track_caller]
+    pub fn drain_timeout(&self, timeout: &TimeoutTask) {
+        if !cpu::step("taskqueue_drain_timeout", self.mutex.object().id()) {
+            return;
+        }
+        let loc = Loc::caller();
+        self.lock(loc);
+        kassert!(timeout.draining.get() == 0, "Drain already in progress");
+        timeout.draining.set(1);
+        self.unlock(loc);
+        timeout.callout.drain();
+        self.drain(&timeout.task);
+        self.lock(loc);
+        self.disarm(timeout);
+        timeout.draining.set(0);
+        self.unlock(loc);
+    }
+
+    /// The timeout's callout is stopped or has run; the mutex is held.
+    fn disarm(&self, timeout: &TimeoutTask) {
+        if timeout.armed.get() != 0 {
+            timeout.armed.set(0);
+            self.state().callouts -= 1;
+        }
     }
 
     /// `taskqueue_poll_is_busy()`: whether the task is pending or running.
@@ -444,7 +609,7 @@ impl Taskqueue {
     ///
     /// # Panics
     ///
-    /// `Tasks still running?` (INVARIANTS).
+    /// `Tasks still running?` and `Armed timeout tasks` (INVARIANTS).
     #[track_caller]
     pub fn free(&self) {
         if !cpu::step("taskqueue_free", self.mutex.object().id()) {
@@ -458,6 +623,7 @@ impl Taskqueue {
             self.sleep(self.threads_wchan(), "tq_destroy");
         }
         kassert!(self.state().active.is_empty(), "Tasks still running?");
+        kassert!(self.state().callouts == 0, "Armed timeout tasks");
         self.mutex.destroy();
     }
 

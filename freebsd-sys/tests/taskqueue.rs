@@ -4,9 +4,10 @@ mod common;
 
 use common::{passes, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
+use freebsd_sys::host::explore;
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::sched::pri::PWAIT;
-use freebsd_sys::taskqueue::{EBUSY, Task, Taskqueue};
+use freebsd_sys::taskqueue::{EBUSY, Task, Taskqueue, TimeoutTask};
 use freebsd_sys::{cpu, critical, sleep, thread};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -271,4 +272,80 @@ fn draining_a_task_from_its_own_handler_deadlocks() {
         tq.drain(&t);
     });
     assert!(matches!(&v, Verdict::Deadlock(text) if text.contains("tq_drain")), "{v:?}");
+}
+
+/// A timeout task that counts its runs in the second value.
+fn timeout(tq: &'static Taskqueue) -> (Arc<TimeoutTask>, Arc<Shared32>) {
+    let runs = Arc::new(Shared32::new(0));
+    let count = Arc::clone(&runs);
+    let task = Arc::new(TimeoutTask::new());
+    task.init(tq, 0, Rc::new(move |pending| _ = count.fetchadd(pending as u32)));
+    (task, runs)
+}
+
+#[test]
+fn timeout_task_runs_when_its_time_has_come_and_is_set_anew() {
+    passes(config(), 100, || {
+        let tq = queue(false, 1);
+        let (task, runs) = timeout(tq);
+        // SAFETY: the task is drained before it goes.
+        unsafe {
+            assert_eq!(tq.enqueue_timeout(&task, 5000), 0);
+            assert_eq!(tq.enqueue_timeout(&task, 3), 1, "armed already");
+        }
+        assert_eq!(runs.get(), 0);
+        sleep::pause("wait", 20);
+        assert_eq!(runs.get(), 1);
+        // SAFETY: the task is drained before it goes.
+        assert_eq!(unsafe { tq.enqueue_timeout(&task, 0) }, 0);
+        tq.drain_timeout(&task);
+        assert_eq!(runs.get(), 2);
+        tq.free();
+    });
+}
+
+#[test]
+fn cancelled_or_drained_timeout_task_does_not_run_later() {
+    passes(config(), 300, || {
+        let tq = queue(false, 1);
+        let (task, runs) = timeout(tq);
+        explore::begin();
+        // SAFETY: the task is drained before it goes.
+        unsafe { tq.enqueue_timeout(&task, 1) };
+        sleep::pause("wait", 1);
+        match tq.cancel_timeout(&task) {
+            Ok(0) => {}
+            Ok(1) => assert_eq!(runs.get(), 0),
+            Err((EBUSY, 0)) => tq.drain(task.task()),
+            other => panic!("{other:?}"),
+        }
+        let before = runs.get();
+        sleep::pause("wait", 5);
+        assert_eq!(runs.get(), before, "it ran after it was cancelled");
+        // SAFETY: as above.
+        unsafe { tq.enqueue_timeout(&task, 5000) };
+        tq.drain_timeout(&task);
+        explore::end();
+        assert_eq!(runs.get(), before);
+        tq.free();
+    });
+}
+
+#[test]
+fn timeout_task_belongs_to_one_queue_and_is_disarmed_before_that_goes() {
+    let migrated = verdict(config(), || {
+        let (task, _) = timeout(queue(false, 1));
+        let other = queue(false, 1);
+        // SAFETY: the machine panics.
+        unsafe { other.enqueue_timeout(&task, 1) };
+    });
+    assert_eq!(migrated, Verdict::Panic("Migrated queue".to_owned()));
+    let armed = verdict(config(), || {
+        let tq = queue(false, 1);
+        let (task, _) = timeout(tq);
+        // SAFETY: the machine panics while the task is alive.
+        unsafe { tq.enqueue_timeout(&task, 5000) };
+        tq.free();
+    });
+    assert_eq!(armed, Verdict::Panic("Armed timeout tasks".to_owned()));
 }
