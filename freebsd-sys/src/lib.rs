@@ -26,6 +26,7 @@ pub mod witness;
 
 // -- locks, one file each
 pub mod condvar;
+pub mod epoch;
 pub mod mutex;
 pub mod rmlock;
 pub mod rwlock;

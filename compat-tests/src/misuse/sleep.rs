@@ -4,6 +4,7 @@ use super::tools::{in_callout, in_ithread, mtx, rm, rw, settle, thread};
 use super::{Case, End, Row, case, not_applicable, page_fault, row};
 use freebsd_sys::callout::Cf;
 use freebsd_sys::condvar::Cv;
+use freebsd_sys::epoch::{global_epoch, net_epoch_preempt};
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rmlock::Rmf;
 use freebsd_sys::rwlock::Rwf;
@@ -216,7 +217,16 @@ fn prohibited() -> Vec<Row> {
                     rm.read(|| _ = pause("nap", 1));
                 })
                 .prints(&[sleepers, "shared rm rm r = 0 (%p) locked @ %s:%d"]),
-                Case::not_applicable("in an epoch section", "epoch(9) is not emulated"),
+                case("pause in a section of a preemptible epoch", || {
+                    net_epoch_preempt().section(|| _ = pause("nap", 1));
+                })
+                .invariants(text),
+                case("pause in a section of another epoch, which is a critical section", || {
+                    global_epoch().enter();
+                    pause("nap", 1);
+                    global_epoch().exit();
+                })
+                .invariants("mi_switch: switch in a critical section"),
             ],
         ),
         not_applicable(92, "sleeping where it is prohibited, before 2018", "row 91's text took its place"),
