@@ -45,6 +45,7 @@ use crate::atomic::{Guarded, Owned32, OwnedPtr, Shared32, thread_fence_acq, thre
 use crate::callout::{Callout, Cf, Handler};
 use crate::cpu::{self, curcpu, machine, observe};
 use crate::critical;
+use crate::giant;
 use crate::lock::{ChainLock, Loc};
 use crate::module::{Dpcpu, ModuleData};
 use crate::mutex::{Mtx, Mtxf};
@@ -866,6 +867,7 @@ impl Epoch {
                 "epoch_wait_preempt() called in the middle of an epoch section of the same epoch"
             );
         }
+        let dropped = giant::drop_giant(loc);
         let priority = td.priority.get();
         let binding = Binding::take(td);
         if !self.synchronize(block_preempt) || cpu::scheduler_stopped() {
@@ -875,6 +877,7 @@ impl Epoch {
         if td.priority.get() != priority {
             sched::sched_prio(td, priority);
         }
+        dropped.pickup(loc);
         kassert!(td.locks.get() == locks, "{} residual locks held", td.locks.get() - locks);
     }
 
@@ -921,6 +924,7 @@ impl Epoch {
             return;
         }
         witness::warn(None, loc, "epoch_drain_callbacks() may sleep!");
+        let dropped = giant::drop_giant(loc);
         self.drain_sx.xlock_at(0, loc);
         self.drain_mtx.lock_at(0, loc);
         let td = curthread();
@@ -940,6 +944,7 @@ impl Epoch {
         }
         self.drain_mtx.unlock_at(loc);
         self.drain_sx.xunlock_at(loc);
+        dropped.pickup(loc);
     }
 
     fn drain_wchan(&self) -> usize {

@@ -223,6 +223,7 @@ pub struct Machine {
     pub(crate) callouts: crate::callout::Callouts,
     pub(crate) malloc: crate::malloc::Arena,
     pub(crate) rendezvous: crate::rmlock::Rendezvous,
+    pub(crate) giant: crate::giant::Giant,
     pub(crate) modules: Values,
     console_lock: ChainLock,
     /// (console_lock)
@@ -273,6 +274,7 @@ impl Machine {
             witness: crate::witness::Witness::new(),
             callouts: crate::callout::Callouts::new(),
             rendezvous: crate::rmlock::Rendezvous::new(),
+            giant: crate::giant::Giant::new(),
             modules: Values::new(),
             console_lock: ChainLock::new(),
             console: Guarded::new(Vec::new()),
@@ -324,6 +326,7 @@ impl Machine {
         self.callouts.reset();
         self.malloc.reset();
         self.rendezvous.reset();
+        self.giant.reset();
         self.modules.reset();
         // SAFETY: between executions nobody else is running.
         unsafe {

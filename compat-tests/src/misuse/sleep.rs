@@ -5,6 +5,7 @@ use super::{Case, End, Row, case, not_applicable, page_fault, row};
 use freebsd_sys::callout::Cf;
 use freebsd_sys::condvar::Cv;
 use freebsd_sys::epoch::{global_epoch, net_epoch_preempt};
+use freebsd_sys::giant::giant;
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rmlock::Rmf;
 use freebsd_sys::rwlock::Rwf;
@@ -141,10 +142,20 @@ fn arguments() -> Vec<Row> {
         ),
         row(
             87,
-            [case("PDROP without a lock", || {
-                sleep::sleep(CHAN, None, How { drop: true, ticks: 1, ..How::default() }, "nap");
-            })
-            .invariants("PDROP requires a non-Giant lock")],
+            [
+                case("PDROP without a lock", || {
+                    sleep::sleep(CHAN, None, How { drop: true, ticks: 1, ..How::default() }, "nap");
+                })
+                .invariants("PDROP requires a non-Giant lock"),
+                case("PDROP with Giant", || {
+                    giant().lock();
+                    let how = How { drop: true, ticks: 1, ..How::default() };
+                    sleep::sleep(CHAN, Some(giant().object()), how, "nap");
+                    // It is taken back all the same.
+                    giant().unlock();
+                })
+                .invariants("PDROP requires a non-Giant lock"),
+            ],
         ),
         row(
             88,
