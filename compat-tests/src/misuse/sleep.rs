@@ -5,6 +5,7 @@ use super::{Case, End, Row, case, not_applicable, page_fault, row};
 use freebsd_sys::callout::Cf;
 use freebsd_sys::condvar::Cv;
 use freebsd_sys::epoch::{global_epoch, net_epoch_preempt};
+use freebsd_sys::ffi;
 use freebsd_sys::giant::giant;
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rmlock::Rmf;
@@ -12,6 +13,8 @@ use freebsd_sys::rwlock::Rwf;
 use freebsd_sys::sleep::{self, How, msleep_spin, pause, tsleep, wakeup, wakeup_one};
 use freebsd_sys::sleepqueue::{self, Type};
 use freebsd_sys::thread::{thread_no_sleeping, thread_sleeping_ok};
+use std::ffi::c_void;
+use std::ptr::null;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -183,14 +186,28 @@ fn arguments() -> Vec<Row> {
                     msleep_spin(CHAN, &mtx(c"s", Mtxf::SPIN), "nap", 1);
                 })
                 .invariants("mutex s not owned at %s:%d"),
-                Case::not_applicable("msleep_spin without a mutex", "the mutex is a reference here"),
+                case("msleep_spin without a mutex", || {
+                    // SAFETY: a null pointer is refused.
+                    unsafe {
+                        ffi::locks::msleep_spin_sbt(CHAN as *const c_void, null(), c"nap".as_ptr(), 0, 0, 0);
+                    }
+                })
+                .invariants("sleeping without a mutex")
+                .bare(End::Panic("page fault (fault virtual address %p, freebsd_sys::mutex::Mtx)".to_owned())),
                 Case::not_applicable(
                     "msleep_spin by a thread that does not run",
                     "the caller runs, or it could not call",
                 ),
             ],
         ),
-        not_applicable(90, "pause for a negative time", "ticks are unsigned here"),
+        row(
+            90,
+            [case("pause for a negative time", || {
+                // SAFETY: the text is a literal.
+                unsafe { ffi::locks::pause_sbt(c"nap".as_ptr(), -1, 0, 0) };
+            })
+            .invariants("pause_sbt: timeout must be >= 0")],
+        ),
     ]
 }
 
