@@ -1,7 +1,7 @@
 //! Rows 29 to 33: what all locks check when they are made and destroyed.
 
 use super::tools::{mtx, rm, rw, sx};
-use super::{Case, End, Row, case, not_applicable, row};
+use super::{End, Row, case, not_applicable, row};
 use freebsd_sys::ffi;
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rmlock::{Rm, Rmf};

@@ -458,8 +458,8 @@ pub unsafe extern "C-unwind" fn cv_destroy(cv: *const Cv) {
 /// `cv` is null or a live condition variable, `lock` null or the head of a live lock that the caller holds.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn _cv_wait(cv: *const Cv, lock: *const LockObject) {
-    // SAFETY: the caller's promise.
     Cv::check_pointers("_cv_wait", cv, lock);
+    // SAFETY: the caller's promise.
     unsafe { deref(cv).wait(deref(lock)) };
 }
 
@@ -470,8 +470,8 @@ pub unsafe extern "C-unwind" fn _cv_wait(cv: *const Cv, lock: *const LockObject)
 /// `cv` is null or a live condition variable, `lock` null or the head of a live lock that the caller holds.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn _cv_wait_unlock(cv: *const Cv, lock: *const LockObject) {
-    // SAFETY: the caller's promise.
     Cv::check_pointers("_cv_wait_unlock", cv, lock);
+    // SAFETY: the caller's promise.
     unsafe { deref(cv).wait_unlock(deref(lock)) };
 }
 
@@ -482,8 +482,8 @@ pub unsafe extern "C-unwind" fn _cv_wait_unlock(cv: *const Cv, lock: *const Lock
 /// `cv` is null or a live condition variable, `lock` null or the head of a live lock that the caller holds.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn _cv_wait_sig(cv: *const Cv, lock: *const LockObject) -> c_int {
-    // SAFETY: the caller's promise.
     Cv::check_pointers("_cv_wait_sig", cv, lock);
+    // SAFETY: the caller's promise.
     unsafe { deref(cv).wait_sig(deref(lock)) }
 }
 
@@ -500,8 +500,8 @@ pub unsafe extern "C-unwind" fn _cv_timedwait_sbt(
     _pr: i64,
     _flags: c_int,
 ) -> c_int {
-    // SAFETY: the caller's promise.
     Cv::check_pointers("_cv_timedwait_sbt", cv, lock);
+    // SAFETY: the caller's promise.
     unsafe { deref(cv).timedwait(deref(lock), ticks(sbt)) }
 }
 
@@ -518,8 +518,8 @@ pub unsafe extern "C-unwind" fn _cv_timedwait_sig_sbt(
     _pr: i64,
     _flags: c_int,
 ) -> c_int {
-    // SAFETY: the caller's promise.
     Cv::check_pointers("_cv_timedwait_sig_sbt", cv, lock);
+    // SAFETY: the caller's promise.
     unsafe { deref(cv).timedwait_sig(deref(lock), ticks(sbt)) }
 }
 
@@ -745,9 +745,9 @@ pub unsafe extern "C-unwind" fn _epoch_exit_preempt(epoch: *const Epoch, tracker
 /// `epoch` is a live epoch, `context` in no other epoch_call, and both `callback` and `context` are there until it was called.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn epoch_call(epoch: *const Epoch, callback: Option<Callback>, context: *const Context) {
-    // SAFETY: the caller's promise.
     mpass!(callback.is_some(), "callback", Loc::caller());
     if let Some(callback) = callback {
+        // SAFETY: the caller's promise.
         unsafe { deref(epoch).call(callback, context) };
     }
 }
