@@ -200,6 +200,10 @@ impl Shared32 {
     pub fn fetchadd(&self, n: u32) -> u32 {
         self.0.fetch_add(n, Ordering::SeqCst)
     }
+    /// `atomic_fcmpset_int`: stores `new` if the word is `old`; otherwise returns what it is.
+    pub fn fcmpset(&self, old: u32, new: u32) -> Result<(), u32> {
+        self.0.compare_exchange(old, new, Ordering::SeqCst, Relaxed).map(|_| ())
+    }
     /// Takes the value and leaves zero.
     pub fn take(&self) -> u32 {
         self.0.swap(0, Ordering::SeqCst)

@@ -28,6 +28,7 @@
 
 use crate::atomic::{Owned32, OwnedPtr};
 use crate::cpu;
+use crate::giant;
 use crate::lock::{Loc, LockObject, lc_lock, lc_unlock};
 use crate::panic::kassert;
 use crate::sleepqueue::{self, Type};
@@ -170,9 +171,11 @@ impl Cv {
             sleepqueue::set_timeout(ticks);
         }
         sleepqueue::release(wchan);
-        let saved = witness::save(lock);
+        let dropped = giant::drop_giant(loc);
+        let relock = !giant::is(lock);
+        let saved = if relock { witness::save(lock) } else { None };
         // SAFETY: the caller holds the lock, which is alive.
-        let state = unsafe { lc_unlock(lock, loc) };
+        let state = if relock { unsafe { lc_unlock(lock, loc) } } else { 0 };
         sleepqueue::lock(wchan);
         let error = match (how.ticks.is_some(), how.catch) {
             (true, true) => sleepqueue::timedwait_sig(wchan),
@@ -183,7 +186,8 @@ impl Cv {
                 0
             }
         };
-        if how.relock {
+        dropped.pickup(loc);
+        if how.relock && relock {
             // SAFETY: the caller held the lock and gets it back, so it is alive.
             unsafe { lc_lock(lock, state, loc) };
             witness::restore(lock, saved);

@@ -5,6 +5,9 @@
 //!
 //! References: sys/mutex.h, sys/systm.h, kern/kern_mutex.c; `linuxkpi/include/sys` is the other side.
 
+pub mod deferred;
+pub mod locks;
+
 use crate::cpu;
 use crate::lock::Loc;
 use crate::mutex::{Mtx, Mtxf};

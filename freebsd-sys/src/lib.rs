@@ -27,6 +27,9 @@ pub mod witness;
 
 // -- locks, one file each
 pub mod condvar;
+pub mod epoch;
+pub mod giant;
+pub mod lockmgr;
 pub mod mutex;
 pub mod rmlock;
 pub mod rwlock;

@@ -110,7 +110,11 @@ impl Balance {
 
 /// The word behind a lock object, for the classes that have one there.
 pub(crate) fn lock_word(lock: &LockObject) -> Option<usize> {
-    matches!(lock.class(), LockClass::MtxSleep | LockClass::MtxSpin | LockClass::Rw | LockClass::Sx).then(|| {
+    matches!(
+        lock.class(),
+        LockClass::MtxSleep | LockClass::MtxSpin | LockClass::Rw | LockClass::Sx | LockClass::Lockmgr
+    )
+    .then(|| {
         // SAFETY: a live lock of these classes has its word right after the lock object.
         unsafe { (*core::ptr::from_ref(lock).byte_add(size_of::<LockObject>()).cast::<Word>()).read() }
     })
@@ -120,8 +124,8 @@ pub(crate) fn lock_word(lock: &LockObject) -> Option<usize> {
 pub(crate) fn owner<'a>(m: &'a Machine, lock: &LockObject) -> Option<&'a Thread> {
     let word = lock_word(lock)?;
     let flags = match lock.class() {
-        LockClass::Rw | LockClass::Sx if word & 1 != 0 => return None,
-        LockClass::Rw | LockClass::Sx => 0x1f,
+        LockClass::Rw | LockClass::Sx | LockClass::Lockmgr if word & 1 != 0 => return None,
+        LockClass::Rw | LockClass::Sx | LockClass::Lockmgr => 0x1f,
         _ => 7,
     };
     m.threads().iter().find(|td| td.ptr() as usize == word & !flags).map(|td| &**td)

@@ -350,6 +350,7 @@ pub(crate) unsafe fn lc_unlock(lock: &LockObject, loc: Loc) -> usize {
             }
             LockClass::Rw => crate::rwlock::Rw::from_object(lock).unlock_either(loc),
             LockClass::Sx => crate::sx::Sx::from_object(lock).unlock_either(loc),
+            LockClass::Lockmgr => kpanic!("lockmgr locks do not support sleep interlocking"),
             other => kpanic!("lc_unlock: {} locks as a sleep's interlock are not emulated", other.name()),
         }
     }
@@ -368,6 +369,7 @@ pub(crate) unsafe fn lc_lock(lock: &LockObject, how: usize, loc: Loc) {
             LockClass::MtxSpin => crate::mutex::Mtx::from_object(lock).lock_spin_at(0, loc),
             LockClass::Rw => crate::rwlock::Rw::from_object(lock).lock_either(how, loc),
             LockClass::Sx => crate::sx::Sx::from_object(lock).lock_either(how, loc),
+            LockClass::Lockmgr => kpanic!("lockmgr locks do not support sleep interlocking"),
             other => kpanic!("lc_lock: {} locks as a sleep's interlock are not emulated", other.name()),
         }
     }
@@ -391,6 +393,7 @@ pub unsafe fn lc_assert(lock: &LockObject, loc: Loc) {
             }
             LockClass::Rw => crate::rwlock::Rw::from_object(lock).assert_at(crate::rwlock::ra::LOCKED, loc),
             LockClass::Sx => crate::sx::Sx::from_object(lock).assert_at(crate::sx::sa::LOCKED, loc),
+            LockClass::Lockmgr => kpanic!("lockmgr locks do not support assertions"),
             other => kpanic!("lc_assert: {} locks are not emulated", other.name()),
         }
     }

@@ -235,6 +235,7 @@ pub struct Machine {
     pub(crate) callouts: crate::callout::Callouts,
     pub(crate) malloc: crate::malloc::Arena,
     pub(crate) rendezvous: crate::rmlock::Rendezvous,
+    pub(crate) giant: crate::giant::Giant,
     pub(crate) modules: Values,
     pub(crate) profile: crate::lock_profile::Profile,
     console_lock: ChainLock,
@@ -286,6 +287,7 @@ impl Machine {
             witness: crate::witness::Witness::new(),
             callouts: crate::callout::Callouts::new(),
             rendezvous: crate::rmlock::Rendezvous::new(),
+            giant: crate::giant::Giant::new(),
             modules: Values::new(),
             profile: crate::lock_profile::Profile::new(),
             console_lock: ChainLock::new(),
@@ -341,6 +343,7 @@ impl Machine {
         self.callouts.reset();
         self.malloc.reset();
         self.rendezvous.reset();
+        self.giant.reset();
         self.modules.reset();
         self.profile.reset();
         // SAFETY: between executions nobody else is running.

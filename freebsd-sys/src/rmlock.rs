@@ -207,7 +207,7 @@ pub(crate) struct Rendezvous {
     spinlock: ChainLock,
     /// `smp_ipi_mtx`: 1 while a rendezvous is under way. Waited for with interrupts on.
     busy: Shared32,
-    /// (busy) The lock whose readers are looked for.
+    /// (busy) The lock whose readers are looked for; null in a mere barrier.
     rm: OwnedPtr<Rm>,
     /// CPUs that have yet to take the IPI.
     waiting: Shared32,
@@ -225,8 +225,14 @@ impl Rendezvous {
         self.waiting.set(0);
     }
 
-    /// Runs [`PcpuQueue::clean`] on `cpus`; this thread stays on its CPU meanwhile.
-    fn run(&self, rm: &Rm, cpus: usize) {
+    /// A rendezvous of all CPUs that does nothing else: what this thread did before it is seen by each primitive that begins on
+    /// another CPU after it, and what a primitive did that had begun there before is seen by this thread. For epoch(9).
+    pub(crate) fn barrier(&self) {
+        self.run(None, Rm::all_cpus() & !(1 << curcpu().cpuid));
+    }
+
+    /// Runs [`PcpuQueue::clean`] on `cpus`, if there is a lock; this thread stays on its CPU meanwhile.
+    fn run(&self, rm: Option<&Rm>, cpus: usize) {
         let m = machine();
         let targets =
             |cpus: usize| m.cpus.iter().map(|cpu| &**cpu).filter(move |cpu: &&Pcpu| cpus & 1 << cpu.cpuid != 0);
@@ -234,7 +240,7 @@ impl Rendezvous {
         critical::enter(td);
         if sched::explored() {
             // See the module: nobody else is inside a primitive, so this is each CPU's IPI.
-            targets(cpus).for_each(|cpu| cpu.rm_queue.clean(rm));
+            targets(cpus).for_each(|cpu| rm.into_iter().for_each(|rm| cpu.rm_queue.clean(rm)));
         } else {
             while self.busy.or(1) != 0 {
                 if !cpu::spinwait() {
@@ -243,10 +249,10 @@ impl Rendezvous {
             }
             let me = curcpu();
             let others = cpus & !(1 << me.cpuid);
-            self.rm.set(core::ptr::from_ref(rm).cast_mut());
+            self.rm.set(rm.map_or(core::ptr::null_mut(), |rm| core::ptr::from_ref(rm).cast_mut()));
             self.waiting.set(others as u32);
             targets(others).for_each(|cpu| cpu.post(pending::RENDEZVOUS));
-            if cpus != others {
+            if let Some(rm) = rm.filter(|_| cpus != others) {
                 me.rm_queue.clean(rm);
             }
             // An idle CPU is woken by the post and takes the IPI at once; a stopped machine ends the wait.
@@ -270,7 +276,9 @@ pub(crate) fn ipi_rendezvous() {
     if rendezvous.waiting.get() & bit != 0 {
         thread_fence_acq();
         // SAFETY: the writer keeps its lock alive and waits until this CPU's bit is gone.
-        cpu.rm_queue.clean(unsafe { &*rendezvous.rm.get() });
+        if let Some(rm) = unsafe { rendezvous.rm.get().as_ref() } {
+            cpu.rm_queue.clean(rm);
+        }
         rendezvous.waiting.clear(bit);
     }
 }
@@ -779,7 +787,7 @@ impl Rm {
         }
         self.writecpus[0].set(all);
         let rendezvous = &machine().rendezvous;
-        rendezvous.run(self, tokens);
+        rendezvous.run(Some(self), tokens);
         while !cpu::scheduler_stopped() {
             rendezvous.spinlock.lock();
             let reader = self.active.get();

@@ -141,6 +141,9 @@ pub(crate) fn thread_unlock(_td: &Thread) {
 pub fn mi_switch(flags: u32) {
     let td = curthread();
     kassert!(td.state() != State::RunQ, "mi_switch: called by old code");
+    if !td.is_on_lock() && !td.is_running() {
+        crate::giant::assert_not_owned();
+    }
     kassert!(td.critnest.get() == 1, "mi_switch: switch in a critical section");
     kassert!(flags & (sw::INVOL | sw::VOL) != 0, "mi_switch: switch must be voluntary or involuntary");
     kassert!(flags & sw::TYPE_MASK != swt::NONE, "mi_switch: a switch reason (type) must be specified");

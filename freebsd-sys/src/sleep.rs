@@ -4,6 +4,7 @@
 
 use crate::callout;
 use crate::cpu;
+use crate::giant;
 use crate::lock::{Loc, LockClass, LockObject, lc_lock, lc_unlock};
 use crate::panic::kassert;
 use crate::sleepqueue::{self, Type};
@@ -37,10 +38,10 @@ pub fn sleep(ident: usize, interlock: Option<&LockObject>, how: How, wmesg: &'st
     }
     let td = curthread();
     crate::witness::warn(interlock, loc, format_args!("Sleeping on \"{wmesg}\""));
-    kassert!(how.ticks != 0 || interlock.is_some(), "sleeping without a lock");
+    kassert!(how.ticks != 0 || interlock.is_some() || giant::owned(), "sleeping without a lock");
     kassert!(ident != 0, "_sleep: NULL ident");
     kassert!(td.is_running(), "_sleep: curthread not running");
-    kassert!(!how.drop || interlock.is_some(), "PDROP requires a non-Giant lock");
+    kassert!(!how.drop || interlock.is_some_and(|lock| !giant::is(lock)), "PDROP requires a non-Giant lock");
     kassert!(td.wchan.get() == 0, "recursive sleep");
     kassert!(interlock.is_none_or(|lock| lock.class() != LockClass::MtxSpin), "spin locks can only use msleep_spin");
     // FreeBSD drops a mutex with the chain locked and a sleepable lock without; being on the queue before the interlock goes is
@@ -51,9 +52,12 @@ pub fn sleep(ident: usize, interlock: Option<&LockObject>, how: How, wmesg: &'st
         sleepqueue::set_timeout(how.ticks);
     }
     sleepqueue::release(ident);
-    let saved = interlock.and_then(crate::witness::save);
+    let dropped = giant::drop_giant(loc);
+    // Giant goes by itself, however often it is held.
+    let relock = interlock.filter(|lock| !giant::is(lock));
+    let saved = relock.and_then(crate::witness::save);
     // SAFETY: the caller holds the interlock, which is alive.
-    let lock_state = interlock.map_or(0, |lock| unsafe { lc_unlock(lock, loc) });
+    let lock_state = relock.map_or(0, |lock| unsafe { lc_unlock(lock, loc) });
     sleepqueue::lock(ident);
     let error = match (how.ticks != 0, how.catch) {
         (true, true) => sleepqueue::timedwait_sig(ident),
@@ -64,7 +68,8 @@ pub fn sleep(ident: usize, interlock: Option<&LockObject>, how: How, wmesg: &'st
             0
         }
     };
-    if let Some(lock) = interlock
+    dropped.pickup(loc);
+    if let Some(lock) = relock
         && !how.drop
     {
         // SAFETY: the caller held the interlock and gets it back, so it is alive.
@@ -102,6 +107,7 @@ pub fn msleep_spin(ident: usize, mtx: &crate::mutex::Mtx, wmesg: &'static str, t
     sleepqueue::release(ident);
     let saved = crate::witness::save(mtx.object());
     mtx.unlock_spin_at(loc);
+    let dropped = giant::drop_giant(loc);
     crate::witness::warn(None, loc, format_args!("Sleeping on \"{wmesg}\""));
     sleepqueue::lock(ident);
     let error = if ticks != 0 {
@@ -110,6 +116,7 @@ pub fn msleep_spin(ident: usize, mtx: &crate::mutex::Mtx, wmesg: &'static str, t
         sleepqueue::wait(ident);
         0
     };
+    dropped.pickup(loc);
     mtx.lock_spin_at(0, loc);
     crate::witness::restore(mtx.object(), saved);
     error
@@ -121,12 +128,16 @@ pub fn pause(wmesg: &'static str, ticks: u64) -> i32 {
     if !cpu::step("pause", 0) {
         return 0;
     }
-    crate::witness::warn(None, Loc::caller(), format_args!("Sleeping on \"{wmesg}\""));
+    let loc = Loc::caller();
+    crate::witness::warn(None, loc, format_args!("Sleeping on \"{wmesg}\""));
+    let dropped = giant::drop_giant(loc);
     let ident = core::ptr::from_ref(&curcpu_pause()[cpu::cpuid()]) as usize;
     sleepqueue::lock(ident);
     sleepqueue::add(ident, 0, wmesg, Type::Pause, 0);
     sleepqueue::set_timeout(ticks);
-    sleepqueue::timedwait(ident)
+    let error = sleepqueue::timedwait(ident);
+    dropped.pickup(loc);
+    error
 }
 
 /// `pause_wchan[]`: an address per CPU to pause on.

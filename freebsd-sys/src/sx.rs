@@ -25,13 +25,14 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! As rwlock. Giant is not emulated.
+//! As rwlock.
 //!
 //! References: kern/kern_sx.c, sys/sx.h, sx(9).
 
 use crate::atomic::Word;
 use crate::cpu::{self, observe};
 use crate::critical;
+use crate::giant;
 use crate::lock::{Lo, Loc, LockClass, LockObject};
 use crate::lock_profile;
 use crate::panic::{kassert, kpanic, mpass};
@@ -303,7 +304,7 @@ impl Sx {
         crate::lint::blocking("sx_slock", &self.lock_object, loc);
         witness::checkorder(&self.lock_object, false, false, None, loc);
         if !self.slock_try(td, true) {
-            let error = self.slock_hard(td, opts);
+            let error = self.slock_hard(td, opts, loc);
             if error != 0 || cpu::scheduler_stopped() {
                 return error;
             }
@@ -329,8 +330,15 @@ impl Sx {
         false
     }
 
-    /// `_sx_slock_hard()`.
-    fn slock_hard(&self, td: &Thread, opts: u32) -> i32 {
+    /// `_sx_slock_hard()`: who waits, spinning or asleep, does so without Giant.
+    fn slock_hard(&self, td: &Thread, opts: u32, loc: Loc) -> i32 {
+        let dropped = giant::drop_giant(loc);
+        let error = self.slock_wait(td, opts);
+        dropped.pickup(loc);
+        error
+    }
+
+    fn slock_wait(&self, td: &Thread, opts: u32) -> i32 {
         let mut tries = cpu::bounded_spin(SPINS);
         while !self.slock_try(td, false) {
             let x = self.sx_lock.read();
@@ -521,7 +529,7 @@ impl Sx {
         0
     }
 
-    /// `_sx_xlock_hard()`.
+    /// `_sx_xlock_hard()`: as in [`Sx::slock_hard`], who waits does so without Giant.
     fn xlock_hard(&self, opts: u32, loc: Loc) -> i32 {
         if self.xlocked() {
             kassert!(
@@ -532,6 +540,13 @@ impl Sx {
             self.recurse();
             return 0;
         }
+        let dropped = giant::drop_giant(loc);
+        let error = self.xlock_wait(opts);
+        dropped.pickup(loc);
+        error
+    }
+
+    fn xlock_wait(&self, opts: u32) -> i32 {
         let td = curthread();
         let wchan = self.lock_object.id();
         let mut tries = cpu::bounded_spin(SPINS);

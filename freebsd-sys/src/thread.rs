@@ -462,6 +462,11 @@ pub fn curtid() -> usize {
     curthread().tid
 }
 
+/// `kstack_contains()`: whether `size` bytes at `at` lie on the caller's stack.
+pub(crate) fn kstack_contains(at: usize, size: usize) -> bool {
+    crate::host::explore::on_stack(at) && crate::host::explore::on_stack(at + size - 1)
+}
+
 /// `vm_fault_disable_pagefaults()`: what pagefault_disable() becomes. Returns what [`vm_fault_enable_pagefaults`] is to restore. No
 /// access faults here: the flag only has to be gone at the return to user mode.
 pub fn vm_fault_disable_pagefaults() -> bool {

@@ -181,6 +181,23 @@ pub fn wait(lock: &LockObject, owner: *mut Thread, queue: usize) {
     sched::mi_switch(sw::VOL | swt::TURNSTILE);
 }
 
+/// `turnstile_lock()` and `turnstile_wait()`: blocks on what `reader` is blocked on, lending to its owner like any other waiter. For
+/// epoch_wait_preempt(). Entered in a critical section, which it leaves if it blocks; returns false if `reader` is not blocked
+/// any more.
+pub(crate) fn wait_with(reader: &Thread) -> bool {
+    trywait();
+    let found = table().iter().find(|ts| ts.lock != 0 && ts.lock == reader.blocked_on.get());
+    let Some(&Turnstile { lock, owner, .. }) = found else {
+        cancel();
+        return false;
+    };
+    // The chain lock keeps a preemption away until mi_switch.
+    crate::critical::exit(curthread());
+    // SAFETY: a lock on which threads wait is alive, and a turnstile is named by its address.
+    wait(unsafe { &*(lock as *const LockObject) }, owner, reader.tsqueue.get() as usize);
+    true
+}
+
 /// `propagate_priority()`: the scheduler's lock and the chain lock are held.
 fn propagate_priority(td: &Thread) {
     let priority = td.priority.get();

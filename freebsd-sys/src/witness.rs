@@ -27,7 +27,7 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! No static order list (`order_lists[]`), no blessed reversals and no Giant: no lock of the real kernel exists here. No stacks
+//! No static order list (`order_lists[]`), no blessed reversals: but for Giant no lock of the real kernel exists here. No stacks
 //! under "lock order .. established at". The pool of witnesses grows instead of running out. Each execution starts with an empty graph,
 //! so that it does not depend on the ones before; witnesses are numbered in order of enrolment.
 //!
@@ -35,6 +35,7 @@
 
 use crate::atomic::Guarded;
 use crate::cpu::{self, curcpu, machine};
+use crate::giant;
 use crate::lock::{ChainLock, Lo, Loc, LockClass, LockInstance, LockObject};
 use crate::lock_profile;
 use crate::machine::{Engine, Machine};
@@ -371,13 +372,20 @@ fn checkorder_enrolled(
             if is_interlock(other) {
                 continue;
             }
-            let wrong = sleepable && !other.sleepable();
+            // Giant is dropped by who sleeps, so it comes after the sleepable locks, in whichever order they are taken.
+            let is_giant = giant::is(lock);
+            if is_giant && other.sleepable() || sleepable && giant::is(other.object()) {
+                continue;
+            }
+            let wrong = (sleepable || is_giant) && !other.sleepable();
             if wrong || graph.is_descendant(number, other.witness()) {
                 let fresh = graph.mark_reversed(other.witness(), number);
                 return if fresh { Finding::Reversal(at) } else { Finding::Fine };
             }
         }
-        graph.adopt(before, number);
+        if !(sleepable && giant::is(last.object())) {
+            graph.adopt(before, number);
+        }
         Finding::Fine
     });
     match finding {
@@ -406,6 +414,8 @@ fn report_reversal(held: &[LockInstance], at: usize, lock: &LockObject, number: 
     let other = &held[at];
     if sleepable && !other.sleepable() {
         kprintf!("lock order reversal: (sleepable after non-sleepable)");
+    } else if !other.sleepable() && giant::is(lock) {
+        kprintf!("lock order reversal: (Giant after non-sleepable)");
     } else {
         kprintf!("lock order reversal:");
     }
@@ -649,7 +659,7 @@ fn print(held: &[LockInstance]) {
 }
 
 /// `WITNESS_WARN(WARN_GIANTOK | WARN_SLEEPOK, ..)`: prints `what` and the non-sleepable locks that the caller holds besides
-/// `interlock`, if any. Returns their number.
+/// `interlock` and Giant, if any. Returns their number.
 pub fn warn(interlock: Option<&LockObject>, _loc: Loc, what: impl fmt::Display) -> usize {
     warn_held(interlock, &what, true)
 }
@@ -684,8 +694,8 @@ fn warn_held(interlock: Option<&LockObject>, what: &dyn fmt::Display, sleepok: b
     // SAFETY: (k) the running thread's own list.
     let held: &[LockInstance] = unsafe { curthread().sleeplocks.get() };
     for held in held.iter().rev() {
-        let exempt =
-            interlock.is_some_and(|interlock| core::ptr::eq(held.lock, interlock)) || sleepok && held.sleepable();
+        let exempt = interlock.is_some_and(|interlock| core::ptr::eq(held.lock, interlock))
+            || sleepok && (held.sleepable() || giant::is(held.object()));
         if !exempt {
             if n == 0 {
                 kprintf!("{what} with the following {kind}locks held:");

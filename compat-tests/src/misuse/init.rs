@@ -1,7 +1,7 @@
 //! Rows 29 to 33: what all locks check when they are made and destroyed.
 
 use super::tools::{mtx, rm, rw, sx};
-use super::{Case, End, Row, case, not_applicable, row};
+use super::{End, Row, case, not_applicable, row};
 use freebsd_sys::ffi;
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rmlock::{Rm, Rmf};
@@ -71,10 +71,30 @@ pub(super) fn rows() -> Vec<Row> {
                 .invariants("_mtx_init: mtx_lock not aligned for m: %p")
                 // The processor would let it pass; a reference may not be misaligned.
                 .bare(End::Panic("page fault (fault virtual address %p, freebsd_sys::mutex::Mtx)".to_owned())),
-                Case::not_applicable(
-                    "rw_init and sx_init of misaligned memory",
-                    "they are called from Rust only, whose references are aligned",
-                ),
+                case("rw_init of misaligned memory", || {
+                    let room = [0usize; 8];
+                    let word = room.as_ptr().wrapping_byte_add(25);
+                    // SAFETY: never followed: the address is refused first.
+                    unsafe { ffi::locks::_rw_init_flags(word, c"rw".as_ptr(), 0) };
+                })
+                .invariants("_rw_init_flags: rw_lock not aligned for rw: %p")
+                .bare(End::Panic("page fault (fault virtual address %p, freebsd_sys::rwlock::Rw)".to_owned())),
+                case("sx_init of misaligned memory", || {
+                    let room = [0usize; 8];
+                    let at = room.as_ptr().wrapping_byte_add(1).cast();
+                    // SAFETY: never followed: the address is refused first.
+                    unsafe { ffi::locks::sx_init_flags(at, c"sx".as_ptr(), 0) };
+                })
+                .invariants("sx_init_flags: sx_lock not aligned for sx: %p")
+                .bare(End::Panic("page fault (fault virtual address %p, freebsd_sys::sx::Sx)".to_owned())),
+                case("lockinit of misaligned memory", || {
+                    let room = [0usize; 8];
+                    let at = room.as_ptr().wrapping_byte_add(1).cast();
+                    // SAFETY: never followed: the address is refused first.
+                    unsafe { ffi::locks::lockinit(at, 0, c"lk".as_ptr(), 0, 0) };
+                })
+                .invariants("lockinit: lockmgr not aligned for lk: %p")
+                .bare(End::Panic("page fault (fault virtual address %p, freebsd_sys::lockmgr::Lock)".to_owned())),
             ],
         ),
     ]

@@ -1,19 +1,20 @@
 //! locking(9), the first table: what may be taken while holding what. A row is what is held, a case what is wanted; each lock is
 //! free, so that the kernel only says what it checks beforehand.
 //!
-//! | have \ want | spin mtx | mutex/rw | rmlock | sleep rm | sx | sleep |
+//! | have \ want | spin mtx | mutex/rw | rmlock | sleep rm | sx, lockmgr | sleep |
 //! |---|---|---|---|---|---|---|
 //! | spin mtx | ok | no | no | no | no | no |
 //! | mutex/rw | ok | ok | ok | no | no | no |
 //! | rmlock | ok | ok | ok | no | no | no |
 //! | sleep rm | ok | ok | ok | as a writer | as a writer | as a writer |
-//! | sx | ok | ok | ok | ok | ok | ok |
+//! | sx, lockmgr | ok | ok | ok | ok | ok | ok |
 //!
 //! What is forbidden and not noticed: reading a sleepable rmlock where one may not sleep, for WITNESS takes its readers for those
 //! of any rmlock.
 
-use super::tools::{mtx, rm, rw, sx};
+use super::tools::{lockmgr, mtx, rm, rw, sx};
 use super::{Case, Id, Row, case};
+use freebsd_sys::lockmgr::lk;
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::rmlock::Rmf;
 use freebsd_sys::rwlock::Rwf;
@@ -36,7 +37,7 @@ pub(super) struct Want {
 pub(super) const PROHIBITED: &str = "sleepq_add: td %p to sleep on wchan %p with sleeping prohibited";
 
 /// All that one may want, each lock named `w`.
-pub(super) const WANTS: [Want; 11] = [
+pub(super) const WANTS: [Want; 13] = [
     Want {
         name: "spin mtx",
         class: "spin mutex",
@@ -129,6 +130,26 @@ pub(super) const WANTS: [Want; 11] = [
             w.xunlock();
         },
     },
+    Want {
+        name: "lockmgr, shared",
+        class: "lockmgr",
+        idle: "__lockmgr_args: idle thread %p on lockmgr",
+        take: || {
+            let w = lockmgr(c"w", 0);
+            w.lockmgr(lk::SHARED);
+            w.lockmgr(lk::RELEASE);
+        },
+    },
+    Want {
+        name: "lockmgr, exclusive",
+        class: "lockmgr",
+        idle: "__lockmgr_args: idle thread %p on lockmgr",
+        take: || {
+            let w = lockmgr(c"w", 0);
+            w.lockmgr(lk::EXCLUSIVE);
+            w.lockmgr(lk::RELEASE);
+        },
+    },
     Want { name: "sleep", class: "", idle: "", take: || _ = sleep::pause("nap", 1) },
 ];
 
@@ -143,7 +164,7 @@ impl Want {
 
     /// Whether WITNESS takes it for a lock that one may sleep with.
     fn is_sleepable(self) -> bool {
-        self.class == "sx" || self.name == "sleep rm, write"
+        matches!(self.class, "sx" | "lockmgr") || self.name == "sleep rm, write"
     }
 
     /// WITNESS's words for taking it in a critical section.
@@ -163,7 +184,7 @@ struct Have {
     hold: fn(&dyn Fn()),
 }
 
-const HAVES: [Have; 10] = [
+const HAVES: [Have; 12] = [
     Have {
         id: "spin-mtx",
         class: "spin mutex",
@@ -259,12 +280,34 @@ const HAVES: [Have; 10] = [
             h.xunlock();
         },
     },
+    Have {
+        id: "lockmgr-shared",
+        class: "lockmgr",
+        exclusive: false,
+        hold: |body| {
+            let h = lockmgr(c"h", 0);
+            h.lockmgr(lk::SHARED);
+            body();
+            h.lockmgr(lk::RELEASE);
+        },
+    },
+    Have {
+        id: "lockmgr-exclusive",
+        class: "lockmgr",
+        exclusive: true,
+        hold: |body| {
+            let h = lockmgr(c"h", 0);
+            h.lockmgr(lk::EXCLUSIVE);
+            body();
+            h.lockmgr(lk::RELEASE);
+        },
+    },
 ];
 
 impl Have {
     /// Whether one may sleep with it.
     fn is_sleepable(self) -> bool {
-        self.class == "sx" || self.id == "sleep-rm-write"
+        matches!(self.class, "sx" | "lockmgr") || self.id == "sleep-rm-write"
     }
 
     /// A cell of the table.
@@ -298,7 +341,5 @@ impl Have {
 }
 
 pub(super) fn rows() -> Vec<Row> {
-    let held = HAVES.map(|have| Row { id: Id::Name(have.id), cases: WANTS.map(|want| have.want(want)).into() });
-    let lockmgr = Case::not_applicable("anything", "lockmgr(9) is not emulated");
-    held.into_iter().chain([Row { id: Id::Name("lockmgr"), cases: vec![lockmgr] }]).collect()
+    HAVES.map(|have| Row { id: Id::Name(have.id), cases: WANTS.map(|want| have.want(want)).into() }).into()
 }

@@ -16,6 +16,7 @@ mod callout;
 mod epoch;
 mod init;
 mod linuxkpi;
+mod lockmgr;
 mod malloc;
 mod mutex;
 mod rmlock;
@@ -98,6 +99,10 @@ impl Suite {
                 ]
                 .concat();
                 rows.sort_by_key(Row::number);
+                for row in &mut rows {
+                    let more = row.number().map_or(Vec::new(), lockmgr::cases);
+                    row.cases.extend(more);
+                }
                 rows
             }
             Self::Locking => [interaction::rows(), context::rows()].concat(),

@@ -4,12 +4,17 @@ use super::tools::{in_callout, in_ithread, mtx, rm, rw, settle, thread};
 use super::{Case, End, Row, case, not_applicable, page_fault, row};
 use freebsd_sys::callout::Cf;
 use freebsd_sys::condvar::Cv;
+use freebsd_sys::epoch::{global_epoch, net_epoch_preempt};
+use freebsd_sys::ffi;
+use freebsd_sys::giant::giant;
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rmlock::Rmf;
 use freebsd_sys::rwlock::Rwf;
 use freebsd_sys::sleep::{self, How, msleep_spin, pause, tsleep, wakeup, wakeup_one};
 use freebsd_sys::sleepqueue::{self, Type};
 use freebsd_sys::thread::{thread_no_sleeping, thread_sleeping_ok};
+use std::ffi::c_void;
+use std::ptr::null;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -140,10 +145,20 @@ fn arguments() -> Vec<Row> {
         ),
         row(
             87,
-            [case("PDROP without a lock", || {
-                sleep::sleep(CHAN, None, How { drop: true, ticks: 1, ..How::default() }, "nap");
-            })
-            .invariants("PDROP requires a non-Giant lock")],
+            [
+                case("PDROP without a lock", || {
+                    sleep::sleep(CHAN, None, How { drop: true, ticks: 1, ..How::default() }, "nap");
+                })
+                .invariants("PDROP requires a non-Giant lock"),
+                case("PDROP with Giant", || {
+                    giant().lock();
+                    let how = How { drop: true, ticks: 1, ..How::default() };
+                    sleep::sleep(CHAN, Some(giant().object()), how, "nap");
+                    // It is taken back all the same.
+                    giant().unlock();
+                })
+                .invariants("PDROP requires a non-Giant lock"),
+            ],
         ),
         row(
             88,
@@ -171,14 +186,28 @@ fn arguments() -> Vec<Row> {
                     msleep_spin(CHAN, &mtx(c"s", Mtxf::SPIN), "nap", 1);
                 })
                 .invariants("mutex s not owned at %s:%d"),
-                Case::not_applicable("msleep_spin without a mutex", "the mutex is a reference here"),
+                case("msleep_spin without a mutex", || {
+                    // SAFETY: a null pointer is refused.
+                    unsafe {
+                        ffi::locks::msleep_spin_sbt(CHAN as *const c_void, null(), c"nap".as_ptr(), 0, 0, 0);
+                    }
+                })
+                .invariants("sleeping without a mutex")
+                .bare(End::Panic("page fault (fault virtual address %p, freebsd_sys::mutex::Mtx)".to_owned())),
                 Case::not_applicable(
                     "msleep_spin by a thread that does not run",
                     "the caller runs, or it could not call",
                 ),
             ],
         ),
-        not_applicable(90, "pause for a negative time", "ticks are unsigned here"),
+        row(
+            90,
+            [case("pause for a negative time", || {
+                // SAFETY: the text is a literal.
+                unsafe { ffi::locks::pause_sbt(c"nap".as_ptr(), -1, 0, 0) };
+            })
+            .invariants("pause_sbt: timeout must be >= 0")],
+        ),
     ]
 }
 
@@ -216,7 +245,16 @@ fn prohibited() -> Vec<Row> {
                     rm.read(|| _ = pause("nap", 1));
                 })
                 .prints(&[sleepers, "shared rm rm r = 0 (%p) locked @ %s:%d"]),
-                Case::not_applicable("in an epoch section", "epoch(9) is not emulated"),
+                case("pause in a section of a preemptible epoch", || {
+                    net_epoch_preempt().section(|| _ = pause("nap", 1));
+                })
+                .invariants(text),
+                case("pause in a section of another epoch, which is a critical section", || {
+                    global_epoch().enter();
+                    pause("nap", 1);
+                    global_epoch().exit();
+                })
+                .invariants("mi_switch: switch in a critical section"),
             ],
         ),
         not_applicable(92, "sleeping where it is prohibited, before 2018", "row 91's text took its place"),

@@ -4,6 +4,7 @@ use freebsd_sys::atomic::Owned32;
 use freebsd_sys::callout::{Callout, Cf};
 use freebsd_sys::host::explore;
 use freebsd_sys::interrupt::{self, Arrival, Filter};
+use freebsd_sys::lockmgr::Lock;
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rmlock::{Rm, Rmf};
 use freebsd_sys::rwlock::{Rw, Rwf};
@@ -35,6 +36,13 @@ pub(crate) fn sx(name: &'static CStr, opts: Sxf) -> Arc<Sx> {
     let sx = Arc::new(Sx::zeroed());
     sx.init(name, opts);
     sx
+}
+
+/// An initialised lockmgr lock.
+pub(crate) fn lockmgr(name: &'static CStr, flags: u32) -> Arc<Lock> {
+    let lock = Arc::new(Lock::zeroed());
+    lock.init(0, name, 0, flags);
+    lock
 }
 
 /// An initialised rmlock.

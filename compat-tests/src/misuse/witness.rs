@@ -145,7 +145,7 @@ fn modes() -> Vec<Row> {
     ]
 }
 
-/// Row 73: a lock that is dropped while another is waited for. Only lockmgr(9) has one; here WITNESS is told directly.
+/// Row 73: a lock that is dropped while another is waited for. Only lockmgr(9) has one, see there; here WITNESS is told directly.
 fn interlocks() -> Vec<Row> {
     vec![row(
         73,

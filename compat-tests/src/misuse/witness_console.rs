@@ -1,8 +1,11 @@
 //! Rows 69 to 72: what WITNESS prints about the order of locks. None of it ends the kernel.
 
-use super::tools::{mtx, sx};
-use super::{Row, case, not_applicable, row};
+use super::tools::{mtx, settle, sx, thread};
+use super::{Row, case, row};
+use freebsd_sys::giant::giant;
 use freebsd_sys::mutex::{Mtx, Mtxf};
+use freebsd_sys::sleep::{self, How};
+use freebsd_sys::sleepqueue::{self, Type};
 use freebsd_sys::sx::Sxf;
 
 /// `a` then `b`, released again.
@@ -93,7 +96,59 @@ pub(super) fn rows() -> Vec<Row> {
                 " 2nd %p sx (sx, sx) @ %s:%d",
             ])],
         ),
-        not_applicable(71, "Giant after a non-sleepable lock", "there is no Giant: no code that needs it is emulated"),
+        row(
+            71,
+            [
+                case("Giant after a mutex", || {
+                    let m = mtx(c"m", Mtxf::DEF);
+                    for _ in 0..2 {
+                        m.lock();
+                        giant().lock();
+                        giant().unlock();
+                        m.unlock();
+                    }
+                })
+                .prints(&[
+                    "lock order reversal: (Giant after non-sleepable)",
+                    " 1st %p m (m, sleep mutex) @ %s:%d",
+                    " 2nd %p Giant (Giant, sleep mutex) @ %s:%d",
+                ]),
+                case("Giant before and after an sx lock", || {
+                    let sx = sx(c"sx", Sxf::empty());
+                    giant().lock();
+                    sx.xlock();
+                    sx.xunlock();
+                    giant().unlock();
+                    sx.xlock();
+                    giant().lock();
+                    giant().unlock();
+                    sx.xunlock();
+                }),
+                case("sleeping with Giant", || {
+                    giant().lock();
+                    sleep::pause("nap", 1);
+                    giant().unlock();
+                }),
+                case("_sleep with Giant for a lock, without a timeout", || {
+                    thread("waker", 1, || {
+                        settle();
+                        sleep::wakeup(8);
+                    });
+                    giant().lock();
+                    sleep::sleep(8, None, How::default(), "nap");
+                    giant().unlock();
+                }),
+                case("mi_switch to sleep with Giant", || {
+                    giant().lock();
+                    sleepqueue::lock(8);
+                    sleepqueue::add(8, 0, "nap", Type::Sleep, 0);
+                    sleepqueue::set_timeout(1);
+                    sleepqueue::timedwait(8);
+                    giant().unlock();
+                })
+                .invariants("mutex Giant owned at freebsd-sys/src/sched.rs:%d"),
+            ],
+        ),
         row(
             72,
             [

@@ -891,7 +891,7 @@ fn is_listed(m: &Machine, obj: usize) -> bool {
 /// A lock word in words.
 fn word_text(m: &Machine, class: crate::lock::LockClass, word: usize) -> String {
     use crate::lock::LockClass;
-    use crate::{mutex, rwlock, sx};
+    use crate::{lockmgr, mutex, rwlock, sx};
     let owner = |mask: usize| {
         m.threads()
             .iter()
@@ -908,21 +908,25 @@ fn word_text(m: &Machine, class: crate::lock::LockClass, word: usize) -> String 
             }
         },
         // An sx lock's word is laid out as an rwlock's, but for two flags.
-        LockClass::Rw | LockClass::Sx => {
-            let flags: &[_] = if class == LockClass::Rw {
-                &[
+        LockClass::Rw | LockClass::Sx | LockClass::Lockmgr => {
+            let flags: &[_] = match class {
+                LockClass::Rw => &[
                     (rwlock::RW_LOCK_READ_WAITERS, "READ_WAITERS"),
                     (rwlock::RW_LOCK_WRITE_WAITERS, "WRITE_WAITERS"),
                     (rwlock::RW_LOCK_WRITE_SPINNER, "WRITE_SPINNER"),
                     (rwlock::RW_LOCK_WRITER_RECURSED, "WRITER_RECURSED"),
-                ]
-            } else {
-                &[
+                ],
+                LockClass::Lockmgr => &[
+                    (lockmgr::LK_SHARED_WAITERS, "SHARED_WAITERS"),
+                    (lockmgr::LK_EXCLUSIVE_WAITERS, "EXCLUSIVE_WAITERS"),
+                    (lockmgr::LK_WRITER_RECURSED, "WRITER_RECURSED"),
+                ],
+                _ => &[
                     (sx::SX_LOCK_SHARED_WAITERS, "SHARED_WAITERS"),
                     (sx::SX_LOCK_EXCLUSIVE_WAITERS, "EXCLUSIVE_WAITERS"),
                     (sx::SX_LOCK_RECURSED, "RECURSED"),
                     (sx::SX_LOCK_WRITE_SPINNER, "WRITE_SPINNER"),
-                ]
+                ],
             };
             let readers = word / rwlock::RW_ONE_READER;
             let text = match word & rwlock::RW_LOCK_READ {

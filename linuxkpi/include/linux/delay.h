@@ -12,6 +12,8 @@
 void lkpi_msleep(unsigned int);
 void lkpi_udelay(unsigned int);
 
+/* Not FreeBSD's, of sys/systm.h. */
+#undef msleep
 #define msleep(ms) lkpi_msleep(ms)
 #define usleep_range(min, max) lkpi_msleep(((min) + 999) / 1000)
 #define udelay(us) lkpi_udelay(us)

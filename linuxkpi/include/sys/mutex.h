@@ -13,6 +13,7 @@
 #include <sys/lock.h>
 #include <sys/pcpu.h>
 #include <sys/proc.h>
+#include <sys/systm.h>
 
 #define MTX_DEF 0x00000000
 #define MTX_SPIN 0x00000001
@@ -77,5 +78,20 @@ void mtx_sysinit(void *);
 #define MTX_SYSINIT(name, mtx, desc, opts)				\
 	static struct mtx_args name##_args = { (mtx), (desc), (opts) };	\
 	LKPI_SYSINIT(name, mtx_sysinit, &name##_args)
+
+/* Each machine has its own. */
+struct mtx *lkpi_giant(void);
+#define Giant (*lkpi_giant())
+
+#define DROP_GIANT() do {						\
+	int lkpi_giantcnt_;						\
+									\
+	for (lkpi_giantcnt_ = 0; mtx_owned(&Giant) && !SCHEDULER_STOPPED(); lkpi_giantcnt_++) \
+		mtx_unlock(&Giant)
+#define PICKUP_GIANT()							\
+	mtx_assert(&Giant, MA_NOTOWNED);				\
+	while (lkpi_giantcnt_-- > 0)					\
+		mtx_lock(&Giant);					\
+} while (0)
 
 #endif /* _SYS_MUTEX_H_ */

@@ -49,6 +49,32 @@ int lkpi_scheduler_stopped(void);
 #define kdb_active 0
 #define cold 0
 
+/* Sleeping. A tick is a millisecond. */
+#define SBT_1S ((sbintime_t)1 << 32)
+#define SBT_1MS (SBT_1S / 1000)
+#define tick_sbt SBT_1MS
+#define C_HARDCLOCK 0x0100
+#define PRIMASK 0x0ff
+#define PCATCH 0x100
+#define PDROP 0x200
+
+struct lock_object;
+struct mtx;
+
+int _sleep(const void *, struct lock_object *, int, const char *, sbintime_t, sbintime_t, int);
+int msleep_spin_sbt(const void *, struct mtx *, const char *, sbintime_t, sbintime_t, int);
+int pause_sbt(const char *, sbintime_t, sbintime_t, int);
+void wakeup(const void *);
+void wakeup_one(const void *);
+
+#define msleep(chan, mtx, pri, wmesg, timo)				\
+	_sleep((chan), &(mtx)->lock_object, (pri), (wmesg), tick_sbt * (timo), 0, C_HARDCLOCK)
+#define msleep_spin(chan, mtx, wmesg, timo)				\
+	msleep_spin_sbt((chan), (mtx), (wmesg), tick_sbt * (timo), 0, C_HARDCLOCK)
+#define tsleep(chan, pri, wmesg, timo)					\
+	_sleep((chan), NULL, (pri), (wmesg), tick_sbt * (timo), 0, C_HARDCLOCK)
+#define pause(wmesg, timo) pause_sbt((wmesg), tick_sbt * (timo), 0, C_HARDCLOCK)
+
 /* Through the hooks, so that they count as accesses of the caller. */
 void *__tsan_memcpy(void *, const void *, size_t);
 void *__tsan_memmove(void *, const void *, size_t);

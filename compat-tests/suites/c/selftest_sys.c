@@ -1,0 +1,361 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The sys/ headers themselves: FreeBSD's own primitives by the symbols that modules call.
+ * compat-tests/tests/c_sys.rs runs it.
+ */
+
+#include <linuxkpi/scenario.h>
+
+#include <sys/callout.h>
+#include <sys/condvar.h>
+#include <sys/epoch.h>
+#include <sys/kthread.h>
+#include <sys/lockmgr.h>
+#include <sys/mutex.h>
+#include <sys/rmlock.h>
+#include <sys/rwlock.h>
+#include <sys/seqc.h>
+#include <sys/sx.h>
+#include <sys/taskqueue.h>
+
+static struct rwlock static_rw;
+static struct sx static_sx;
+static struct rmlock static_rm;
+RW_SYSINIT(static_rw, &static_rw, "static rw");
+SX_SYSINIT(static_sx, &static_sx, "static sx");
+RM_SYSINIT(static_rm, &static_rm, "static rm");
+
+LKPI_SCENARIO(selftest_sys_rwlock)
+{
+	static struct rwlock rw;
+
+	rw_init_flags(&rw, "rw", RW_RECURSE);
+	rw_wlock(&rw);
+	rw_wlock(&rw);
+	LKPI_CHECK(rw_wowned(&rw));
+	rw_assert(&rw, RA_WLOCKED | RA_RECURSED);
+	rw_wunlock(&rw);
+	rw_downgrade(&rw);
+	LKPI_CHECK(!rw_wowned(&rw));
+	LKPI_CHECK(!rw_try_wlock(&rw));
+	LKPI_CHECK(rw_try_upgrade(&rw));
+	rw_unlock(&rw);
+	LKPI_CHECK(rw_try_rlock(&rw));
+	rw_assert(&rw, RA_RLOCKED);
+	rw_unlock(&rw);
+	LKPI_CHECK(rw_try_wlock(&rw));
+	rw_wunlock(&rw);
+	rw_rlock(&static_rw);
+	rw_runlock(&static_rw);
+	LKPI_CHECK(rw_initialized(&rw));
+	rw_destroy(&rw);
+	LKPI_CHECK(!rw_initialized(&rw) && curthread->td_critnest == 0);
+}
+
+LKPI_SCENARIO(selftest_sys_sx)
+{
+	static struct sx sx;
+
+	sx_init_flags(&sx, "sx", SX_RECURSE);
+	sx_xlock(&sx);
+	sx_xlock(&sx);
+	LKPI_CHECK(sx_xlocked(&sx));
+	sx_assert(&sx, SA_XLOCKED | SA_RECURSED);
+	sx_xunlock(&sx);
+	sx_downgrade(&sx);
+	LKPI_CHECK(!sx_xlocked(&sx) && !sx_try_xlock(&sx));
+	LKPI_CHECK(sx_try_upgrade(&sx));
+	sx_unlock(&sx);
+	LKPI_CHECK(sx_try_slock(&sx));
+	sx_unlock(&sx);
+	LKPI_CHECK(sx_xlock_sig(&sx) == 0);
+	sx_xunlock(&sx);
+	LKPI_CHECK(sx_slock_sig(&sx) == 0);
+	sx_sunlock(&sx);
+	LKPI_CHECK(sx_try_xlock(&sx));
+	sx_xunlock(&sx);
+	sx_slock(&static_sx);
+	sx_sunlock(&static_sx);
+	sx_destroy(&sx);
+}
+
+LKPI_SCENARIO(selftest_sys_rmlock)
+{
+	static struct rmlock rm, sleepable;
+	struct rm_priotracker tracker, second;
+
+	rm_init_flags(&rm, "rm", RM_RECURSE);
+	rm_init_flags(&sleepable, "sleepable", RM_SLEEPABLE);
+	rm_rlock(&rm, &tracker);
+	LKPI_CHECK(curthread->td_pinned == 1);
+	rm_rlock(&rm, &second);
+	rm_assert(&rm, RA_RLOCKED | RA_RECURSED);
+	rm_runlock(&rm, &second);
+	rm_runlock(&rm, &tracker);
+	rm_wlock(&rm);
+	LKPI_CHECK(rm_wowned(&rm));
+	rm_assert(&rm, RA_WLOCKED);
+	rm_wunlock(&rm);
+	LKPI_CHECK(rm_try_rlock(&sleepable, &tracker));
+	LKPI_CHECK(!THREAD_CAN_SLEEP());
+	rm_runlock(&sleepable, &tracker);
+	LKPI_CHECK(THREAD_CAN_SLEEP());
+	rm_wlock(&sleepable);
+	pause("writer", 1);
+	rm_wunlock(&sleepable);
+	rm_rlock(&static_rm, &tracker);
+	rm_runlock(&static_rm, &tracker);
+	rm_destroy(&sleepable);
+	rm_destroy(&rm);
+}
+
+LKPI_SCENARIO(selftest_sys_seqc)
+{
+	static seqc_t seqc;
+	seqc_t seen;
+
+	seen = seqc_read(&seqc);
+	LKPI_CHECK(seqc_consistent(&seqc, seen));
+	seqc_write_begin(&seqc);
+	LKPI_CHECK(curthread->td_critnest == 1 && seqc_in_modify(seqc_read_any(&seqc)));
+	seqc_write_end(&seqc);
+	LKPI_CHECK(curthread->td_critnest == 0 && !seqc_consistent(&seqc, seen));
+	seqc_sleepable_write_begin(&seqc);
+	LKPI_CHECK(curthread->td_critnest == 0);
+	seqc_sleepable_write_end(&seqc);
+	LKPI_CHECK(seqc == 4);
+}
+
+/* One thread waits for the other, in each way there is. */
+static struct mtx mtx;
+static struct cv cv;
+static int state;
+
+static void
+waiter(void *arg)
+{
+
+	mtx_lock(&mtx);
+	while (state == 0)
+		cv_wait(&cv, &mtx);
+	state = 2;
+	wakeup(&state);
+	while (state == 2)
+		LKPI_CHECK(cv_timedwait(&cv, &mtx, 1000) == 0);
+	mtx_unlock(&mtx);
+}
+
+static void
+waker(void *arg)
+{
+
+	mtx_lock(&mtx);
+	state = 1;
+	cv_signal(&cv);
+	while (state == 1)
+		LKPI_CHECK(msleep(&state, &mtx, 0, "state", 0) == 0);
+	state = 3;
+	cv_broadcast(&cv);
+	LKPI_CHECK(msleep(&mtx, &mtx, PDROP, "nobody", 1) != 0);
+	LKPI_CHECK(!mtx_owned(&mtx));
+}
+
+LKPI_SCENARIO(selftest_sys_sleep)
+{
+	const struct lkpi_syscall threads[] = {
+		{ "waiter", LKPI_BATCH, -1, waiter, NULL },
+		{ "waker", LKPI_BATCH, -1, waker, NULL },
+	};
+
+	mtx_init(&mtx, "mtx", NULL, MTX_DEF);
+	cv_init(&cv, "cv");
+	lkpi_syscalls(threads, nitems(threads));
+	LKPI_CHECK(state == 3 && strcmp(cv_wmesg(&cv), "cv") == 0);
+	LKPI_CHECK(tsleep(&cv, 0, "nobody", 1) != 0);
+	cv_destroy(&cv);
+	mtx_destroy(&mtx);
+}
+
+/* What readers in a section look at is freed only after they have left. */
+struct object {
+	struct epoch_context ctx;
+	int alive;
+};
+
+static struct object objects[3];
+static struct object *published;
+static int freed;
+
+static void
+free_object(epoch_context_t ctx)
+{
+	struct object *object = (struct object *)ctx;
+
+	__atomic_store_n(&object->alive, 0, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&freed, 1, __ATOMIC_SEQ_CST);
+}
+
+static void
+reader(void *arg)
+{
+	struct epoch_tracker et;
+	struct object *object;
+
+	NET_EPOCH_ENTER(et);
+	NET_EPOCH_ASSERT();
+	object = __atomic_load_n(&published, __ATOMIC_ACQUIRE);
+	critical_enter();
+	critical_exit();
+	LKPI_CHECK(__atomic_load_n(&object->alive, __ATOMIC_RELAXED) == 1);
+	NET_EPOCH_EXIT(et);
+}
+
+static void
+writer(void *arg)
+{
+
+	__atomic_store_n(&published, &objects[1], __ATOMIC_RELEASE);
+	NET_EPOCH_WAIT();
+	free_object(&objects[0].ctx);
+	__atomic_store_n(&published, &objects[2], __ATOMIC_RELEASE);
+	NET_EPOCH_CALL(free_object, &objects[1].ctx);
+	NET_EPOCH_DRAIN_CALLBACKS();
+}
+
+LKPI_SCENARIO(selftest_sys_epoch)
+{
+	const struct lkpi_syscall threads[] = {
+		{ "reader", LKPI_BATCH, -1, reader, NULL },
+		{ "writer", LKPI_BATCH, -1, writer, NULL },
+	};
+	epoch_t epoch = epoch_alloc("mine", 0);
+	size_t i;
+
+	epoch_enter(epoch);
+	LKPI_CHECK(in_epoch(epoch) && curthread->td_critnest == 1);
+	epoch_exit(epoch);
+	epoch_wait(epoch);
+	epoch_free(epoch);
+	epoch_wait(global_epoch);
+	epoch_wait_preempt(global_epoch_preempt);
+
+	for (i = 0; i < nitems(objects); i++)
+		objects[i].alive = 1;
+	published = &objects[0];
+	lkpi_syscalls(threads, nitems(threads));
+	LKPI_CHECK(freed == 2);
+}
+
+LKPI_SCENARIO(selftest_sys_lockmgr)
+{
+	static struct lock lk;
+	static struct mtx interlock;
+
+	mtx_init(&interlock, "interlock", NULL, MTX_DEF);
+	lockinit(&lk, 0, "lk", 0, LK_CANRECURSE);
+	LKPI_CHECK(lockmgr(&lk, LK_SHARED, NULL) == 0);
+	LKPI_CHECK(lockstatus(&lk) == LK_SHARED);
+	LKPI_CHECK(lockmgr(&lk, LK_UPGRADE, NULL) == 0);
+	LKPI_CHECK(lockmgr(&lk, LK_EXCLUSIVE, NULL) == 0);
+	lockmgr_assert(&lk, KA_XLOCKED | KA_RECURSED);
+	lockmgr(&lk, LK_RELEASE, NULL);
+	LKPI_CHECK(lockmgr(&lk, LK_DOWNGRADE, NULL) == 0);
+	lockmgr(&lk, LK_RELEASE, NULL);
+	mtx_lock(&interlock);
+	LKPI_CHECK(lockmgr_args(&lk, LK_EXCLUSIVE | LK_INTERLOCK, &interlock, "lkwait", 0, 0) == 0);
+	LKPI_CHECK(!mtx_owned(&interlock));
+	lockmgr_disown(&lk);
+	lockmgr(&lk, LK_RELEASE, NULL);
+	LKPI_CHECK(lockmgr(&lk, LK_DRAIN, NULL) == 0);
+	lockmgr(&lk, LK_RELEASE, NULL);
+	LKPI_CHECK(lockstatus(&lk) == 0);
+	lockdestroy(&lk);
+	mtx_destroy(&interlock);
+}
+
+LKPI_SCENARIO(selftest_sys_giant)
+{
+
+	mtx_lock(&Giant);
+	mtx_lock(&Giant);
+	DROP_GIANT();
+	LKPI_CHECK(!mtx_owned(&Giant));
+	PICKUP_GIANT();
+	LKPI_CHECK(mtx_owned(&Giant) && mtx_recursed(&Giant));
+	pause("giant", 1);
+	LKPI_CHECK(mtx_owned(&Giant) && mtx_recursed(&Giant));
+	mtx_unlock(&Giant);
+	mtx_unlock(&Giant);
+}
+
+static int runs;
+
+static void
+count_run(void *arg)
+{
+
+	__atomic_fetch_add(&runs, 1, __ATOMIC_SEQ_CST);
+	wakeup(arg);
+}
+
+static void
+count_task(void *arg, int pending)
+{
+
+	LKPI_CHECK(pending == 1);
+	count_run(arg);
+}
+
+LKPI_SCENARIO(selftest_sys_deferred)
+{
+	static struct callout callout, locked, giant;
+	static struct mtx lock;
+	static struct task task;
+	struct taskqueue *tq;
+	struct thread *td;
+	u_int pending;
+
+	callout_init(&callout, 1);
+	callout_init(&giant, 0);
+	mtx_init(&lock, "callout", NULL, MTX_DEF);
+	callout_init_mtx(&locked, &lock, 0);
+	LKPI_CHECK(callout_reset(&callout, 1, count_run, &runs) == 0);
+	LKPI_CHECK(callout_pending(&callout));
+	mtx_lock(&lock);
+	callout_reset(&locked, 2, count_run, &runs);
+	mtx_unlock(&lock);
+	callout_reset(&giant, 3, count_run, &runs);
+	pause("callouts", 10);
+	LKPI_CHECK(runs == 3 && !callout_pending(&callout));
+	callout_reset(&callout, 1000, count_run, &runs);
+	LKPI_CHECK(callout_stop(&callout) == 1);
+	callout_drain(&locked);
+	callout_drain(&giant);
+
+	tq = taskqueue_create("tq", 0, taskqueue_thread_enqueue, &tq);
+	LKPI_CHECK(taskqueue_start_threads(&tq, 1, 48, "%s taskq", "my") == 0);
+	TASK_INIT(&task, 0, count_task, &runs);
+	taskqueue_enqueue(tq, &task);
+	taskqueue_drain(tq, &task);
+	LKPI_CHECK(runs == 4);
+	taskqueue_block(tq);
+	taskqueue_enqueue(tq, &task);
+	LKPI_CHECK(taskqueue_cancel(tq, &task, &pending) == 0 && pending == 1);
+	taskqueue_unblock(tq);
+	taskqueue_drain_all(tq);
+	taskqueue_free(tq);
+
+	LKPI_CHECK(kthread_add(count_run, &runs, NULL, &td, 0, 0, "thread%d", 1) == 0);
+	LKPI_CHECK(td != NULL && td != curthread);
+	pause("thread", 10);
+	LKPI_CHECK(runs == 5);
+}
+
+/* FreeBSD's messages name the line of the C macro. */
+LKPI_SCENARIO(selftest_sys_message)
+{
+	sx_xlock(&static_sx);
+#line 2000 "driver.c"
+	sx_xlock(&static_sx);
+}

@@ -1,0 +1,64 @@
+//! FreeBSD's own primitives from C: the headers of `linuxkpi/include/sys`, as `suites/c/selftest_sys.c` uses them.
+
+use compat_tests::c_units::{CUnit, units};
+use freebsd_sys::host::explore::{self, Execution, Options};
+use freebsd_sys::host::schedule::random::Random;
+use freebsd_sys::host::smp;
+use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
+use std::time::Duration;
+
+/// The scenario on one mapping: these headers do not depend on it.
+fn cell(scenario: &str) -> CUnit {
+    let found = units().into_iter().find(|unit| unit.scenario == scenario && unit.mapping == "linuxkpi_today");
+    found.unwrap_or_else(|| panic!("no scenario {scenario}"))
+}
+
+/// `n` random executions; the first that does not pass.
+fn explore(scenario: &str, n: u64) -> Option<Execution> {
+    let cell = cell(scenario);
+    let (machine, units) = (Machine::new(Config::default(), Engine::Explore), (cell.units)());
+    let mut schedule = Random::new(1);
+    (0..n)
+        .map(|index| explore::run(&machine, &mut schedule, Options { trace: false, index, units: &units }, &cell.run))
+        .find(|execution| execution.verdict != Verdict::Pass)
+}
+
+/// `scenario` passes in `n` random executions and on `smp`.
+fn passes(scenario: &str, n: u64) {
+    if let Some(execution) = explore(scenario, n) {
+        panic!("{scenario}: {} {:?}", execution.verdict, execution.console);
+    }
+    let cell = cell(scenario);
+    let machine = Machine::new(Config::default(), Engine::Smp);
+    let options = smp::Options { limit: Duration::from_secs(30), seed: 1, units: &(cell.units)() };
+    assert_eq!(smp::run(&machine, options, &cell.run).verdict, Verdict::Pass, "{scenario} on smp");
+}
+
+#[test]
+fn locks() {
+    for scenario in ["rwlock", "sx", "rmlock", "seqc", "lockmgr", "giant"] {
+        passes(&format!("selftest-sys-{scenario}"), 3);
+    }
+}
+
+#[test]
+fn sleeping_and_waking() {
+    passes("selftest-sys-sleep", 200);
+}
+
+#[test]
+fn sections_and_callbacks() {
+    passes("selftest-sys-epoch", 300);
+}
+
+#[test]
+fn callouts_tasks_and_threads() {
+    passes("selftest-sys-deferred", 20);
+}
+
+#[test]
+fn messages_name_the_line_in_c() {
+    let execution = explore("selftest-sys-message", 1).expect("it recurses");
+    let expected = "_sx_xlock_hard: recursed on non-recursive sx static sx @ driver.c:2000";
+    assert_eq!(execution.verdict, Verdict::Panic(expected.to_owned()));
+}

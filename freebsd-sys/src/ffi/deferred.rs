@@ -1,0 +1,249 @@
+//! FreeBSD's symbols of what runs later: callouts, taskqueues, kernel threads; `linuxkpi/include/sys` declares them.
+//!
+//! References: sys/callout.h, sys/taskqueue.h, sys/kthread.h.
+
+use super::deref;
+use super::locks::{literal, ticks};
+use crate::callout::{Callout, Cf, Handler};
+use crate::lock::LockObject;
+use crate::taskqueue::{Task, TaskFn, Taskqueue};
+use crate::thread::{Kthread, Thread, kthread_add, tdf};
+use core::ffi::{c_char, c_int, c_uint, c_void};
+
+// The room of `struct callout` and of `struct task`.
+const _: () = {
+    assert!(size_of::<Callout>() <= 64 && align_of::<Callout>() <= 8);
+    assert!(size_of::<Task>() == 40);
+};
+
+/// `C_DIRECT_EXEC` and the other flags of a callout that FreeBSD's header shares one word for.
+fn flags(flags: c_int) -> Cf {
+    Cf::from_bits_truncate(flags as u32)
+}
+
+/// `callout_init()`: mpsafe, or under Giant.
+///
+/// # Safety
+///
+/// `c` is room for a callout, which is neither pending nor running.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn callout_init(c: *mut Callout, mpsafe: c_int) {
+    let lock = if mpsafe != 0 { core::ptr::null() } else { core::ptr::from_ref(crate::giant::giant().object()) };
+    // SAFETY: the caller's promise.
+    unsafe { _callout_init_lock(c, lock, 0) };
+}
+
+/// `_callout_init_lock()`.
+///
+/// # Safety
+///
+/// As for [`callout_init`]; `lock` is null or the head of a lock that lives as long as the callout.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn _callout_init_lock(c: *mut Callout, lock: *const LockObject, options: c_int) {
+    // SAFETY: the caller's promise; what the room held before is not to be dropped.
+    unsafe {
+        deref(c.cast_const());
+        c.write(Callout::new());
+        (*c).init_lock(lock.as_ref(), Cf::from_bits_retain(options as u32));
+    }
+}
+
+/// `callout_reset_sbt_on()`; CPU -1 is where it was, or here.
+///
+/// # Safety
+///
+/// `c` is a live callout; `func` may be called with `arg` until the callout is stopped or drained.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn callout_reset_sbt_on(
+    c: *const Callout,
+    sbt: i64,
+    _pr: i64,
+    func: unsafe extern "C-unwind" fn(*mut c_void),
+    arg: *mut c_void,
+    cpu: c_int,
+    options: c_int,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { deref(c) }.reset(ticks(sbt), Handler::Func(func, arg), usize::try_from(cpu).ok(), flags(options)).into()
+}
+
+/// `CS_DRAIN`.
+const CS_DRAIN: c_int = 1;
+
+/// `_callout_stop_safe()`.
+///
+/// # Safety
+///
+/// `c` is a live callout.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn _callout_stop_safe(c: *const Callout, options: c_int) -> c_int {
+    // SAFETY: the caller's promise.
+    let c = unsafe { deref(c) };
+    if options & CS_DRAIN != 0 { c.drain() } else { c.stop() }
+}
+
+/// `callout_pending()`.
+///
+/// # Safety
+///
+/// `c` is a live callout.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn lkpi_callout_pending(c: *const Callout) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { deref(c) }.pending().into()
+}
+
+/// `TASK_INIT()`.
+///
+/// # Safety
+///
+/// `task` is room for a task that is on no queue; `func` may be called with `context` whenever it was enqueued.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn lkpi_task_init(task: *const Task, priority: u8, func: TaskFn, context: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { deref(task).init_fn(priority, func, context) };
+}
+
+/// `taskqueue_create()` and `taskqueue_create_fast()`.
+///
+/// # Safety
+///
+/// `name` is a literal.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn lkpi_taskqueue_create(name: *const c_char, fast: c_int) -> *const Taskqueue {
+    // SAFETY: the caller's promise.
+    let name = unsafe { literal(name) };
+    if fast != 0 { Taskqueue::create_fast(name) } else { Taskqueue::create(name) }
+}
+
+/// `taskqueue_start_threads()`.
+///
+/// # Safety
+///
+/// `queue` is a live queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn lkpi_taskqueue_start_threads(
+    queue: *const Taskqueue,
+    count: c_int,
+    priority: c_int,
+) -> c_int {
+    const EINVAL: c_int = 22;
+    let Ok(count @ 1..) = usize::try_from(count) else { return EINVAL };
+    // SAFETY: the caller's promise; queues live as long as the execution.
+    unsafe { deref(queue) }.start_threads(count, priority as u32);
+    0
+}
+
+/// `taskqueue_enqueue()`.
+///
+/// # Safety
+///
+/// `queue` is a live queue, and `task` an initialised task that stays where it is until it has run.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_enqueue(queue: *const Taskqueue, task: *const Task) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { deref(queue).enqueue(deref(task)) };
+    0
+}
+
+/// `taskqueue_cancel()`.
+///
+/// # Safety
+///
+/// As for [`taskqueue_enqueue`]; `pending` is null or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_cancel(
+    queue: *const Taskqueue,
+    task: *const Task,
+    pending: *mut c_uint,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (error, was) = match deref(queue).cancel(deref(task)) {
+            Ok(was) => (0, was),
+            Err(busy) => busy,
+        };
+        if !pending.is_null() {
+            pending.write(was as c_uint);
+        }
+        error
+    }
+}
+
+/// `taskqueue_drain()`.
+///
+/// # Safety
+///
+/// As for [`taskqueue_enqueue`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_drain(queue: *const Taskqueue, task: *const Task) {
+    // SAFETY: the caller's promise.
+    unsafe { deref(queue).drain(deref(task)) };
+}
+
+/// `taskqueue_drain_all()`.
+///
+/// # Safety
+///
+/// `queue` is a live queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_drain_all(queue: *const Taskqueue) {
+    // SAFETY: the caller's promise.
+    unsafe { deref(queue) }.drain_all();
+}
+
+/// `taskqueue_block()`.
+///
+/// # Safety
+///
+/// `queue` is a live queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_block(queue: *const Taskqueue) {
+    // SAFETY: the caller's promise.
+    unsafe { deref(queue) }.block();
+}
+
+/// `taskqueue_unblock()`.
+///
+/// # Safety
+///
+/// `queue` is a live queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_unblock(queue: *const Taskqueue) {
+    // SAFETY: the caller's promise.
+    unsafe { deref(queue) }.unblock();
+}
+
+/// `taskqueue_free()`.
+///
+/// # Safety
+///
+/// `queue` is a live queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_free(queue: *const Taskqueue) {
+    // SAFETY: the caller's promise.
+    unsafe { deref(queue) }.free();
+}
+
+/// `kthread_add()`: a thread of thread0's priority; returns 0.
+///
+/// # Safety
+///
+/// `func` may be called with `arg` in another thread; `newtd` is null or has room; `name` is a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn lkpi_kthread_add(
+    func: unsafe extern "C-unwind" fn(*mut c_void),
+    arg: *mut c_void,
+    newtd: *mut *const Thread,
+    name: *const c_char,
+) -> c_int {
+    // SAFETY: the caller's promise; the name is copied.
+    unsafe {
+        let spec = Kthread { name: super::text(name), priority: crate::sched::pri::PVM, flags: tdf::KPROC, cpu: None };
+        let td = kthread_add(spec, move || func(arg));
+        if !newtd.is_null() {
+            newtd.write(td);
+        }
+    }
+    0
+}
