@@ -152,6 +152,12 @@ impl Judge {
     ) -> Result<(), Box<Disagreement>> {
         let model = match model::outcomes(program, switches, self.mutation) {
             Verdict::Outcomes(model) => model,
+            Verdict::Wild if program.threads.len() == 1 => {
+                // What comes before the call without rules has some.
+                let mut less = (**program).clone();
+                less.threads[0].pop();
+                return self.judge_under(&Rc::new(less), switches, seed, effort);
+            }
             Verdict::Wild => {
                 self.counts.wild += 1;
                 return Ok(());

@@ -278,13 +278,7 @@ impl<'a> Arbitrary<'a> for Program {
         let count = u.int_in_range(1..=if threads == 1 { LOCKS } else { 2 })?;
         let mut locks = Vec::with_capacity(count);
         for _ in 0..count {
-            let kind = match u.arbitrary()? {
-                // The model knows rmlocks with one CPU only.
-                Kind::Rm if threads > 1 => Kind::Rw,
-                Kind::RmRecurse if threads > 1 => Kind::RwRecurse,
-                kind => kind,
-            };
-            locks.push(LockSpec { kind, enrolled: u.ratio(3, 4)? });
+            locks.push(LockSpec { kind: u.arbitrary()?, enrolled: u.ratio(3, 4)? });
         }
         let most = [CALLS, 4, 3][threads - 1];
         // Some programs are careful, some are not.

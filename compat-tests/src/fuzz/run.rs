@@ -142,12 +142,15 @@ impl Lock {
     }
 }
 
+/// Trackers in use, latest last. Each is on its CPU's queue, and stays where it is while the list grows.
+type Trackers = Vec<Box<PrioTracker>>;
+
 /// What the threads of an execution share.
 struct Shared {
     locks: Vec<Lock>,
     program: Rc<Program>,
     log: Rc<[Cell<u32>; THREADS]>,
-    kept: Rc<RefCell<Vec<Box<PrioTracker>>>>,
+    kept: Rc<RefCell<Trackers>>,
     invariants: bool,
     go: Owned32,
     done: Owned32,
@@ -256,7 +259,7 @@ impl Shared {
         None
     }
 
-    fn on_rm(&self, lock: &Rm, call: &Call, loc: Loc, trackers: &mut Vec<Box<PrioTracker>>) -> Option<bool> {
+    fn on_rm(&self, lock: &Rm, call: &Call, loc: Loc, trackers: &mut Trackers) -> Option<bool> {
         match call.act {
             Act::Lock => lock.wlock_at(loc),
             Act::Unlock => lock.wunlock_at(loc),
@@ -287,7 +290,7 @@ impl Shared {
 
 /// What a thread remembers.
 struct State {
-    trackers: [Vec<Box<PrioTracker>>; super::program::LOCKS],
+    trackers: [Trackers; super::program::LOCKS],
     pinned: i32,
 }
 

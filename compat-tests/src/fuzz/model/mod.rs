@@ -12,7 +12,7 @@
 //! # What the model leaves out
 //!
 //! A call after which FreeBSD works on memory that is no lock any more (a reader's release of a write-locked word takes 32 off the
-//! owner's address) has no rules: see [`Verdict::Wild`]. The console is not predicted.
+//! owner's address) has no rules: see [`Verdict::Wild`]. The console is not predicted. Sleepable rmlocks are not modelled.
 
 mod misc;
 mod mtx;
@@ -23,6 +23,7 @@ mod witness;
 use super::Switches;
 use super::program::{LOCKS, Program, THREADS, line, lock_name};
 use std::collections::{BTreeSet, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// How a program ends.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,6 +127,8 @@ struct Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 struct Thread {
     pc: u8,
+    /// How far the call has come, of those that happen in several steps.
+    phase: u8,
     run: Run,
     critnest: i32,
     spinlocks: i32,
@@ -152,14 +155,14 @@ struct Word {
     read_waiters: bool,
     /// `lo_data`.
     data: u32,
-    /// rmlock: the CPU's readers need not ask. (One thread: one CPU.)
-    token: bool,
+    /// rmlock: the CPUs (a thread has one) whose readers need not ask.
+    tokens: u8,
 }
 
 impl Word {
     /// Whether the word is that of a free lock, without a flag.
     fn free(&self) -> bool {
-        *self == Self { data: self.data, token: self.token, ..Self::default() }
+        *self == Self { data: self.data, tokens: self.tokens, ..Self::default() }
     }
 
     /// Whether the word is exactly `thread`'s address.
@@ -178,7 +181,7 @@ impl Word {
 
     /// A free word; waiters' flags go, but for those of readers if they are to stay.
     fn drop_to(&mut self, read_waiters: bool) {
-        *self = Self { data: self.data, token: self.token, read_waiters, ..Self::default() };
+        *self = Self { data: self.data, tokens: self.tokens, read_waiters, ..Self::default() };
     }
 }
 
@@ -187,6 +190,7 @@ impl Word {
 struct State {
     threads: [Thread; THREADS],
     words: [Word; LOCKS],
+    readers: [rm::Active; LOCKS],
 }
 
 /// What comes of trying a call.
@@ -211,6 +215,8 @@ use kpanic;
 
 /// Why a call does not come to its end.
 enum Stop {
+    /// The next part of the call is a step of its own.
+    Later,
     Spins,
     Blocked,
     Ends(Outcome),
@@ -278,9 +284,14 @@ impl At<'_> {
         owner != 0 && self.state.threads[usize::from(owner) - 1].run == Run::Running
     }
 
-    /// `turnstile_wait()`.
+    /// `turnstile_wait()` on the lock's owner.
     fn block(&mut self, exclusive: bool) -> Call {
         let owner = self.word().owner;
+        self.block_on(exclusive, owner)
+    }
+
+    /// `turnstile_wait()`; `owner` as in a word.
+    fn block_on(&mut self, exclusive: bool, owner: u8) -> Call {
         // Who would lend its priority to a thread that sleeps has found a bug.
         if owner != 0 && self.state.threads[usize::from(owner) - 1].sleeps() {
             kpanic!("sleeping thread");
@@ -318,8 +329,7 @@ impl At<'_> {
 
     /// Whether anybody waits on the lock's queues.
     fn anybody_waits(&self) -> bool {
-        let lock = self.lock as u8;
-        self.state.threads.iter().any(|td| matches!(td.run, Run::Blocked { lock: on, .. } if on == lock))
+        self.waits(true) || self.waits(false)
     }
 
     /// Whether anybody waits on one of the lock's queues.
@@ -360,6 +370,11 @@ impl Rules<'_> {
         match at.call(call.act) {
             Ok(()) => {
                 state.threads[td].pc += 1;
+                state.threads[td].phase = 0;
+                Step::Done
+            }
+            Err(Stop::Later) => {
+                state.threads[td].phase += 1;
                 Step::Done
             }
             Err(Stop::Spins) => {
@@ -380,6 +395,32 @@ impl Rules<'_> {
     }
 }
 
+/// A hasher for [`State`]s, whose hashing is a good part of the work: nobody chooses them to collide.
+#[derive(Default)]
+struct Quick(u64);
+
+impl Hasher for Quick {
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+    fn write_u8(&mut self, n: u8) {
+        self.write_u64(n.into());
+    }
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(n.into());
+    }
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// States that a program may have before it is given up.
 const STATES: usize = 20_000;
 
@@ -389,11 +430,13 @@ pub fn outcomes(program: &Program, switches: Switches, mutation: Mutation) -> Ve
     let rules = Rules { program, invariants, witness, mutation };
     let mut threads = [Thread::default(); THREADS];
     threads.iter_mut().for_each(|td| td.log = 1);
-    let start = State { threads, words: [Word::default(); LOCKS] };
+    let start = State { threads, words: [Word::default(); LOCKS], readers: Default::default() };
     if program.threads.len() == 1 {
         return alone(&rules, start);
     }
-    let (mut todo, mut seen, mut found) = (vec![start], HashSet::from([start]), BTreeSet::new());
+    let mut seen: HashSet<State, BuildHasherDefault<Quick>> = HashSet::default();
+    seen.insert(start);
+    let (mut todo, mut found) = (vec![start], BTreeSet::new());
     while let Some(state) = todo.pop() {
         if seen.len() > STATES {
             return Verdict::TooLarge;

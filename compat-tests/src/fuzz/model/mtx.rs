@@ -145,7 +145,7 @@ impl At<'_> {
             self.word().recursed = self.word().data != 0;
             return Ok(());
         }
-        let anybody = self.anybody_waits();
+        let anybody = self.waits(true);
         self.word().drop_to(false);
         if !anybody {
             // There is no turnstile to look into.
