@@ -214,6 +214,9 @@ struct Fuzz {
     /// Seed of the programs
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
+    /// Search the schedules of one program in N depth first, too
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..))]
+    search_every: u64,
     /// Output
     #[arg(short, long, value_enum, default_value = "text")]
     format: TextFormat,
@@ -419,7 +422,8 @@ fn fuzz(args: &Fuzz) -> Result<u8, String> {
     workers::catch_interrupt();
     let bar = bar(args.programs, "{wide_bar} {pos}/{len} programs, {per_sec}, {elapsed}");
     let (jobs, started) = (args.workers.map_or_else(workers::processors, usize::from), Instant::now());
-    let report = fuzz::campaign(args.programs, args.seed, jobs, |done| bar.set_position(done))?;
+    let plan = fuzz::Plan { programs: args.programs, seed: args.seed, search_every: args.search_every };
+    let report = fuzz::campaign(&plan, jobs, |done| bar.set_position(done))?;
     bar.finish_and_clear();
     emit(&match args.format {
         TextFormat::Text => report.text(args.seed, started.elapsed()),

@@ -2,7 +2,7 @@
 
 use compat_tests::fuzz::model::{self, Mutation, Outcome, Verdict};
 use compat_tests::fuzz::program::{Act, Call, Kind, LockSpec, Program};
-use compat_tests::fuzz::{self, Disagreement, Effort, Judge, Switches};
+use compat_tests::fuzz::{self, Disagreement, Effort, Judge, Plan, Switches};
 use freebsd_sys::host::workers;
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ fn outcomes(program: &Program, switches: Switches) -> Vec<String> {
 fn kernel_and_model_agree_about_random_programs() {
     let seed = std::env::var("LKPI_FUZZ_SEED").map_or(1, |seed| seed.parse().expect("a number"));
     let programs = std::env::var("LKPI_FUZZ_PROGRAMS").map_or(16_000, |n| n.parse().expect("a number"));
-    let report = fuzz::campaign(programs, seed, workers::processors(), |_| ()).expect("no Rust panic");
+    let report = fuzz::campaign(&Plan::new(programs, seed), workers::processors(), |_| ()).expect("no Rust panic");
     if let Some(found) = report.disagreement {
         panic!("seed {seed}, program {:?}\n{found}", report.index);
     }

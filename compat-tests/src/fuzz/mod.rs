@@ -229,10 +229,10 @@ pub fn program(seed: u64, index: u64) -> Program {
     Program::decode(&bytes)
 }
 
-/// Judges random programs from `first` to `last`, until one is wrong, or Ctrl-C.
-pub fn judge_range(
+/// Judges random programs, until one is wrong, or Ctrl-C.
+fn judge_range(
     judge: &mut Judge,
-    seed: u64,
+    plan: &Plan,
     range: std::ops::Range<u64>,
     tally: &Tally,
 ) -> Result<(), Box<Disagreement>> {
@@ -240,12 +240,29 @@ pub fn judge_range(
         if workers::interrupted() {
             break;
         }
-        // A search costs as much as hundreds of programs.
-        let search = if index % 128 == 0 { 2000 } else { 0 };
-        judge.judge(&program(seed, index), index, Effort { schedules: 3, search })?;
+        let search = if index % plan.search_every == 0 { 2000 } else { 0 };
+        judge.judge(&program(plan.seed, index), index, Effort { schedules: 3, search })?;
         tally.add(1);
     }
     Ok(())
+}
+
+/// What `lkpi fuzz` is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// How many programs.
+    pub programs: u64,
+    /// Their seed.
+    pub seed: u64,
+    /// One in so many is searched depth first as well, which costs as much as hundreds of programs.
+    pub search_every: u64,
+}
+
+impl Plan {
+    /// The seed's first `programs`, with a search here and there.
+    pub fn new(programs: u64, seed: u64) -> Self {
+        Self { programs, seed, search_every: 128 }
+    }
 }
 
 /// What `lkpi fuzz` found.
@@ -262,20 +279,20 @@ pub struct Report {
 /// Programs that a worker takes at a time.
 const CHUNK: u64 = 4096;
 
-/// Judges `programs` random programs of `seed` on `jobs` host threads, until one is wrong. `watch` is told how many are done.
+/// Judges random programs on `jobs` host threads, until one is wrong. `watch` is told how many are done.
 ///
 /// # Errors
 ///
 /// The text of a Rust panic outside of any machine.
-pub fn campaign(programs: u64, seed: u64, jobs: usize, mut watch: impl FnMut(u64)) -> Result<Report, String> {
-    let chunks: Vec<u64> = (0..programs.div_ceil(CHUNK)).collect();
+pub fn campaign(plan: &Plan, jobs: usize, mut watch: impl FnMut(u64)) -> Result<Report, String> {
+    let chunks: Vec<u64> = (0..plan.programs.div_ceil(CHUNK)).collect();
     let (tally, failed) = (Tally::new(), Tally::new());
     let work = |&chunk: &u64| {
         let (mut judge, first) = (Judge::default(), chunk * CHUNK);
         if failed.get() > 0 {
             return (judge.counts, None);
         }
-        let result = judge_range(&mut judge, seed, first..(first + CHUNK).min(programs), &tally);
+        let result = judge_range(&mut judge, plan, first..(first + CHUNK).min(plan.programs), &tally);
         let index = first + judge.counts.programs.saturating_sub(1);
         let found = result.err().map(|found| {
             failed.add(1);
