@@ -5,6 +5,7 @@
 
 use crate::compare::Report;
 use crate::expected::Expected;
+use crate::fuzz;
 use crate::misuse::{self, Suite};
 use crate::registry;
 use crate::replay;
@@ -39,6 +40,7 @@ Examples:
   lkpi compare --save schedules                      a file for each schedule that shows a failure
   lkpi replay schedules/abba.busted.sched            one of them, step by step
   lkpi test misuse                                   whether the kernel complains as FreeBSD does
+  lkpi fuzz --programs 1000000                       the same for random programs, against a model of the rules
 
 Exit status: 0 as expected, 1 some cell differs, 2 usage, 130 after Ctrl-C.";
 
@@ -59,6 +61,8 @@ enum Command {
     Replay(ReplayArgs),
     /// Run a suite against the emulated kernel itself
     Test(Test),
+    /// Run random programs of lock calls on the emulated kernel and by a model of FreeBSD's rules
+    Fuzz(Fuzz),
     /// Say what there is
     List(List),
 }
@@ -218,6 +222,25 @@ struct TestArgs {
 }
 
 #[derive(Debug, Args)]
+struct Fuzz {
+    /// Programs
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    programs: u64,
+    /// Seed of the programs
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Search the schedules of one program in N depth first, too
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..))]
+    search_every: u64,
+    /// Output
+    #[arg(short, long, value_enum, default_value = "text")]
+    format: TextFormat,
+    /// Programs that run at a time [default: one for each processor]
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: Option<u16>,
+}
+
+#[derive(Debug, Args)]
 struct List {
     /// What to list [default: scenarios and mappings]
     #[arg(value_enum)]
@@ -242,6 +265,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare(&args),
         Command::Replay(args) => replay_one(&args),
         Command::Test(args) => test(&args),
+        Command::Fuzz(args) => fuzz(&args),
         Command::List(args) => emit(&list(args.what)).map(|()| 0),
     };
     ExitCode::from(result.unwrap_or_else(|text| {
@@ -373,8 +397,13 @@ fn coloured() -> bool {
 
 /// A progress bar; it shows only on a terminal.
 fn progress(cells: usize) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(cells as u64), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} cells, {msg} executions, {elapsed}") {
+    bar(cells as u64, "{wide_bar} {pos}/{len} cells, {msg} executions, {elapsed}")
+}
+
+/// A progress bar of this look.
+fn bar(length: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
     bar
@@ -401,6 +430,24 @@ fn test(args: &Test) -> Result<u8, String> {
         TextFormat::Json => report.json(),
     })?;
     Ok(if report.count("fail") == 0 { 0 } else { DIFFERS })
+}
+
+fn fuzz(args: &Fuzz) -> Result<u8, String> {
+    workers::catch_interrupt();
+    let bar = bar(args.programs, "{wide_bar} {pos}/{len} programs, {per_sec}, {elapsed}");
+    let (jobs, started) = (args.workers.map_or_else(workers::processors, usize::from), Instant::now());
+    let plan = fuzz::Plan { programs: args.programs, seed: args.seed, search_every: args.search_every };
+    let report = fuzz::campaign(&plan, jobs, |done| bar.set_position(done))?;
+    bar.finish_and_clear();
+    emit(&match args.format {
+        TextFormat::Text => report.text(args.seed, started.elapsed()),
+        TextFormat::Json => report.json(args.seed, started.elapsed()),
+    })?;
+    Ok(match (report.disagreement.is_some(), workers::interrupted()) {
+        (true, _) => DIFFERS,
+        (false, true) => INTERRUPTED,
+        (false, false) => 0,
+    })
 }
 
 /// A schedule from where the argument says.

@@ -13,6 +13,7 @@ pub mod run;
 pub mod schedule;
 
 // -- FreeBSD's own rules, one by one
+pub mod fuzz;
 pub mod misuse;
 
 // -- judging and showing it

@@ -512,3 +512,14 @@ fn unknown_rows_and_suites_are_refused() {
     refused(&["test", "nothing"], "unrecognized subcommand");
     refused(&["test"], "Usage");
 }
+
+#[test]
+fn random_programs_are_judged() {
+    let output = run(&["fuzz", "--programs", "500", "--seed", "9"]);
+    assert_eq!(code(&output), 0);
+    assert!(out(&output).contains("500 programs of seed 9") && out(&output).contains("kernel and model agree"));
+    let json = json(&run(&["fuzz", "-n", "500", "--seed", "9", "--format", "json", "--workers", "1"]));
+    assert_eq!((json["programs"].as_u64(), json["seed"].as_u64()), (Some(500), Some(9)));
+    assert!(json["disagreement"].is_null() && json["executions"].as_u64() > Some(1500), "{json}");
+    refused(&["fuzz", "--programs", "0"], "0");
+}

@@ -474,7 +474,8 @@ impl Mtx {
         }
         witness::checkorder(&self.lock_object, true, opts & Mtxf::DUPOK.bits() != 0, None, loc);
         critical::spinlock_enter_internal();
-        if self.owned() {
+        // The whole word: flags, which only a sleep mutex has, are not expected here, and FreeBSD spins on them.
+        if self.mtx_lock.read() == curthread_word() {
             self.lock_object.data.add(1);
         } else {
             let mut tries = 0u64;

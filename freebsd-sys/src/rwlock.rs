@@ -309,7 +309,7 @@ impl Rw {
     fn rlock_try(&self, td: &Thread, fast: bool) -> bool {
         let mut v = self.rw_lock.read();
         while can_read(td, v, fast) {
-            match self.rw_lock.fcmpset_acq(v, v + RW_ONE_READER) {
+            match self.rw_lock.fcmpset_acq(v, v.wrapping_add(RW_ONE_READER)) {
                 Ok(()) => {
                     td.rw_rlocks.add(1);
                     return true;
@@ -662,7 +662,7 @@ impl Rw {
         self.check("rw_try_rlock", loc);
         let mut v = self.rw_lock.read();
         while v & RW_LOCK_READ != 0 {
-            match self.rw_lock.fcmpset_acq(v, v + RW_ONE_READER) {
+            match self.rw_lock.fcmpset_acq(v, v.wrapping_add(RW_ONE_READER)) {
                 Ok(()) => {
                     witness::lock_try(&self.lock_object, false, loc);
                     self.count(1);
@@ -726,7 +726,8 @@ impl Rw {
         self.assert_at(ra::RLOCKED, loc);
         loop {
             let v = self.rw_lock.read();
-            if readers(v) > 1 {
+            // As RW_READERS() does, of a writer's word as well: nobody becomes the owner of another's lock.
+            if v / RW_ONE_READER > 1 {
                 observe(self.rw_lock.as_ptr().cast(), 8);
                 return false;
             }

@@ -319,7 +319,7 @@ impl Sx {
     fn slock_try(&self, td: &Thread, fast: bool) -> bool {
         let mut x = self.sx_lock.read();
         while can_read(td, x, fast) {
-            match self.sx_lock.fcmpset_acq(x, x + SX_ONE_SHARER) {
+            match self.sx_lock.fcmpset_acq(x, x.wrapping_add(SX_ONE_SHARER)) {
                 Ok(()) => {
                     td.sx_slocks.add(1);
                     return true;
@@ -711,7 +711,7 @@ impl Sx {
         self.check("sx_try_slock", loc);
         let mut x = self.sx_lock.read();
         while x & SX_LOCK_SHARED != 0 {
-            match self.sx_lock.fcmpset_acq(x, x + SX_ONE_SHARER) {
+            match self.sx_lock.fcmpset_acq(x, x.wrapping_add(SX_ONE_SHARER)) {
                 Ok(()) => {
                     witness::lock_try(&self.lock_object, false, loc);
                     self.count(1);
@@ -774,7 +774,8 @@ impl Sx {
         self.check_destroyed("sx_try_upgrade", loc);
         self.assert_at(sa::SLOCKED, loc);
         let mut x = self.sx_lock.read();
-        while sharers(x) <= 1 {
+        // As SX_SHARERS() does, of an exclusive owner's word as well: nobody becomes the owner of another's lock.
+        while x / SX_ONE_SHARER <= 1 {
             // The waiters' flags stay, so that they are woken when the lock is dropped.
             match self.sx_lock.fcmpset_acq(x, curthread_word() | x & SX_LOCK_WAITERS) {
                 Ok(()) => {

@@ -317,3 +317,18 @@ fn held_locks_are_counted_under_invariants() {
         assert_eq!(e.verdict, Verdict::Pass);
     }
 }
+
+/// Without INVARIANTS a sleep mutex can be taken as a spin mutex. FreeBSD's recursion compares the whole word: of one that was
+/// recursed on as a sleep mutex it waits for itself.
+#[test]
+fn a_spin_lock_of_a_recursed_sleep_mutex_waits_for_itself() {
+    let execution = once(bare(), || {
+        let m = mtx(c"m", Mtxf::RECURSE);
+        m.lock();
+        m.lock_spin();
+        m.unlock_spin();
+        m.lock();
+        m.lock_spin();
+    });
+    assert_eq!(execution.verdict, Verdict::Panic("spin lock held too long".to_owned()));
+}

@@ -497,3 +497,35 @@ fn it_holds_under_contention_on_real_cpus() {
         }
     }
 }
+
+/// Without INVARIANTS nobody asks whether the caller reads, but FreeBSD's RW_READERS makes many readers of a writer's address.
+#[test]
+fn a_writers_lock_is_not_upgraded() {
+    let bare = Config { invariants: false, ..plain() };
+    let v = verdict(bare, || {
+        let lock = rw(Rwf::empty());
+        lock.wlock();
+        assert!(!lock.try_upgrade());
+        assert_eq!(curthread().rw_rlocks.get(), 0);
+        lock.wunlock();
+    });
+    assert_eq!(v, Verdict::Pass);
+}
+
+/// A release too many wraps the count of readers, silently, and so does the next reader back.
+#[test]
+fn the_count_of_readers_wraps_both_ways() {
+    let bare = Config { invariants: false, ..plain() };
+    let v = verdict(bare, || {
+        let lock = rw(Rwf::empty());
+        lock.runlock();
+        lock.rlock();
+        assert!(lock.try_wlock());
+        lock.wunlock();
+        lock.runlock();
+        assert!(lock.try_rlock());
+        assert!(lock.try_wlock());
+        lock.wunlock();
+    });
+    assert_eq!(v, Verdict::Pass);
+}

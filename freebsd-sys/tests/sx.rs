@@ -452,3 +452,35 @@ fn it_holds_under_contention_on_real_cpus() {
         }
     }
 }
+
+/// Without INVARIANTS nobody asks whether the caller shares, but FreeBSD's SX_SHARERS makes many sharers of an owner's address.
+#[test]
+fn an_owners_lock_is_not_upgraded() {
+    let bare = Config { invariants: false, ..plain() };
+    let v = verdict(bare, || {
+        let lock = sx(Sxf::empty());
+        lock.xlock();
+        assert!(!lock.try_upgrade());
+        assert_eq!(curthread().sx_slocks.get(), 0);
+        lock.xunlock();
+    });
+    assert_eq!(v, Verdict::Pass);
+}
+
+/// A release too many wraps the count of sharers, silently, and so does the next sharer back.
+#[test]
+fn the_count_of_sharers_wraps_both_ways() {
+    let bare = Config { invariants: false, ..plain() };
+    let v = verdict(bare, || {
+        let lock = sx(Sxf::empty());
+        lock.sunlock();
+        lock.slock();
+        assert!(lock.try_xlock());
+        lock.xunlock();
+        lock.sunlock();
+        assert!(lock.try_slock());
+        assert!(lock.try_xlock());
+        lock.xunlock();
+    });
+    assert_eq!(v, Verdict::Pass);
+}

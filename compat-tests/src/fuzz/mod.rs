@@ -1,0 +1,316 @@
+//! Random programs of lock calls, legal and illegal, run on the emulated kernel and by a model of FreeBSD's rules: the two have
+//! to agree.
+//!
+//! A [`Program`] is run under three sets of options. What comes of it (a panic with its exact text, the results of all tries, an
+//! endless wait) must be one of the [`model::outcomes`]; and where depth-first search gets through all schedules, each of those must
+//! have come. Nothing but a FreeBSD panic or an endless wait may end a machine early.
+
+pub mod model;
+pub mod program;
+mod report;
+mod run;
+
+pub use run::Machines;
+
+use freebsd_sys::host::schedule::dfs::Dfs;
+use freebsd_sys::host::schedule::random::Random;
+use freebsd_sys::host::schedule::{Rng, Schedule};
+use freebsd_sys::host::workers::{self, Tally};
+use model::{Mutation, Outcome, Verdict};
+use program::Program;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::rc::Rc;
+
+/// Which options the kernel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Switches {
+    /// Neither.
+    None,
+    /// INVARIANTS.
+    Invariants,
+    /// INVARIANTS and WITNESS.
+    Witness,
+}
+
+impl Switches {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::Invariants, Self::Witness];
+
+    /// Their name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Invariants => "INVARIANTS",
+            Self::Witness => "INVARIANTS+WITNESS",
+        }
+    }
+}
+
+/// How hard to look.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Random schedules of a program with several threads.
+    pub schedules: u64,
+    /// Executions that a depth-first search may take; 0 for none. A search that does not get through says nothing.
+    pub search: u64,
+}
+
+/// What the model and the kernel disagree about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disagreement {
+    /// The program.
+    pub program: Program,
+    /// The kernel's options.
+    pub switches: Switches,
+    /// What the model allows.
+    pub model: BTreeSet<Outcome>,
+    /// What happened that it does not allow; or, if `missing`, what it allows and no schedule brought about.
+    pub outcome: Outcome,
+    /// See `outcome`.
+    pub missing: bool,
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "options: {}", self.switches.name())?;
+        write!(f, "{}", self.program)?;
+        writeln!(f, "{}: {}", if self.missing { "no schedule" } else { "kernel" }, self.outcome)?;
+        for outcome in &self.model {
+            writeln!(f, "model: {outcome}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Programs.
+    pub programs: u64,
+    /// Executions of programs, over all options and schedules.
+    pub executions: u64,
+    /// Programs and options of which some order leaves the rules.
+    pub wild: u64,
+    /// Programs and options with too many orders.
+    pub too_large: u64,
+    /// Depth-first searches that got through.
+    pub searched: u64,
+    /// Programs and options that end well in some order.
+    pub end: u64,
+    /// Programs and options that panic in some order.
+    pub panic: u64,
+    /// Programs and options that wait for ever in some order.
+    pub stuck: u64,
+}
+
+impl Counts {
+    fn add(&mut self, other: &Self) {
+        self.programs += other.programs;
+        self.executions += other.executions;
+        self.wild += other.wild;
+        self.too_large += other.too_large;
+        self.searched += other.searched;
+        self.end += other.end;
+        self.panic += other.panic;
+        self.stuck += other.stuck;
+    }
+}
+
+/// Compares model and kernel.
+#[derive(Debug, Default)]
+pub struct Judge {
+    machines: Machines,
+    mutation: Mutation,
+    /// What was done so far.
+    pub counts: Counts,
+}
+
+impl Judge {
+    /// A judge whose model has one rule wrong.
+    pub fn mutated(mutation: Mutation) -> Self {
+        Self { mutation, ..Self::default() }
+    }
+
+    /// Whether model and kernel agree about `program`, under all options.
+    ///
+    /// # Errors
+    ///
+    /// The first disagreement.
+    pub fn judge(&mut self, program: &Program, seed: u64, effort: Effort) -> Result<(), Box<Disagreement>> {
+        self.counts.programs += 1;
+        let program = Rc::new(program.clone());
+        Switches::ALL.into_iter().try_for_each(|switches| self.judge_under(&program, switches, seed, effort))
+    }
+
+    fn judge_under(
+        &mut self,
+        program: &Rc<Program>,
+        switches: Switches,
+        seed: u64,
+        effort: Effort,
+    ) -> Result<(), Box<Disagreement>> {
+        let model = match model::outcomes(program, switches, self.mutation) {
+            Verdict::Outcomes(model) => model,
+            Verdict::Wild if program.threads.len() == 1 => {
+                // What comes before the call without rules has some.
+                let mut less = (**program).clone();
+                less.threads[0].pop();
+                return self.judge_under(&Rc::new(less), switches, seed, effort);
+            }
+            Verdict::Wild => {
+                self.counts.wild += 1;
+                return Ok(());
+            }
+            Verdict::TooLarge => {
+                self.counts.too_large += 1;
+                return Ok(());
+            }
+        };
+        self.counts.end += u64::from(model.iter().any(|outcome| matches!(outcome, Outcome::Ends(_))));
+        self.counts.panic += u64::from(model.iter().any(|outcome| matches!(outcome, Outcome::Panics(_))));
+        self.counts.stuck += u64::from(model.contains(&Outcome::Stuck));
+        let disagreement = |outcome: Outcome, missing| {
+            Box::new(Disagreement { program: (**program).clone(), switches, model: model.clone(), outcome, missing })
+        };
+        let mut random = Random::new(seed);
+        let alone = program.threads.len() == 1;
+        for index in 0..if alone { 1 } else { effort.schedules } {
+            let (outcome, _) = self.machines.run(program, switches, &mut random, index);
+            self.counts.executions += 1;
+            if !model.contains(&outcome) {
+                return Err(disagreement(outcome, false));
+            }
+        }
+        if alone || effort.search == 0 {
+            return Ok(());
+        }
+        let (mut dfs, mut reached) = (Dfs::new(), BTreeSet::new());
+        for index in 0..effort.search {
+            let (outcome, choices) = self.machines.run(program, switches, &mut dfs, index);
+            self.counts.executions += 1;
+            if !model.contains(&outcome) {
+                return Err(disagreement(outcome, false));
+            }
+            reached.insert(outcome);
+            if !dfs.end(choices) {
+                self.counts.searched += 1;
+                return match model.difference(&reached).next() {
+                    Some(missed) => Err(disagreement(missed.clone(), true)),
+                    None => Ok(()),
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// A small program about which model and kernel disagree, from a large one.
+    pub fn shrink(&mut self, found: Disagreement) -> Disagreement {
+        let effort = Effort { schedules: 64, search: if found.missing { 20_000 } else { 0 } };
+        let mut found = found;
+        // Each round takes something away, so there are no more rounds than things.
+        loop {
+            let smaller = found.program.smaller();
+            match smaller.iter().find_map(|less| self.judge(less, 1, effort).err()) {
+                Some(less) => found = *less,
+                None => return found,
+            }
+        }
+    }
+}
+
+/// Bytes of a random program.
+const BYTES: usize = 96;
+
+/// The random program number `index` of `seed`.
+pub fn program(seed: u64, index: u64) -> Program {
+    let mut rng = Rng::new(seed, index);
+    let bytes: [u8; BYTES] = std::array::from_fn(|_| rng.below(256) as u8);
+    Program::decode(&bytes)
+}
+
+/// Judges random programs, until one is wrong, or Ctrl-C.
+fn judge_range(
+    judge: &mut Judge,
+    plan: &Plan,
+    range: std::ops::Range<u64>,
+    tally: &Tally,
+) -> Result<(), Box<Disagreement>> {
+    for index in range {
+        if workers::interrupted() {
+            break;
+        }
+        let search = if index % plan.search_every == 0 { 2000 } else { 0 };
+        judge.judge(&program(plan.seed, index), index, Effort { schedules: 3, search })?;
+        tally.add(1);
+    }
+    Ok(())
+}
+
+/// What `lkpi fuzz` is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// How many programs.
+    pub programs: u64,
+    /// Their seed.
+    pub seed: u64,
+    /// One in so many is searched depth first as well, which costs as much as hundreds of programs.
+    pub search_every: u64,
+}
+
+impl Plan {
+    /// The seed's first `programs`, with a search here and there.
+    pub fn new(programs: u64, seed: u64) -> Self {
+        Self { programs, seed, search_every: 128 }
+    }
+}
+
+/// What `lkpi fuzz` found.
+#[derive(Debug)]
+pub struct Report {
+    /// What was done.
+    pub counts: Counts,
+    /// The first disagreement, shrunk.
+    pub disagreement: Option<Disagreement>,
+    /// Its number among the programs of the seed.
+    pub index: Option<u64>,
+}
+
+/// Programs that a worker takes at a time.
+const CHUNK: u64 = 4096;
+
+/// Judges random programs on `jobs` host threads, until one is wrong. `watch` is told how many are done.
+///
+/// # Errors
+///
+/// The text of a Rust panic outside of any machine.
+pub fn campaign(plan: &Plan, jobs: usize, mut watch: impl FnMut(u64)) -> Result<Report, String> {
+    let chunks: Vec<u64> = (0..plan.programs.div_ceil(CHUNK)).collect();
+    let (tally, failed) = (Tally::new(), Tally::new());
+    let work = |&chunk: &u64| {
+        let (mut judge, first) = (Judge::default(), chunk * CHUNK);
+        if failed.get() > 0 {
+            return (judge.counts, None);
+        }
+        let result = judge_range(&mut judge, plan, first..(first + CHUNK).min(plan.programs), &tally);
+        let index = first + judge.counts.programs.saturating_sub(1);
+        let found = result.err().map(|found| {
+            failed.add(1);
+            let counts = judge.counts;
+            let shrunk = judge.shrink(*found);
+            judge.counts = counts;
+            (index, shrunk)
+        });
+        (judge.counts, found)
+    };
+    let results = workers::map(jobs, &chunks, work, |_| watch(tally.get()));
+    let mut report = Report { counts: Counts::default(), disagreement: None, index: None };
+    for result in results {
+        let (counts, found) = result?;
+        report.counts.add(&counts);
+        if let Some((index, found)) = found.filter(|_| report.disagreement.is_none()) {
+            (report.index, report.disagreement) = (Some(index), Some(found));
+        }
+    }
+    Ok(report)
+}

@@ -1,0 +1,112 @@
+//! Calls that are about the thread, and which rules a call follows.
+
+use super::{At, Call, Mutation, Run, kpanic};
+use crate::fuzz::program::Act;
+
+impl At<'_> {
+    /// Makes the call.
+    pub(super) fn call(&mut self, act: Act) -> Call {
+        if act.takes_lock() {
+            let kind = self.kind();
+            return if kind.is_mtx() {
+                self.on_mtx(act)
+            } else if kind.is_rm() {
+                self.on_rm(act)
+            } else {
+                self.on_rw(act)
+            };
+        }
+        let invariants = self.rules.invariants;
+        let alone = self.rules.program.threads.len() == 1;
+        match act {
+            Act::CriticalEnter => self.me().critnest += 1,
+            Act::CriticalExit => self.critical_exit()?,
+            Act::NoSleeping => self.me().no_sleeping += 1,
+            Act::SleepingOk => self.me().no_sleeping -= 1,
+            Act::Pin => self.me().pinned += 1,
+            Act::Unpin if !alone && self.me().pinned <= 0 => {}
+            Act::Unpin => {
+                if invariants && self.me().pinned <= 0 {
+                    kpanic!("Assertion curthread->td_pinned > 0 failed at %s:%d");
+                }
+                self.me().pinned -= 1;
+            }
+            Act::Pause => {
+                self.may_sleep()?;
+                self.switch()?;
+                self.me().run = Run::Paused;
+            }
+            Act::MallocWait | Act::MallocNowait => {
+                if invariants && act == Act::MallocWait && self.me().no_sleeping != 0 {
+                    kpanic!("malloc(M_WAITOK) with sleeping prohibited");
+                }
+                if invariants && self.me().critnest != 0 {
+                    kpanic!("malloc: called with spinlock or critical section held");
+                }
+            }
+            Act::Userret => self.userret()?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// `critical_exit()`.
+    pub(super) fn critical_exit(&mut self) -> Call {
+        if self.rules.invariants && self.me().critnest == 0 {
+            kpanic!("critical_exit: td_critnest == 0");
+        }
+        self.me().critnest -= 1;
+        Ok(())
+    }
+
+    /// `spinlock_enter()`: one critical section, however deep.
+    pub(super) fn spinlock_enter(&mut self) {
+        let me = self.me();
+        if me.spinlocks == 0 {
+            me.critnest += 1;
+        }
+        me.spinlocks += 1;
+    }
+
+    /// `spinlock_exit()`.
+    pub(super) fn spinlock_exit(&mut self) -> Call {
+        self.me().spinlocks -= 1;
+        if self.me().spinlocks == 0 { self.critical_exit() } else { Ok(()) }
+    }
+
+    /// `userret()`: WITNESS first, then the counters, in FreeBSD's order.
+    fn userret(&mut self) -> Call {
+        let (invariants, witness) = (self.rules.invariants, self.rules.witness);
+        let me = self.me();
+        if witness && me.held.iter().any(|held| held.depth > 0) {
+            kpanic!("witness_warn");
+        }
+        if !invariants {
+            return Ok(());
+        }
+        if me.critnest != 0 {
+            kpanic!("userret: Returning in a critical section");
+        }
+        for (n, what) in [
+            (me.locks, "locks held"),
+            (me.rw_rlocks, "rwlocks held in read mode"),
+            (me.sx_slocks, "sx locks held in shared mode"),
+        ] {
+            if n != 0 {
+                kpanic!("userret: Returning with {n} {what}");
+            }
+        }
+        if me.no_sleeping != 0 {
+            kpanic!("userret: Returning with sleep disabled");
+        }
+        if me.pinned != 0 {
+            kpanic!("userret: Returning with pinned thread");
+        }
+        Ok(())
+    }
+
+    /// Whether a rule was changed.
+    pub(super) fn mutated(&self, mutation: Mutation) -> bool {
+        self.rules.mutation == mutation
+    }
+}

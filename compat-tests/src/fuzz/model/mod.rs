@@ -1,0 +1,503 @@
+//! What FreeBSD's rules say of a program: every way in which it may end.
+//!
+//! Written from the manual pages and FreeBSD's sources, in terms of lock words, counters and who waits for what; it knows nothing of
+//! schedules, CPUs or stacks. A thread does one call at a time; a call happens at once, or does not happen yet because its thread
+//! waits. [`outcomes`] tries all orders.
+//!
+//! # What a thread can be
+//!
+//! A thread runs, is blocked on a lock, pauses, or was woken and does not run yet. That matters because of who waits for its
+//! locks: a waiter spins while the owner runs and blocks when it does not, and blocking is where most rules are broken.
+//!
+//! # What the model leaves out
+//!
+//! A call after which FreeBSD works on memory that is no lock any more (a reader's release of a write-locked word takes 32 off the
+//! owner's address) has no rules: see [`Verdict::Wild`]. The console is not predicted. Sleepable rmlocks are not modelled.
+
+mod misc;
+mod mtx;
+mod rm;
+mod rw;
+mod witness;
+
+use super::Switches;
+use super::program::{LOCKS, Program, THREADS, line, lock_name};
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// How a program ends.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// All threads made all calls; of each, what those that may fail returned, oldest first, after a leading 1.
+    Ends([u32; THREADS]),
+    /// A panic with this text.
+    Panics(String),
+    /// Some threads wait for ever.
+    Stuck,
+    /// Not of the kernel: a Rust panic, a fault, a hang. The model never says so.
+    Broken(String),
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ends(log) => {
+                f.write_str("ends")?;
+                for (thread, &log) in log.iter().enumerate().filter(|(_, log)| **log > 1) {
+                    let tries: Vec<_> = (0..log.ilog2()).rev().map(|bit| log >> bit & 1 != 0).collect();
+                    write!(f, ", thread {thread}'s tries: {tries:?}")?;
+                }
+                Ok(())
+            }
+            Self::Panics(text) => write!(f, "panic: {text}"),
+            Self::Stuck => f.write_str("threads wait for ever"),
+            Self::Broken(text) => write!(f, "BROKEN: {text}"),
+        }
+    }
+}
+
+/// What the model says of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It ends in one of these ways.
+    Outcomes(BTreeSet<Outcome>),
+    /// Some order of its calls leaves the rules.
+    Wild,
+    /// It has too many orders.
+    TooLarge,
+}
+
+/// A rule changed on purpose, to see that a wrong model is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mutation {
+    /// The model as it is.
+    #[default]
+    None,
+    /// Any sleep mutex may be taken twice.
+    EverybodyRecurses,
+    /// A reader lets nobody pass: waiting writers do not keep readers out.
+    ReadersFirst,
+    /// Blocking in a critical section is allowed.
+    SwitchAnywhere,
+    /// `rw_try_upgrade` succeeds with other readers.
+    GreedyUpgrade,
+    /// A release wakes nobody.
+    LostWakeups,
+    /// WITNESS does not ask in which mode a lock is held.
+    BlindWitness,
+}
+
+impl Mutation {
+    /// All that are wrong.
+    pub const ALL: [Self; 6] = [
+        Self::EverybodyRecurses,
+        Self::ReadersFirst,
+        Self::SwitchAnywhere,
+        Self::GreedyUpgrade,
+        Self::LostWakeups,
+        Self::BlindWitness,
+    ];
+}
+
+/// What a thread is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+enum Run {
+    #[default]
+    Running,
+    /// On a turnstile or sleep queue of this lock, exclusive or shared.
+    Blocked {
+        lock: u8,
+        exclusive: bool,
+        asleep: bool,
+    },
+    Paused,
+    /// Woken, and not on a CPU yet.
+    Woken,
+}
+
+/// A lock that WITNESS knows to be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Held {
+    /// 0: it is not; else one more than WITNESS's `r`.
+    depth: u8,
+    exclusive: bool,
+}
+
+/// `struct thread`, as far as it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Thread {
+    pc: u8,
+    /// How far the call has come, of those that happen in several steps.
+    phase: u8,
+    run: Run,
+    critnest: i32,
+    spinlocks: i32,
+    no_sleeping: i32,
+    pinned: i32,
+    locks: i32,
+    rw_rlocks: i32,
+    sx_slocks: i32,
+    held: [Held; LOCKS],
+    /// rmlocks held for reading, how often.
+    rm: [u8; LOCKS],
+    log: u32,
+}
+
+/// A lock's word: whose it is, or how many read it, and its flags. For an rmlock, of the mutex behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Word {
+    /// 0, or a thread's number plus one.
+    owner: u8,
+    readers: i64,
+    recursed: bool,
+    /// CONTESTED, or WRITE_WAITERS.
+    waiters: bool,
+    read_waiters: bool,
+    /// `lo_data`.
+    data: u32,
+    /// rmlock: the CPUs (a thread has one) whose readers need not ask.
+    tokens: u8,
+}
+
+impl Word {
+    /// Whether the word is that of a free lock, without a flag.
+    fn free(&self) -> bool {
+        *self == Self { data: self.data, tokens: self.tokens, ..Self::default() }
+    }
+
+    /// Whether the word is exactly `thread`'s address.
+    fn exactly(&self, thread: usize) -> bool {
+        self.mine(thread) && !self.recursed && !self.waiters && !self.read_waiters
+    }
+
+    fn mine(&self, thread: usize) -> bool {
+        usize::from(self.owner) == thread + 1
+    }
+
+    fn take(&mut self, thread: usize) {
+        self.owner = thread as u8 + 1;
+        self.readers = 0;
+    }
+
+    /// A free word; waiters' flags go, but for those of readers if they are to stay.
+    fn drop_to(&mut self, read_waiters: bool) {
+        *self = Self { data: self.data, tokens: self.tokens, read_waiters, ..Self::default() };
+    }
+}
+
+/// All there is at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct State {
+    threads: [Thread; THREADS],
+    words: [Word; LOCKS],
+    readers: [rm::Active; LOCKS],
+}
+
+/// What comes of trying a call.
+enum Step {
+    /// It happened.
+    Done,
+    /// Nothing yet: the thread spins on the lock that it wants.
+    Spins,
+    /// The thread has blocked, and will try again.
+    Blocked,
+    /// The machine has ended.
+    Ends(Outcome),
+    /// There are no rules for this.
+    Wild,
+}
+
+/// `return` of a panic.
+macro_rules! kpanic {
+    ($($arg:tt)*) => { return Err(crate::fuzz::model::Stop::Ends(crate::fuzz::model::Outcome::Panics(format!($($arg)*)))) };
+}
+use kpanic;
+
+/// Why a call does not come to its end.
+enum Stop {
+    /// The next part of the call is a step of its own.
+    Later,
+    Spins,
+    Blocked,
+    Ends(Outcome),
+    Wild,
+}
+
+/// A call's end: what it logs, or why it has none.
+type Call<T = ()> = Result<T, Stop>;
+
+/// The rules for one program on one kernel.
+struct Rules<'a> {
+    program: &'a Program,
+    invariants: bool,
+    witness: bool,
+    mutation: Mutation,
+}
+
+/// One thread about to make one call.
+struct At<'a> {
+    rules: &'a Rules<'a>,
+    state: &'a mut State,
+    /// The thread's number.
+    td: usize,
+    /// The lock's number.
+    lock: usize,
+    line: u32,
+}
+
+impl At<'_> {
+    fn me(&mut self) -> &mut Thread {
+        &mut self.state.threads[self.td]
+    }
+
+    fn word(&mut self) -> &mut Word {
+        &mut self.state.words[self.lock]
+    }
+
+    fn name(&self) -> &'static str {
+        lock_name(self.lock).to_str().unwrap_or("?")
+    }
+
+    fn loc(&self) -> String {
+        format!("program:{}", self.line)
+    }
+
+    fn kind(&self) -> super::program::Kind {
+        self.rules.program.locks[self.lock].kind
+    }
+
+    /// `TD_LOCKS_INC`, which only kernels with INVARIANTS have.
+    fn count(&mut self, n: i32) {
+        if self.rules.invariants {
+            self.me().locks += n;
+        }
+    }
+
+    fn log(&mut self, worked: bool) {
+        let me = self.me();
+        me.log = me.log << 1 | u32::from(worked);
+    }
+
+    /// Whether the owner of the lock, if it has one, is on a CPU: waiting for it means spinning.
+    fn owner_runs(&mut self) -> bool {
+        let owner = self.word().owner;
+        owner != 0 && self.state.threads[usize::from(owner) - 1].run == Run::Running
+    }
+
+    /// `turnstile_wait()` on the lock's owner.
+    fn block(&mut self, exclusive: bool) -> Call {
+        let owner = self.word().owner;
+        self.block_on(exclusive, owner)
+    }
+
+    /// `turnstile_wait()`; `owner` as in a word.
+    fn block_on(&mut self, exclusive: bool, owner: u8) -> Call {
+        // Who would lend its priority to a thread that sleeps has found a bug.
+        if owner != 0 && self.state.threads[usize::from(owner) - 1].sleeps() {
+            kpanic!("sleeping thread");
+        }
+        self.switch()?;
+        self.me().run = Run::Blocked { lock: self.lock as u8, exclusive, asleep: false };
+        Err(Stop::Blocked)
+    }
+
+    /// `sleepq_add()` and `sleepq_wait()` on an sx lock.
+    fn sleep(&mut self, exclusive: bool) -> Call {
+        self.may_sleep()?;
+        self.switch()?;
+        self.me().run = Run::Blocked { lock: self.lock as u8, exclusive, asleep: true };
+        Err(Stop::Blocked)
+    }
+
+    /// What sleepq_add() asserts.
+    fn may_sleep(&mut self) -> Call {
+        if self.rules.invariants && self.me().no_sleeping != 0 {
+            kpanic!("sleepq_add: td %p to sleep on wchan %p with sleeping prohibited");
+        }
+        Ok(())
+    }
+
+    /// What mi_switch() asserts: its own thread lock adds one to td_critnest, unless a spin mutex has already.
+    fn switch(&mut self) -> Call {
+        let me = self.me();
+        let nest = me.critnest + i32::from(me.spinlocks == 0);
+        if self.rules.invariants && nest != 1 && self.rules.mutation != Mutation::SwitchAnywhere {
+            kpanic!("mi_switch: switch in a critical section");
+        }
+        Ok(())
+    }
+
+    /// Whether anybody waits on the lock's queues.
+    fn anybody_waits(&self) -> bool {
+        self.waits(true) || self.waits(false)
+    }
+
+    /// Whether anybody waits on one of the lock's queues.
+    fn waits(&self, wanted: bool) -> bool {
+        let lock = self.lock as u8;
+        let waits = |td: &Thread| matches!(td.run, Run::Blocked { lock: on, exclusive, .. } if on == lock && exclusive == wanted);
+        self.state.threads.iter().any(waits)
+    }
+
+    /// Wakes everybody on one of the lock's queues.
+    fn wake(&mut self, wanted: bool) {
+        if self.rules.mutation == Mutation::LostWakeups {
+            return;
+        }
+        let lock = self.lock as u8;
+        for td in &mut self.state.threads {
+            if matches!(td.run, Run::Blocked { lock: on, exclusive, .. } if on == lock && exclusive == wanted) {
+                td.run = Run::Woken;
+            }
+        }
+    }
+}
+
+impl Thread {
+    /// `TD_IS_SLEEPING`.
+    fn sleeps(&self) -> bool {
+        matches!(self.run, Run::Paused | Run::Blocked { asleep: true, .. })
+    }
+}
+
+impl Rules<'_> {
+    /// Thread `td` tries its next call.
+    fn step(&self, state: &mut State, td: usize) -> Step {
+        let pc = usize::from(state.threads[td].pc);
+        let call = self.program.threads[td][pc];
+        let before = *state;
+        let mut at = At { rules: self, state, td, lock: call.lock.into(), line: line(td, pc) };
+        match at.call(call.act) {
+            Ok(()) => {
+                state.threads[td].pc += 1;
+                state.threads[td].phase = 0;
+                Step::Done
+            }
+            Err(Stop::Later) => {
+                state.threads[td].phase += 1;
+                Step::Done
+            }
+            Err(Stop::Spins) => {
+                // Spinning leaves nothing behind.
+                *state = before;
+                Step::Spins
+            }
+            Err(Stop::Blocked) => Step::Blocked,
+            Err(Stop::Ends(outcome)) => Step::Ends(outcome),
+            Err(Stop::Wild) => Step::Wild,
+        }
+    }
+
+    /// Whether the call that `td` waits in is for a spin mutex, whose waiters have a watchdog.
+    fn waits_for_spin_mutex(&self, state: &State, td: usize) -> bool {
+        let call = self.program.threads[td][usize::from(state.threads[td].pc)];
+        call.act == super::program::Act::SpinLock
+    }
+}
+
+/// A hasher for [`State`]s, whose hashing is a good part of the work: nobody chooses them to collide.
+#[derive(Default)]
+struct Quick(u64);
+
+impl Hasher for Quick {
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+    fn write_u8(&mut self, n: u8) {
+        self.write_u64(n.into());
+    }
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(n.into());
+    }
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// States that a program may have before it is given up.
+const STATES: usize = 20_000;
+
+/// Every way in which `program` may end on a kernel with these options.
+pub fn outcomes(program: &Program, switches: Switches, mutation: Mutation) -> Verdict {
+    let (invariants, witness) = (switches != Switches::None, switches == Switches::Witness);
+    let rules = Rules { program, invariants, witness, mutation };
+    let mut threads = [Thread::default(); THREADS];
+    threads.iter_mut().for_each(|td| td.log = 1);
+    let start = State { threads, words: [Word::default(); LOCKS], readers: Default::default() };
+    if program.threads.len() == 1 {
+        return alone(&rules, start);
+    }
+    let mut seen: HashSet<State, BuildHasherDefault<Quick>> = HashSet::default();
+    seen.insert(start);
+    let (mut todo, mut found) = (vec![start], BTreeSet::new());
+    while let Some(state) = todo.pop() {
+        if seen.len() > STATES {
+            return Verdict::TooLarge;
+        }
+        let (mut moved, mut left, mut watched) = (false, false, false);
+        for td in 0..program.threads.len() {
+            let mut next = state;
+            let thread = &mut next.threads[td];
+            let done = usize::from(thread.pc) == program.threads[td].len();
+            left |= !(done && thread.run == Run::Running);
+            match thread.run {
+                Run::Paused => thread.run = Run::Woken,
+                Run::Woken => thread.run = Run::Running,
+                Run::Blocked { .. } => continue,
+                Run::Running if done => continue,
+                Run::Running => match rules.step(&mut next, td) {
+                    Step::Done | Step::Blocked => {}
+                    Step::Spins => {
+                        watched |= rules.waits_for_spin_mutex(&state, td);
+                        continue;
+                    }
+                    Step::Ends(outcome) => {
+                        moved = true;
+                        found.insert(outcome);
+                        continue;
+                    }
+                    Step::Wild => return Verdict::Wild,
+                },
+            }
+            moved = true;
+            if seen.insert(next) {
+                todo.push(next);
+            }
+        }
+        if !moved {
+            found.insert(match (left, watched) {
+                (false, _) => Outcome::Ends(state.threads.map(|td| td.log)),
+                (true, true) => Outcome::Panics("spin lock held too long".to_owned()),
+                (true, false) => Outcome::Stuck,
+            });
+        }
+    }
+    Verdict::Outcomes(found)
+}
+
+/// [`outcomes`] of a program with one thread: there is one order.
+fn alone(rules: &Rules<'_>, mut state: State) -> Verdict {
+    let outcome = loop {
+        if usize::from(state.threads[0].pc) == rules.program.threads[0].len() {
+            break Outcome::Ends(state.threads.map(|td| td.log));
+        }
+        match rules.step(&mut state, 0) {
+            Step::Done => {}
+            Step::Spins if rules.waits_for_spin_mutex(&state, 0) => {
+                break Outcome::Panics("spin lock held too long".to_owned());
+            }
+            Step::Spins | Step::Blocked => break Outcome::Stuck,
+            Step::Ends(outcome) => break outcome,
+            Step::Wild => return Verdict::Wild,
+        }
+        state.threads[0].run = Run::Running;
+    };
+    Verdict::Outcomes(BTreeSet::from([outcome]))
+}

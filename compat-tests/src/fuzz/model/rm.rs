@@ -1,0 +1,258 @@
+//! rmlock(9): readers leave a tracker on their CPU, writers collect them.
+//!
+//! The mutex behind is taken and dropped in steps of their own, where others can come in between. Its waiters are the exclusive ones of
+//! the lock here, the writer that waits for readers is the shared one.
+
+use super::{At, Call, Stop, kpanic};
+use crate::fuzz::program::{Act, THREADS};
+
+/// The name of the mutex behind.
+const BEHIND: &str = "rmlock_mtx";
+
+/// Trackers that a program can have at a time, of one lock.
+const TRACKERS: usize = 16;
+
+/// `rm_activeReaders`: the readers that a writer knows of, latest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct Active {
+    list: [Tracker; TRACKERS],
+}
+
+/// A thread's tracker; the default stands for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Tracker {
+    /// The thread's number plus one.
+    owner: u8,
+    /// It is the thread's so-many-eth, from 1.
+    depth: u8,
+    /// RMPF_SIGNAL: the writer waits for it.
+    signal: bool,
+}
+
+impl Active {
+    fn position(&self, owner: u8, depth: u8) -> Option<usize> {
+        self.list.iter().position(|tracker| (tracker.owner, tracker.depth) == (owner, depth))
+    }
+
+    /// Puts a tracker in front, unless it is listed.
+    fn add(&mut self, owner: u8, depth: u8) {
+        if self.position(owner, depth).is_none() {
+            self.list.rotate_right(1);
+            self.list[0] = Tracker { owner, depth, signal: false };
+        }
+    }
+
+    /// Takes a tracker off, if it is listed; whether a writer waits for it.
+    fn remove(&mut self, owner: u8, depth: u8) -> bool {
+        let Some(at) = self.position(owner, depth) else { return false };
+        let signal = self.list[at].signal;
+        self.list[at..].rotate_left(1);
+        self.list[TRACKERS - 1] = Tracker::default();
+        signal
+    }
+}
+
+impl At<'_> {
+    /// How often the caller reads the lock.
+    fn rm_held(&mut self) -> u8 {
+        let lock = self.lock;
+        self.me().rm[lock]
+    }
+
+    fn owner_number(&self) -> u8 {
+        self.td as u8 + 1
+    }
+
+    /// A call on an rmlock.
+    pub(super) fn on_rm(&mut self, act: Act) -> Call {
+        match act {
+            Act::Lock => self.rm_wlock(),
+            Act::Unlock => self.rm_wunlock(),
+            Act::RLock | Act::TryR => self.rm_rlock(act == Act::TryR),
+            Act::RUnlock => self.rm_runlock(),
+            Act::Assert(what) => self.rm_assert(what),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the call is in its part `n`; the one before it ends with [`Stop::Later`].
+    fn phase(&mut self, n: u8) -> bool {
+        self.me().phase == n
+    }
+
+    /// `mtx_lock()` of the mutex behind, which counts as a lock like any other.
+    fn behind_take(&mut self) -> Call {
+        self.mtx_take(BEHIND)?;
+        self.count(1);
+        Ok(())
+    }
+
+    fn behind_release(&mut self) -> Call {
+        let (td, loc) = (self.td, self.loc());
+        if self.rules.invariants && !self.word().mine(td) {
+            kpanic!("mutex {BEHIND} not owned at {loc}");
+        }
+        self.mtx_release()?;
+        self.count(-1);
+        Ok(())
+    }
+
+    fn rm_wlock(&mut self) -> Call {
+        if self.phase(0) {
+            self.rm_assert(0)?;
+            self.checkorder(true)?;
+            return Err(Stop::Later);
+        }
+        if self.phase(1) {
+            self.behind_take()?;
+            self.collect();
+            self.me().phase = 2;
+        }
+        // Readers that came before are waited for, one after the other.
+        let first = &mut self.state.readers[self.lock].list[0];
+        if first.owner != 0 {
+            first.signal = true;
+            let owner = first.owner;
+            return self.block_on(false, owner);
+        }
+        self.witness_lock(true);
+        self.count(1);
+        Ok(())
+    }
+
+    /// The rendezvous: CPU after CPU, latest tracker first.
+    fn collect(&mut self) {
+        let (lock, tokens) = (self.lock, self.word().tokens);
+        self.word().tokens = 0;
+        for td in (0..THREADS).filter(|td| tokens & 1 << td != 0) {
+            for depth in (1..=self.state.threads[td].rm[lock]).rev() {
+                self.state.readers[lock].add(td as u8 + 1, depth);
+            }
+        }
+    }
+
+    fn rm_wunlock(&mut self) -> Call {
+        if self.phase(0) {
+            self.rm_assert(4)?;
+            self.witness_unlock(true)?;
+            return Err(Stop::Later);
+        }
+        self.behind_release()?;
+        self.count(-1);
+        Ok(())
+    }
+
+    fn rm_rlock(&mut self, try_only: bool) -> Call {
+        let (td, name, loc) = (self.td, self.name(), self.loc());
+        let token = 1 << td;
+        if self.phase(0) {
+            if !try_only {
+                if self.rules.invariants && !self.kind().recursable() && self.rm_held() > 0 {
+                    kpanic!("rm_rlock: recursed on non-recursive rmlock {name} @ {loc}");
+                }
+                if self.rules.invariants && self.word().mine(td) {
+                    kpanic!("rm_rlock: wlock already held for {name} @ {loc}");
+                }
+                self.checkorder(false)?;
+            }
+            let joins = self.kind().recursable() && self.rm_held() > 0;
+            if self.word().tokens & token == 0 {
+                if !joins {
+                    return Err(Stop::Later);
+                }
+                // A writer that waits for the first tracker waits for this one as well.
+                let (lock, owner, depth) = (self.lock, self.owner_number(), self.rm_held() + 1);
+                self.state.readers[lock].add(owner, depth);
+            }
+            self.read();
+        } else if self.phase(1) {
+            if !try_only {
+                self.behind_take()?;
+            } else if self.mtx_try() {
+                self.count(1);
+            } else {
+                self.log(false);
+                return Ok(());
+            }
+            self.word().tokens |= token;
+            self.read();
+            return Err(Stop::Later);
+        } else {
+            self.behind_release()?;
+        }
+        self.witness_lock(false);
+        self.count(1);
+        if try_only {
+            self.log(true);
+        }
+        Ok(())
+    }
+
+    /// The caller's next tracker is on its CPU's queue, and it is pinned there.
+    fn read(&mut self) {
+        let lock = self.lock;
+        let me = self.me();
+        me.rm[lock] += 1;
+        me.pinned += 1;
+    }
+
+    fn rm_runlock(&mut self) -> Call {
+        self.rm_assert(2)?;
+        self.witness_unlock(false)?;
+        let (lock, owner, depth) = (self.lock, self.owner_number(), self.rm_held());
+        if depth == 0 {
+            // Without INVARIANTS: a tracker that nobody queued.
+            return Err(Stop::Wild);
+        }
+        let me = self.me();
+        me.rm[lock] -= 1;
+        me.pinned -= 1;
+        if self.state.readers[lock].remove(owner, depth) {
+            self.wake(false);
+        }
+        self.count(-1);
+        Ok(())
+    }
+
+    /// `rm_assert()`.
+    fn rm_assert(&mut self, what: u32) -> Call {
+        if !self.rules.invariants {
+            return Ok(());
+        }
+        let (td, name, loc) = (self.td, self.name(), self.loc());
+        let (mine, held) = (self.word().mine(td), self.rm_held());
+        match what & !0x18 {
+            1 | 2 => {
+                if mine {
+                    if what & 2 != 0 {
+                        kpanic!("Lock {name} exclusively locked @ {loc}");
+                    }
+                    if what & 8 != 0 {
+                        kpanic!("Lock {name} not recursed @ {loc}");
+                    }
+                } else if held == 0 {
+                    kpanic!("Lock {name} not {}locked @ {loc}", if what & 2 != 0 { "read " } else { "" });
+                } else if held == 1 && what & 8 != 0 {
+                    kpanic!("Lock {name} not recursed @ {loc}");
+                } else if held > 1 && what & 0x10 != 0 {
+                    kpanic!("Lock {name} recursed @ {loc}");
+                }
+            }
+            4 if what == 4 => {
+                if !mine {
+                    kpanic!("Lock {name} not exclusively locked @ {loc}");
+                }
+            }
+            0 if what == 0 => {
+                if mine {
+                    kpanic!("Lock {name} exclusively locked @ {loc}");
+                }
+                if held > 0 {
+                    kpanic!("Lock {name} read locked @ {loc}");
+                }
+            }
+            _ => kpanic!("Unknown rm lock assertion: {what} @ {loc}"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,341 @@
+//! A random program of lock calls: a few threads, a few locks, calls in order, legal or not.
+//!
+//! Decoded from bytes, so that a coverage-guided fuzzer and a seeded test draw from the same programs.
+
+use arbitrary::{Arbitrary, Result, Unstructured};
+use std::fmt;
+
+/// Most threads of a program.
+pub const THREADS: usize = 3;
+/// Most locks of a program.
+pub const LOCKS: usize = 4;
+/// Most calls of a thread, if it is the only one.
+const CALLS: usize = 12;
+
+/// What a lock is, and whether it may be taken twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Arbitrary)]
+pub enum Kind {
+    /// `MTX_DEF`.
+    Mtx,
+    /// `MTX_DEF | MTX_RECURSE`.
+    MtxRecurse,
+    /// `MTX_SPIN`.
+    Spin,
+    /// `MTX_SPIN | MTX_RECURSE`.
+    SpinRecurse,
+    /// rwlock(9).
+    Rw,
+    /// `RW_RECURSE`.
+    RwRecurse,
+    /// sx(9).
+    Sx,
+    /// `SX_RECURSE`.
+    SxRecurse,
+    /// rmlock(9).
+    Rm,
+    /// `RM_RECURSE`.
+    RmRecurse,
+}
+
+impl Kind {
+    /// Whether it is a mutex of either class.
+    pub fn is_mtx(self) -> bool {
+        matches!(self, Self::Mtx | Self::MtxRecurse) || self.is_spin()
+    }
+
+    /// Whether its class is that of spin mutexes.
+    pub fn is_spin(self) -> bool {
+        matches!(self, Self::Spin | Self::SpinRecurse)
+    }
+
+    /// Whether it is an rmlock.
+    pub fn is_rm(self) -> bool {
+        matches!(self, Self::Rm | Self::RmRecurse)
+    }
+
+    /// Whether it is an sx lock.
+    pub fn is_sx(self) -> bool {
+        matches!(self, Self::Sx | Self::SxRecurse)
+    }
+
+    /// `LO_RECURSABLE`.
+    pub fn recursable(self) -> bool {
+        matches!(self, Self::MtxRecurse | Self::SpinRecurse | Self::RwRecurse | Self::SxRecurse | Self::RmRecurse)
+    }
+
+    /// What can be asked of it.
+    fn calls(self) -> &'static [Act] {
+        use Act::{Assert, Downgrade, Lock, RLock, RUnlock, SpinLock, SpinTry, SpinUnlock, Try, TryR, Unlock, Upgrade};
+        if self.is_mtx() {
+            &[Lock, Unlock, Try, SpinLock, SpinUnlock, SpinTry, Assert(0)]
+        } else if self.is_rm() {
+            &[Lock, Unlock, RLock, RUnlock, TryR, Assert(0)]
+        } else {
+            &[Lock, Unlock, Try, RLock, RUnlock, TryR, Upgrade, Downgrade, Assert(0)]
+        }
+    }
+}
+
+/// A lock of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LockSpec {
+    /// What it is.
+    pub kind: Kind,
+    /// Whether WITNESS sees it.
+    pub enrolled: bool,
+}
+
+/// What a call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Act {
+    /// `mtx_lock`, `rw_wlock`, `sx_xlock`, `rm_wlock`.
+    Lock,
+    /// `mtx_unlock`, `rw_wunlock`, `sx_xunlock`, `rm_wunlock`.
+    Unlock,
+    /// `mtx_trylock`, `rw_try_wlock`, `sx_try_xlock`.
+    Try,
+    /// `mtx_lock_spin`.
+    SpinLock,
+    /// `mtx_unlock_spin`.
+    SpinUnlock,
+    /// `mtx_trylock_spin`.
+    SpinTry,
+    /// `rw_rlock`, `sx_slock`, `rm_rlock`.
+    RLock,
+    /// `rw_runlock`, `sx_sunlock`, `rm_runlock`.
+    RUnlock,
+    /// `rw_try_rlock`, `sx_try_slock`, `rm_try_rlock`.
+    TryR,
+    /// `rw_try_upgrade`, `sx_try_upgrade`.
+    Upgrade,
+    /// `rw_downgrade`, `sx_downgrade`.
+    Downgrade,
+    /// `mtx_assert` and the like, with these `LA_*`.
+    Assert(u32),
+    /// `critical_enter`.
+    CriticalEnter,
+    /// `critical_exit`.
+    CriticalExit,
+    /// `THREAD_NO_SLEEPING`.
+    NoSleeping,
+    /// `THREAD_SLEEPING_OK`.
+    SleepingOk,
+    /// `sched_pin`.
+    Pin,
+    /// `sched_unpin`; a thread among others leaves the pin that holds it to its CPU alone.
+    Unpin,
+    /// `pause` for a tick.
+    Pause,
+    /// `malloc(M_WAITOK)` and `free`.
+    MallocWait,
+    /// `malloc(M_NOWAIT)` and `free`.
+    MallocNowait,
+    /// `userret`.
+    Userret,
+}
+
+/// What is asked in an assertion: sensible ones, and some that no kernel knows.
+const ASSERTIONS: [u32; 12] = [0, 1, 2, 4, 4 | 8, 4 | 0x10, 1 | 8, 1 | 0x10, 2 | 8, 8, 4 | 8 | 0x10, 0x40];
+
+/// What has nothing to do with a lock.
+const PLAIN: [Act; 10] = [
+    Act::CriticalEnter,
+    Act::CriticalExit,
+    Act::NoSleeping,
+    Act::SleepingOk,
+    Act::Pin,
+    Act::Unpin,
+    Act::Pause,
+    Act::MallocWait,
+    Act::MallocNowait,
+    Act::Userret,
+];
+
+/// One call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Call {
+    /// What it does.
+    pub act: Act,
+    /// To which lock, if to one.
+    pub lock: u8,
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Program {
+    /// Its locks, named `a` to `d`.
+    pub locks: Vec<LockSpec>,
+    /// The calls of each thread; thread N has CPU N to itself.
+    pub threads: Vec<Vec<Call>>,
+}
+
+/// What a thread would hold if all its calls had been legal: legal programs get further.
+#[derive(Default)]
+struct Habits {
+    held: Vec<(u8, Act)>,
+    critical: u32,
+    pinned: u32,
+}
+
+impl Habits {
+    /// A call that a careful programmer may make next.
+    fn sensible(&mut self, u: &mut Unstructured<'_>, locks: &[LockSpec]) -> Result<Call> {
+        if !self.held.is_empty() && u.ratio(2, 5)? {
+            let (lock, act) = self.held.swap_remove(u.choose_index(self.held.len())?);
+            return Ok(Call { act, lock });
+        }
+        if self.critical + self.pinned > 0 && u.ratio(1, 2)? {
+            if self.critical > 0 {
+                self.critical -= 1;
+                return Ok(Call { act: Act::CriticalExit, lock: 0 });
+            }
+            self.pinned -= 1;
+            return Ok(Call { act: Act::Unpin, lock: 0 });
+        }
+        let lock = u.choose_index(locks.len())?;
+        let kind = locks[lock].kind;
+        let (act, release) = match (u.int_in_range(0..=5)?, kind) {
+            (0, _) => {
+                let act = *u.choose(&[Act::Pause, Act::Pin, Act::CriticalEnter, Act::MallocWait, Act::MallocNowait])?;
+                self.critical += u32::from(act == Act::CriticalEnter);
+                self.pinned += u32::from(act == Act::Pin);
+                return Ok(Call { act, lock: 0 });
+            }
+            (1 | 2, kind) if kind.is_spin() => (Act::SpinTry, Act::SpinUnlock),
+            (_, kind) if kind.is_spin() => (Act::SpinLock, Act::SpinUnlock),
+            (1 | 2, kind) if !kind.is_mtx() => (Act::RLock, Act::RUnlock),
+            (3, kind) if !kind.is_rm() => (Act::Try, Act::Unlock),
+            (3, _) => (Act::TryR, Act::RUnlock),
+            _ => (Act::Lock, Act::Unlock),
+        };
+        let lock = lock as u8;
+        self.held.push((lock, release));
+        Ok(Call { act, lock })
+    }
+}
+
+impl Program {
+    /// The program that `bytes` stand for: any bytes stand for one.
+    pub fn decode(bytes: &[u8]) -> Self {
+        Self::arbitrary(&mut Unstructured::new(bytes)).unwrap_or(Self { locks: Vec::new(), threads: vec![Vec::new()] })
+    }
+
+    /// Number of calls.
+    pub fn len(&self) -> usize {
+        self.threads.iter().map(Vec::len).sum()
+    }
+
+    /// Whether it calls nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How often a thread pauses, which takes a tick.
+    pub fn pauses(&self) -> usize {
+        self.threads.iter().flatten().filter(|call| call.act == Act::Pause).count()
+    }
+
+    /// Programs that are smaller by a thread, a call or an unused lock.
+    pub fn smaller(&self) -> Vec<Self> {
+        let mut all = Vec::new();
+        if self.threads.len() > 1 {
+            all.extend((0..self.threads.len()).map(|at| {
+                let mut less = self.clone();
+                less.threads.remove(at);
+                less
+            }));
+        }
+        for (thread, calls) in self.threads.iter().enumerate() {
+            all.extend((0..calls.len()).map(|at| {
+                let mut less = self.clone();
+                less.threads[thread].remove(at);
+                less
+            }));
+        }
+        for at in (0..self.locks.len()).rev() {
+            let used = |call: &Call| call.act.takes_lock() && usize::from(call.lock) == at;
+            if !self.threads.iter().flatten().any(used) {
+                let mut less = self.clone();
+                less.locks.remove(at);
+                less.threads.iter_mut().flatten().for_each(|call| call.lock -= u8::from(usize::from(call.lock) > at));
+                all.push(less);
+            }
+        }
+        all
+    }
+}
+
+impl Act {
+    /// Whether it is done to a lock.
+    pub fn takes_lock(self) -> bool {
+        !PLAIN.contains(&self)
+    }
+}
+
+impl<'a> Arbitrary<'a> for Program {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        let threads = *u.choose(&[1, 1, 1, 1, 2, 2, 2, 3])?;
+        let count = u.int_in_range(1..=if threads == 1 { LOCKS } else { 2 })?;
+        let mut locks = Vec::with_capacity(count);
+        for _ in 0..count {
+            locks.push(LockSpec { kind: u.arbitrary()?, enrolled: u.ratio(3, 4)? });
+        }
+        let most = [CALLS, 4, 3][threads - 1];
+        // Some programs are careful, some are not.
+        let care = u.int_in_range(0..=8)?;
+        let mut all = Vec::with_capacity(threads);
+        for _ in 0..threads {
+            let mut habits = Habits::default();
+            let mut calls = Vec::with_capacity(most);
+            for _ in 0..u.int_in_range(1..=most)? {
+                calls.push(if u.int_in_range(0..=7)? < care { habits.sensible(u, &locks)? } else { any(u, &locks)? });
+            }
+            all.push(calls);
+        }
+        Ok(Self { locks, threads: all })
+    }
+}
+
+/// Any call whatever.
+fn any(u: &mut Unstructured<'_>, locks: &[LockSpec]) -> Result<Call> {
+    if u.ratio(1, 4)? {
+        return Ok(Call { act: *u.choose(&PLAIN)?, lock: 0 });
+    }
+    let lock = u.choose_index(locks.len())?;
+    let act = match *u.choose(locks[lock].kind.calls())? {
+        Act::Assert(_) => Act::Assert(*u.choose(&ASSERTIONS)?),
+        act => act,
+    };
+    Ok(Call { act, lock: lock as u8 })
+}
+
+/// The name of lock `at`.
+pub fn lock_name(at: usize) -> &'static std::ffi::CStr {
+    [c"a", c"b", c"c", c"d"][at]
+}
+
+/// The line on which call `at` of `thread` stands in messages.
+pub fn line(thread: usize, at: usize) -> u32 {
+    (thread * 100 + at + 1) as u32
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, lock) in self.locks.iter().enumerate() {
+            let hidden = if lock.enrolled { "" } else { ", NOWITNESS" };
+            writeln!(f, "  lock {}: {:?}{hidden}", lock_name(at).to_string_lossy(), lock.kind)?;
+        }
+        for (thread, calls) in self.threads.iter().enumerate() {
+            writeln!(f, "  thread {thread}:")?;
+            for (at, call) in calls.iter().enumerate() {
+                let lock = if call.act.takes_lock() {
+                    lock_name(call.lock.into()).to_string_lossy()
+                } else {
+                    std::borrow::Cow::Borrowed("")
+                };
+                writeln!(f, "    {:3}  {:?} {lock}", line(thread, at), call.act)?;
+            }
+        }
+        Ok(())
+    }
+}

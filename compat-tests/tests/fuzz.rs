@@ -1,0 +1,129 @@
+//! Random programs of lock calls: the kernel and the model of FreeBSD's rules agree, and would be seen to disagree.
+
+use compat_tests::fuzz::model::{self, Mutation, Outcome, Verdict};
+use compat_tests::fuzz::program::{Act, Call, Kind, LockSpec, Program};
+use compat_tests::fuzz::{self, Disagreement, Effort, Judge, Plan, Switches};
+use freebsd_sys::host::workers;
+use std::collections::BTreeSet;
+
+const EFFORT: Effort = Effort { schedules: 8, search: 0 };
+
+/// Enrolled locks of these kinds, and threads.
+fn program(kinds: &[Kind], threads: &[&[Call]]) -> Program {
+    Program {
+        locks: kinds.iter().map(|&kind| LockSpec { kind, enrolled: true }).collect(),
+        threads: threads.iter().map(|calls| calls.to_vec()).collect(),
+    }
+}
+
+fn a(act: Act) -> Call {
+    Call { act, lock: 0 }
+}
+
+fn b(act: Act) -> Call {
+    Call { act, lock: 1 }
+}
+
+/// The model's outcomes, in words.
+fn outcomes(program: &Program, switches: Switches) -> Vec<String> {
+    match model::outcomes(program, switches, Mutation::None) {
+        Verdict::Outcomes(all) => all.iter().map(ToString::to_string).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn kernel_and_model_agree_about_random_programs() {
+    let seed = std::env::var("LKPI_FUZZ_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+    let programs = std::env::var("LKPI_FUZZ_PROGRAMS").map_or(16_000, |n| n.parse().expect("a number"));
+    let report = fuzz::campaign(&Plan::new(programs, seed), workers::processors(), |_| ()).expect("no Rust panic");
+    if let Some(found) = report.disagreement {
+        panic!("seed {seed}, program {:?}\n{found}", report.index);
+    }
+    let counts = report.counts;
+    assert_eq!(counts.programs, programs);
+    // The programs are worth running: each kind of end is common, and few leave the rules.
+    let cases = 3 * programs;
+    assert!(counts.end > cases / 5 && counts.panic > cases / 5 && counts.stuck > cases / 20, "{counts:?}");
+    assert!(counts.wild < cases / 10 && counts.too_large < cases / 100, "{counts:?}");
+    assert!(counts.searched > programs / 256, "{counts:?}");
+}
+
+/// The first of `n` random programs about which a wrong model is found out, shrunk.
+fn found_out(mutation: Mutation, n: u64) -> Option<Disagreement> {
+    let mut judge = Judge::mutated(mutation);
+    let found = (0..n).find_map(|index| judge.judge(&fuzz::program(7, index), index, EFFORT).err())?;
+    Some(judge.shrink(*found))
+}
+
+#[test]
+fn every_wrong_rule_is_found_out_and_shown_in_a_few_calls() {
+    for mutation in Mutation::ALL {
+        let found = found_out(mutation, 20_000).unwrap_or_else(|| panic!("{mutation:?} is not noticed"));
+        assert!(found.program.len() <= 6, "{mutation:?} takes\n{found}");
+        // It is the rule that is wrong: the model as it is has no objection.
+        Judge::default().judge(&found.program, 1, EFFORT).expect("agreement");
+    }
+}
+
+/// A search finds what the model allows and never happens.
+#[test]
+fn an_outcome_that_no_schedule_brings_about_is_missed() {
+    // One reads twice while another writes: without preference for writers, the second read never waits.
+    let calls = [a(Act::RLock), a(Act::RLock), a(Act::RUnlock), a(Act::RUnlock)];
+    let program = program(&[Kind::Rw], &[&calls, &[a(Act::Lock), a(Act::Unlock)]]);
+    let effort = Effort { schedules: 0, search: 100_000 };
+    let mut judge = Judge::default();
+    judge.judge(&program, 1, effort).expect("agreement");
+    assert_eq!(judge.counts.searched, 3, "{:?}", judge.counts);
+    // A wake-up that is lost lets threads wait for ever: a search that gets through sees that they do not.
+    let found = Judge::mutated(Mutation::LostWakeups).judge(&program, 1, effort).expect_err("a lie");
+    assert_eq!((found.missing, &found.outcome), (true, &Outcome::Stuck));
+    assert!(found.to_string().contains("no schedule: threads wait for ever"), "{found}");
+}
+
+#[test]
+fn the_model_knows_the_text_the_line_and_the_options() {
+    let twice = program(&[Kind::Mtx], &[&[a(Act::Lock), a(Act::Lock)]]);
+    assert_eq!(outcomes(&twice, Switches::None), ["ends"]);
+    for switches in [Switches::Invariants, Switches::Witness] {
+        let text = "panic: _mtx_lock_sleep: recursed on non-recursive mutex a @ program:2";
+        assert_eq!(outcomes(&twice, switches), [text]);
+    }
+    let both = program(&[Kind::Rw], &[&[a(Act::Lock), a(Act::RLock)]]);
+    assert_eq!(outcomes(&both, Switches::None), ["threads wait for ever"]);
+    assert_eq!(outcomes(&both, Switches::Witness), ["panic: rw_rlock: wlock already held for a @ program:2"]);
+}
+
+/// Two threads that take two locks in different orders may or may not meet.
+#[test]
+fn abba_may_end_and_may_not() {
+    let first = [a(Act::Lock), b(Act::Lock), b(Act::Unlock), a(Act::Unlock)];
+    let second = [b(Act::Lock), a(Act::Lock), a(Act::Unlock), b(Act::Unlock)];
+    let abba = program(&[Kind::Mtx, Kind::Mtx], &[&first, &second]);
+    assert_eq!(outcomes(&abba, Switches::Witness), ["ends", "threads wait for ever"]);
+    let mut judge = Judge::default();
+    judge.judge(&abba, 1, Effort { schedules: 100, search: 100_000 }).expect("agreement");
+    assert_eq!(judge.counts.searched, 3);
+}
+
+/// What may come of blocking on a lock whose owner pauses depends on when one looks.
+#[test]
+fn a_pause_under_a_mutex_is_a_panic_if_somebody_comes() {
+    let owner = [a(Act::Lock), a(Act::Pause), a(Act::Unlock)];
+    let pausing = program(&[Kind::Mtx], &[&owner, &[a(Act::Lock), a(Act::Unlock)]]);
+    assert_eq!(outcomes(&pausing, Switches::Invariants), ["ends", "panic: sleeping thread"]);
+    Judge::default().judge(&pausing, 1, Effort { schedules: 50, search: 50_000 }).expect("agreement");
+}
+
+#[test]
+fn programs_are_the_same_for_the_same_bytes() {
+    let programs: BTreeSet<_> = (0..1000).map(|index| fuzz::program(3, index).to_string()).collect();
+    assert!(programs.len() > 900, "{}", programs.len());
+    assert_eq!(fuzz::program(3, 17), fuzz::program(3, 17));
+    for bytes in [&[][..], &[0; 7], &[0xff; 300]] {
+        let program = Program::decode(bytes);
+        assert!(program.threads.len() <= 3 && program.locks.len() <= 4, "{program}");
+        Judge::default().judge(&program, 1, EFFORT).expect("agreement");
+    }
+}
