@@ -3,6 +3,8 @@
 //! FreeBSD's locks are contended by kernel threads on two virtual CPUs, userspace's by host threads, all in the same process, one
 //! after the other. Kernel threads that share a CPU are not preempted for each other inside the kernel; where there are more threads
 //! than CPUs all of them, host threads too, yield after so many rounds.
+//!
+//! The processor's time stamp may advance in steps of some 10 ns: a wait of one or two steps says that there was none.
 
 use super::{Row, in_machine, preemptions, quantile, sorted};
 use freebsd_sys::atomic::Shared32;

@@ -20,7 +20,8 @@ fn membarrier(command: libc::c_int) -> bool {
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
 }
 
-/// Asks for the service, once for each process; called before the first virtual CPU of a run starts.
+/// Asks for the service, once for each process; called before the first virtual CPU of a run starts. `LKPI_NO_MEMBARRIER` in the
+/// environment stands for a refusal, for tests.
 pub(crate) fn register() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
