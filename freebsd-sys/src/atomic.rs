@@ -111,6 +111,36 @@ macro_rules! owned {
             pub fn sub(&self, n: $int) {
                 self.set(self.get().wrapping_sub(n));
             }
+            /// `add(1)` of a nesting count that is 0 most of the time. What is stored then does not depend on what was read, but for a
+            /// branch that is predicted: the processor need not wait for the store that made it 0.
+            #[inline(always)]
+            pub fn nest(&self) {
+                if self.get() == 0 {
+                    self.set(1);
+                } else {
+                    self.nest_deeper();
+                }
+            }
+            // A call: inlined, both arms would become one addition.
+            #[cold]
+            #[inline(never)]
+            fn nest_deeper(&self) {
+                self.add(1);
+            }
+            /// `sub(1)` of what [`nest`](Self::nest) counts.
+            #[inline(always)]
+            pub fn unnest(&self) {
+                if self.get() == 1 {
+                    self.set(0);
+                } else {
+                    self.unnest_deeper();
+                }
+            }
+            #[cold]
+            #[inline(never)]
+            fn unnest_deeper(&self) {
+                self.sub(1);
+            }
             /// The field's address, for [`crate::cpu::observe`].
             pub fn as_ptr(&self) -> *const $int {
                 self.0.as_ptr().cast_const()
@@ -296,6 +326,12 @@ pub fn thread_fence_acq() {
 #[inline(always)]
 pub fn thread_fence_rel() {
     core_atomic::fence(Release);
+}
+
+/// `atomic_interrupt_fence`: orders for the compiler only.
+#[inline(always)]
+pub(crate) fn thread_fence_compiler() {
+    core_atomic::compiler_fence(Ordering::SeqCst);
 }
 
 /// `atomic_thread_fence_seq_cst`.

@@ -3,12 +3,15 @@
 //! Every kernel primitive begins with [`step`]: an instruction boundary, where a CPU takes interrupts. One word says whether
 //! anything is to be done there; zero is the fast path, one load and one branch not taken.
 
-use crate::atomic::{Counter64, Guarded, Owned32, OwnedI32, OwnedPtr, Shared32};
+use crate::atomic::{
+    Counter64, Guarded, Owned32, OwnedI32, OwnedPtr, Shared32, thread_fence_compiler, thread_fence_seq_cst,
+};
 use crate::host::gs::{self, word as bits};
-use crate::host::{explore, smp};
+use crate::host::{explore, membarrier, smp};
 use crate::lock::{Loc, LockInstance, LockObject};
 use crate::machine::{Engine, Machine};
 use crate::module::Values;
+use crate::sched;
 use crate::thread::{Thread, curthread};
 
 /// Most virtual CPUs of a machine.
@@ -259,6 +262,45 @@ pub(crate) fn observe_only(at: *const (), size: usize) {
     if gs::word() & bits::EXPLORE != 0 {
         explore::forget_observed();
         explore::observe(at, size);
+    }
+}
+
+/// Whether nothing is to be done at a boundary now: a primitive made of several may then run through all of them at once.
+#[inline(always)]
+pub fn undisturbed() -> bool {
+    gs::word() == 0
+}
+
+/// The cheap side of a pair of fences of which one side runs often: only the compiler is kept from reordering. The other side,
+/// [`fence_heavy`], makes every CPU fence, as an IPI would. Of "store here, light fence, load there" and "store there, heavy fence,
+/// load here" at least one load sees the other's store.
+#[inline(always)]
+pub fn fence_light() {
+    thread_fence_compiler();
+    if !membarrier::granted() && !sched::explored() {
+        thread_fence_seq_cst();
+    }
+}
+
+/// Whether [`fence_light`] costs nothing: membarrier(2) is not refused.
+#[inline(always)]
+pub fn fences_are_light() -> bool {
+    membarrier::granted()
+}
+
+/// [`fence_light`] of a caller that found [`fences_are_light`].
+#[inline(always)]
+pub fn fence_light_only() {
+    thread_fence_compiler();
+}
+
+/// The costly side of [`fence_light`]: a full fence on every CPU.
+pub fn fence_heavy() {
+    if sched::explored() {
+        // One host thread runs all CPUs.
+        thread_fence_compiler();
+    } else {
+        membarrier::fence();
     }
 }
 

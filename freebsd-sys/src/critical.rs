@@ -32,13 +32,13 @@ pub fn critical_exit() {
 
 #[inline(always)]
 pub(crate) fn enter(td: &Thread) {
-    td.critnest.add(1);
+    td.critnest.nest();
 }
 
 #[inline(always)]
 pub(crate) fn exit(td: &Thread) {
     kassert!(td.critnest.get() != 0, "critical_exit: td_critnest == 0");
-    td.critnest.sub(1);
+    td.critnest.unnest();
     if td.owepreempt.get() != 0 {
         exit_preempt(td);
     }

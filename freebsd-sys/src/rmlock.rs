@@ -13,8 +13,8 @@
 //!
 //! # Algorithm
 //!
-//! A reader raises critnest by hand, queues its tracker, pins itself and lowers critnest again: no atomic operation. If its
-//! CPU has a token it holds the lock. Else it takes the tracker back and waits for the backing lock (a mutex, or an sx if the
+//! A reader queues its tracker and pins itself, in what FreeBSD makes a critical section by hand and what lies between two
+//! boundaries here: no atomic operation and no fence. If its CPU has a token it holds the lock. Else it takes the tracker back and waits for the backing lock (a mutex, or an sx if the
 //! lock is sleepable), which makes it wait for the writer; with it, it gives its CPU a token and queues the tracker.
 //!
 //! A writer takes the backing lock and then all tokens back: a rendezvous runs on each CPU that had one and moves the trackers
@@ -504,12 +504,55 @@ impl Rm {
     #[track_caller]
     #[inline]
     pub unsafe fn rlock(&self, tracker: &PrioTracker) {
-        if cpu::word() == 0 {
-            self.rlock_int(tracker, false, Loc::caller());
-        } else {
+        if cpu::word() != 0 || !self.rlock_alone(tracker) {
             // SAFETY: the caller's promise.
             unsafe { self.rlock_at(tracker, false, Loc::caller()) };
         }
+    }
+
+    /// `_rm_rlock()` of the first reader on a CPU that has a token, by a thread that is not pinned: what is stored then depends on
+    /// nothing that was read but for branches, so the processor need not wait for the last reader's stores. False, and nothing
+    /// done, for any other.
+    #[inline(always)]
+    fn rlock_alone(&self, tracker: &PrioTracker) -> bool {
+        let (td, pc) = (curthread(), curcpu());
+        let head = &pc.rm_queue.head;
+        // No boundary lies between these looks and the stores, so no IPI takes the token in between.
+        if !head.get().is_null()
+            || td.pinned.get() != 0
+            || td.owepreempt.get() != 0
+            || self.token_gone(pc)
+            || self.sleepable()
+        {
+            return false;
+        }
+        tracker.flags.set(0);
+        tracker.thread.set(td.ptr());
+        tracker.rmlock.set(core::ptr::from_ref(self).cast_mut());
+        tracker.next.set(core::ptr::null_mut());
+        tracker.prev.set(core::ptr::null_mut());
+        head.set(tracker.ptr());
+        td.pinned.set(1);
+        true
+    }
+
+    /// Undoes [`Rm::rlock_alone`] in the same way.
+    #[inline(always)]
+    fn runlock_alone(&self, tracker: &PrioTracker) -> bool {
+        let (td, pc) = (curthread(), curcpu());
+        let head = &pc.rm_queue.head;
+        if head.get() != tracker.ptr()
+            || !tracker.next.get().is_null()
+            || td.pinned.get() != 1
+            || td.owepreempt.get() != 0
+            || tracker.flags.get() != 0
+            || self.sleepable()
+        {
+            return false;
+        }
+        head.set(core::ptr::null_mut());
+        td.pinned.set(0);
+        true
     }
 
     /// `rm_try_rlock()`: fails if a writer has taken this CPU's token and still holds the lock.
@@ -565,7 +608,6 @@ impl Rm {
     }
 
     /// `_rm_rlock()`.
-    #[inline]
     fn rlock_int(&self, tracker: &PrioTracker, try_only: bool, loc: Loc) -> bool {
         let td = curthread();
         tracker.flags.set(0);
@@ -575,28 +617,23 @@ impl Rm {
             thread::thread_no_sleeping();
         }
         let pc = Self::queue_here(td, tracker);
-        if td.owepreempt.get() == 0 && !self.token_gone(pc) {
-            return true;
-        }
-        self.rlock_hard(tracker, try_only, loc)
+        td.owepreempt.get() == 0 && !self.token_gone(pc) || self.rlock_hard(tracker, try_only, loc)
     }
 
-    /// Puts the tracker on this CPU's queue and pins the thread, in a critical section made by hand: a preemption that is
-    /// due stays due.
-    #[inline]
+    /// Puts the tracker on this CPU's queue and pins the thread; a preemption that is due stays due.
+    #[inline(always)]
     fn queue_here(td: &Thread, tracker: &PrioTracker) -> &'static Pcpu {
-        td.critnest.add(1);
+        // FreeBSD raises td_critnest around this. Here no boundary lies inside, so nobody could see it raised.
         let pc = curcpu();
         pc.rm_queue.add(tracker);
         td.pinned.add(1);
-        td.critnest.sub(1);
         pc
     }
 
     /// Whether readers on this CPU have to ask.
-    #[inline]
+    #[inline(always)]
     fn token_gone(&self, pc: &Pcpu) -> bool {
-        self.writecpus[0].read() & 1 << pc.cpuid != 0
+        self.writecpus[0].read() >> (pc.cpuid % cpu::MAXCPU) & 1 != 0
     }
 
     /// `_rm_rlock_hard()`.
@@ -675,10 +712,7 @@ impl Rm {
     #[track_caller]
     #[inline]
     pub unsafe fn runlock(&self, tracker: &PrioTracker) {
-        // A tracker that names no reader is FreeBSD's page fault, whatever the kernel's options.
-        if cpu::word() == 0 && !tracker.thread.get().is_null() {
-            self.runlock_int(tracker);
-        } else {
+        if cpu::word() != 0 || !self.runlock_alone(tracker) {
             // SAFETY: the caller's promise.
             unsafe { self.runlock_at(tracker, Loc::caller()) };
         }
@@ -707,12 +741,11 @@ impl Rm {
     }
 
     /// `_rm_runlock()`.
-    #[inline]
+    #[inline(always)]
     fn runlock_int(&self, tracker: &PrioTracker) {
         let td = curthread();
-        td.critnest.add(1);
+        // As in `queue_here`: no boundary inside, so td_critnest need not be raised for others to see.
         curcpu().rm_queue.remove(tracker);
-        td.critnest.sub(1);
         td.pinned.sub(1);
         if self.sleepable() {
             thread::thread_sleeping_ok();

@@ -527,7 +527,7 @@ pub(crate) fn idletd() -> ! {
 #[inline]
 pub fn sched_pin() {
     if crate::cpu::step("sched_pin", 0) {
-        curthread().pinned.add(1);
+        curthread().pinned.nest();
     }
 }
 
@@ -542,7 +542,7 @@ pub fn sched_unpin() {
     if crate::cpu::step("sched_unpin", 0) {
         let td = curthread();
         mpass!(td.pinned.get() > 0, "curthread->td_pinned > 0", crate::lock::Loc::caller());
-        td.pinned.sub(1);
+        td.pinned.unnest();
     }
 }
 

@@ -481,18 +481,21 @@ pub fn vm_fault_enable_pagefaults(disabled_before: bool) {
 }
 
 /// `THREAD_NO_SLEEPING()`.
+#[inline]
 pub fn thread_no_sleeping() {
     let td = curthread();
-    td.no_sleeping.add(1);
+    td.no_sleeping.nest();
 }
 
 /// `THREAD_SLEEPING_OK()`.
+#[inline]
 pub fn thread_sleeping_ok() {
     let td = curthread();
-    td.no_sleeping.sub(1);
+    td.no_sleeping.unnest();
 }
 
 /// `THREAD_CAN_SLEEP()`.
+#[inline]
 pub fn thread_can_sleep() -> bool {
     curthread().no_sleeping.get() == 0
 }

@@ -27,7 +27,9 @@ pub fn local_irq_enable<M: LockMapping>() {
 /// `irqs_disabled()`, as drm-kmod defines it.
 pub fn irqs_disabled() -> bool {
     let td = curthread();
-    td.critnest.get() != 0 || td.intr_nesting_level.get() != 0 || crate::sched::current().irq_depth.get() != 0
+    td.critnest.get() != 0
+        || td.intr_nesting_level.get() != 0
+        || crate::backend::cpu::irq_depth(crate::sched::current()) != 0
 }
 
 /// `in_interrupt()`, as LinuxKPI defines it: false inside an irq handler, which is an ithread; true in any critical section.

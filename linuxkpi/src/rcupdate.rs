@@ -27,6 +27,9 @@
 //! load and the store of an increment. No interrupt handler reads RCU in a filter. On `smp` the other CPUs only load the
 //! counters, so no locked instruction is needed, only the fences.
 //!
+//! *The updater pays.* R and L are light fences, U and W heavy ones ([`cpu::fence_heavy`]): the updater makes every CPU fence, and a
+//! reader costs what its counters cost. An updater that finds a counter at 0 after U has nothing to announce and needs no W.
+//!
 //! *No wake-up is lost.* A leaving reader lowers the counter and then (fence L) reads `waiting`; the updater sets `waiting` and then
 //! (fence W) reads the counter, and holds the sleep queue's lock from there until it is on the queue; the reader needs the same
 //! lock to wake it. The wait is a sleep, so one without end (a reader that waits for its own updater) is a visible deadlock.
@@ -43,15 +46,16 @@ use crate::Loc;
 use crate::irq_work;
 use crate::llist::{LlistHead, LlistNode, llist_reverse_order};
 use crate::once::Once;
-use crate::sched::{Task, current};
+use crate::sched::{Task, current, of};
 use core::ffi::{c_int, c_void};
 use core::fmt;
 use core::marker::PhantomData;
-use freebsd_sys::atomic::{OwnedPtr, OwnedUsize, thread_fence_acq, thread_fence_rel, thread_fence_seq_cst};
+use freebsd_sys::atomic::{OwnedPtr, OwnedUsize, thread_fence_acq, thread_fence_rel};
 use freebsd_sys::cpu::{self, MAXCPU};
 use freebsd_sys::module::ModuleData;
 use freebsd_sys::sched::{sched_pin, sched_unpin};
 use freebsd_sys::sleepqueue::{self, Type};
+use freebsd_sys::thread::curthread;
 use freebsd_sys::{taskqueue, witness};
 
 /// `LINUX_KFREE_RCU_OFFSET_MAX`: a callback below it is the head's offset in a block to free.
@@ -140,10 +144,13 @@ impl Rcu {
 
     /// Waits until nobody counts in `phase` on some CPU.
     fn wait_for(&self, active: &OwnedUsize) {
+        if active.get() == 0 {
+            return;
+        }
         self.wait("rcusync", || {
             self.waiting.set(1);
             // ORDERING: fence W, pairs with L in `rcu_read_unlock`: that reader sees `waiting`, or this load its leaving.
-            thread_fence_seq_cst();
+            cpu::fence_heavy();
             let gone = active.get() == 0;
             if gone {
                 self.waiting.set(0);
@@ -166,7 +173,7 @@ impl Rcu {
             let old = self.index.get();
             self.index.set(old ^ 1);
             // ORDERING: fence U, pairs with R in `rcu_read_lock`.
-            thread_fence_seq_cst();
+            cpu::fence_heavy();
             for cpu in &self.cpus[..cpu::mp_ncpus()] {
                 self.wait_for(&cpu.active[old]);
             }
@@ -186,7 +193,81 @@ impl Rcu {
 #[track_caller]
 #[inline]
 pub fn rcu_read_lock() {
-    let loc = Loc::caller();
+    if !cpu::undisturbed() || !lock_alone() {
+        lock_at(Loc::caller());
+    }
+}
+
+/// [`rcu_read_lock`] of a thread that is not pinned and that RCU knows, the first reader of its phase on its CPU: what is stored then
+/// depends on nothing that was read but for branches, so the processor need not wait for the last reader's stores. False, and
+/// nothing done, for any other.
+#[inline(always)]
+fn lock_alone() -> bool {
+    let td = curthread();
+    let task = of(td);
+    let rcu = task.rcu.get() as *const Rcu;
+    if task.rcu_recurse.get() != 0 || td.pinned.get() != 0 || rcu.is_null() || !cpu::fences_are_light() {
+        return false;
+    }
+    // SAFETY: as in `state`.
+    let active = here(unsafe { &*rcu });
+    if active.get() != 0 {
+        return false;
+    }
+    td.pinned.set(1);
+    active.set(1);
+    task.rcu_section.set(core::ptr::from_ref(active) as usize);
+    task.rcu_recurse.set(1);
+    // ORDERING: fence R.
+    cpu::fence_light_only();
+    true
+}
+
+/// Undoes [`lock_alone`] in the same way.
+#[inline(always)]
+fn unlock_alone() -> bool {
+    let td = curthread();
+    let task = of(td);
+    if task.rcu_recurse.get() != 1 || td.pinned.get() != 1 || !cpu::fences_are_light() {
+        return false;
+    }
+    let active = section(task);
+    if active.get() != 1 {
+        return false;
+    }
+    task.rcu_recurse.set(0);
+    // ORDERING: what was done inside happens before the counter is seen lowered.
+    thread_fence_rel();
+    active.set(0);
+    // ORDERING: fence L.
+    cpu::fence_light_only();
+    // SAFETY: as in `state`; the section's beginning made the task remember it.
+    let rcu = unsafe { &*(task.rcu.get() as *const Rcu) };
+    if rcu.waiting.get() == 0 {
+        td.pinned.set(0);
+    } else {
+        leave(task);
+    }
+    true
+}
+
+/// The counter of the caller's CPU, while it stays there, and of the current phase.
+#[inline(always)]
+fn here(rcu: &Rcu) -> &OwnedUsize {
+    &rcu.cpus[cpu::cpuid() % MAXCPU].active[rcu.index.get() & 1]
+}
+
+/// The counter that the outermost section raised.
+#[inline(always)]
+fn section(task: &Task) -> &'static OwnedUsize {
+    // SAFETY: `rcu_read_lock` stored the address of a counter of the machine's state.
+    unsafe { &*(task.rcu_section.get() as *const OwnedUsize) }
+}
+
+/// [`rcu_read_lock`], the long way.
+#[cold]
+#[inline(never)]
+fn lock_at(loc: Loc) {
     if !cpu::step("rcu_read_lock", 0) {
         return;
     }
@@ -195,12 +276,11 @@ pub fn rcu_read_lock() {
     mpass!(depth != i32::MAX as usize, "ts->rcu_recurse[type] != INT_MAX", loc);
     if depth == 0 {
         sched_pin();
-        let rcu = state(task);
-        let active = &rcu.cpus[cpu::cpuid()].active[rcu.index.get() & 1];
+        let active = here(state(task));
         active.add(1);
         task.rcu_section.set(core::ptr::from_ref(active) as usize);
         // ORDERING: fence R, pairs with U in `synchronize`: raised before anything inside is read.
-        thread_fence_seq_cst();
+        cpu::fence_light();
     }
     task.rcu_recurse.set(depth + 1);
 }
@@ -213,7 +293,28 @@ pub fn rcu_read_lock() {
 #[track_caller]
 #[inline]
 pub fn rcu_read_unlock() {
-    let loc = Loc::caller();
+    if !cpu::undisturbed() || !unlock_alone() {
+        unlock_at(Loc::caller());
+    }
+}
+
+/// The end of a section whose counter was lowered: wakes an updater that waits for that, and unpins.
+#[cold]
+#[inline(never)]
+fn leave(task: &Task) {
+    // ORDERING: fence L, pairs with W in `wait_for`.
+    cpu::fence_light();
+    let rcu = state(task);
+    if rcu.waiting.get() != 0 {
+        rcu.wake(|| ());
+    }
+    sched_unpin();
+}
+
+/// [`rcu_read_unlock`], the long way.
+#[cold]
+#[inline(never)]
+fn unlock_at(loc: Loc) {
     if !cpu::step("rcu_read_unlock", 0) {
         return;
     }
@@ -227,18 +328,10 @@ pub fn rcu_read_unlock() {
     if depth > 1 {
         return;
     }
-    // SAFETY: `rcu_read_lock` stored the address of a counter of the machine's state.
-    let active = unsafe { &*(task.rcu_section.get() as *const OwnedUsize) };
     // ORDERING: what was done inside happens before the counter is seen lowered.
     thread_fence_rel();
-    active.sub(1);
-    // ORDERING: fence L, pairs with W in `wait_for`.
-    thread_fence_seq_cst();
-    let rcu = state(task);
-    if rcu.waiting.get() != 0 {
-        rcu.wake(|| ());
-    }
-    sched_unpin();
+    section(task).sub(1);
+    leave(task);
 }
 
 /// `rcu_read_lock_held()`.

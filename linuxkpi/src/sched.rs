@@ -59,14 +59,8 @@ pub struct Task {
     pub rcu_recurse: OwnedUsize,
     /// The counter that the outermost `rcu_read_lock` raised.
     pub rcu_section: OwnedUsize,
-    /// `cpu_mutex`: the interrupt level that the thread runs at: 0 task, 1 softirq, 2 hardirq.
-    pub level: OwnedUsize,
-    /// `cpu_mutex`: nested "preemption off", in whatever form.
-    pub preempt_depth: OwnedUsize,
-    /// `cpu_mutex`: nested "interrupts off".
-    pub irq_depth: OwnedUsize,
-    /// `cpu_mutex`: nested "bottom halves off".
-    pub bh_depth: OwnedUsize,
+    /// `cpu_mutex`: the level that the thread runs at, and what it has of its CPU: see [`crate::backend::cpu`].
+    pub owns: OwnedUsize,
     /// `kthread_flags`: `kthread_stop` was called. Written by that caller.
     pub should_stop: OwnedUsize,
     /// `task_ret`: what the kthread's function returned.

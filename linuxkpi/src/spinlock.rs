@@ -48,6 +48,7 @@ macro_rules! spinlock {
             }
 
             #[track_caller]
+            #[inline(always)]
             fn take(&self, context: Context, nested: bool) -> $guard<'_, T, M> {
                 let how = How { context, nested, loc: Loc::caller() };
                 let flags = self.raw.lock(how);
@@ -56,31 +57,37 @@ macro_rules! spinlock {
 
             /// `spin_lock()`. Must not be followed by a sleep; may itself block under most mappings.
             #[track_caller]
+            #[inline]
             pub fn lock(&self) -> $guard<'_, T, M> {
                 self.take(Context::Plain, false)
             }
             /// `spin_lock_nested()`: another lock of the same class is held.
             #[track_caller]
+            #[inline]
             pub fn lock_nested(&self) -> $guard<'_, T, M> {
                 self.take(Context::Plain, true)
             }
             /// `spin_lock_bh()`.
             #[track_caller]
+            #[inline]
             pub fn lock_bh(&self) -> $guard<'_, T, M> {
                 self.take(Context::Bh, false)
             }
             /// `spin_lock_irq()`.
             #[track_caller]
+            #[inline]
             pub fn lock_irq(&self) -> $guard<'_, T, M> {
                 self.take(Context::Irq, false)
             }
             /// `spin_lock_irqsave()`.
             #[track_caller]
+            #[inline]
             pub fn lock_irqsave(&self) -> $guard<'_, T, M> {
                 self.take(Context::IrqSave, false)
             }
             /// `spin_lock_irqsave_nested()`.
             #[track_caller]
+            #[inline]
             pub fn lock_irqsave_nested(&self) -> $guard<'_, T, M> {
                 self.take(Context::IrqSave, true)
             }
@@ -127,6 +134,7 @@ macro_rules! spinlock {
 
         impl<T, M: LockMapping> Deref for $guard<'_, T, M> {
             type Target = T;
+            #[inline]
             fn deref(&self) -> &T {
                 // SAFETY: the lock is held.
                 unsafe { &*self.lock.data.get() }
@@ -134,6 +142,7 @@ macro_rules! spinlock {
         }
 
         impl<T, M: LockMapping> DerefMut for $guard<'_, T, M> {
+            #[inline]
             fn deref_mut(&mut self) -> &mut T {
                 // SAFETY: the lock is held, and the guard is borrowed alone.
                 unsafe { &mut *self.lock.data.get() }
@@ -142,6 +151,7 @@ macro_rules! spinlock {
 
         impl<T, M: LockMapping> Drop for $guard<'_, T, M> {
             #[track_caller]
+            #[inline]
             fn drop(&mut self) {
                 self.lock.raw.unlock(How::new(self.context, Loc::caller()), self.flags);
             }

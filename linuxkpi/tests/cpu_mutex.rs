@@ -41,7 +41,7 @@ fn bump(n: &mut u64) {
 fn clean() {
     let (td, task) = (curthread(), current());
     assert_eq!((td.critnest.get(), td.pinned.get(), td.no_sleeping.get(), td.locks.get()), (0, 0, 0, 0));
-    assert_eq!((task.level.get(), task.irq_depth.get(), task.bh_depth.get()), (0, 0, 0));
+    assert_eq!(task.owns.get(), 0);
 }
 
 /// Passes on 1, 2 and 4 CPUs, and on smp.

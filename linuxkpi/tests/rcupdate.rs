@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{EXECUTIONS, explored, panic_text, passes, passes_n, smp_once, threads};
+use common::{EXECUTIONS, explored, panic_text, passes, passes_n, smp_once, threads, unchecked};
 use core::mem::offset_of;
 use freebsd_sys::atomic::OwnedUsize;
 use freebsd_sys::machine::{Config, Verdict};
@@ -138,6 +138,7 @@ fn grace_periods_hold_on_smp_under_load() {
     };
     for seed in 0..3 {
         assert_eq!(smp_once(Config::default(), seed, &body), Verdict::Pass);
+        assert_eq!(smp_once(unchecked(), seed, &body), Verdict::Pass, "checks off");
     }
 }
 

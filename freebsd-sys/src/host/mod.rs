@@ -16,6 +16,7 @@ pub(crate) mod coroutine;
 pub mod explore;
 pub mod fault;
 pub mod gs;
+pub(crate) mod membarrier;
 pub mod schedule;
 pub mod smp;
 pub mod tsan;

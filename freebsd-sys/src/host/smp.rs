@@ -166,6 +166,7 @@ pub struct Execution {
 pub fn run(m: &Machine, options: Options<'_>, main: &(dyn Fn() + Sync)) -> Execution {
     assert!(!crate::cpu::in_machine(), "a machine cannot run inside a machine");
     assert!(m.engine == Engine::Smp, "this machine was made for the explore engine");
+    super::membarrier::register();
     m.reset();
     m.smp.stopped.store(false, Ordering::SeqCst);
     m.smp.hung.store(false, Ordering::SeqCst);

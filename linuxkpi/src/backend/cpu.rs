@@ -19,7 +19,7 @@
 
 use crate::sched::{Task, current};
 use core::ffi::CStr;
-use freebsd_sys::atomic::{Owned32, OwnedUsize};
+use freebsd_sys::atomic::OwnedUsize;
 use freebsd_sys::cpu;
 use freebsd_sys::lint;
 use freebsd_sys::lock::{Lo, Loc, LockClass, LockObject};
@@ -28,31 +28,25 @@ use freebsd_sys::sched::{sched_pin, sched_unpin};
 use freebsd_sys::thread::{curthread, thread_no_sleeping, thread_sleeping_ok};
 use freebsd_sys::turnstile;
 
-/// `Task::level`: where a thread stands.
-mod level {
-    pub(super) const SOFTIRQ: usize = 1;
-    pub(super) const HARDIRQ: usize = 2;
-}
-
 /// A lock that only threads of one CPU take, pinned there. Nesting is counted in the task, not here.
 ///
-/// Nobody else touches the words, and a thread of the same CPU runs only when this one has been switched out, which is at a boundary:
+/// Nobody else touches the word, and a thread of the same CPU runs only when this one has been switched out, which is at a boundary:
 /// plain loads and stores are enough (a real kernel brackets them with critical_enter and critical_exit). For the same reason a
 /// contender never spins: it runs, so the owner does not. It blocks on the lock's turnstile and lends its priority.
 #[derive(Debug)]
 struct CpuLock {
+    /// 0, or the owner, with [`CONTESTED`] if somebody waits: a free lock and a lock that is given back without a wake-up are one
+    /// comparison each.
+    word: OwnedUsize,
     object: LockObject,
-    owner: OwnedUsize,
-    contested: Owned32,
 }
+
+/// Threads wait on the turnstile.
+const CONTESTED: usize = 1;
 
 impl CpuLock {
     const fn new(name: &'static CStr) -> Self {
-        Self {
-            object: LockObject::initialized(LockClass::MtxSleep, name, 0, Lo::RECURSABLE),
-            owner: OwnedUsize::new(0),
-            contested: Owned32::new(0),
-        }
+        Self { word: OwnedUsize::new(0), object: LockObject::initialized(LockClass::MtxSleep, name, 0, Lo::RECURSABLE) }
     }
 
     #[inline]
@@ -62,20 +56,21 @@ impl CpuLock {
             return;
         }
         lint::blocking("own cpu", &self.object, Loc::caller());
-        while self.owner.get() != 0 {
+        while self.word.get() != 0 {
             self.block();
             if cpu::scheduler_stopped() {
                 return;
             }
         }
-        self.owner.set(core::ptr::from_ref(curthread()) as usize);
+        self.word.set(me());
     }
 
     #[cold]
     fn block(&self) {
         turnstile::trywait();
-        self.contested.set(1);
-        turnstile::wait(&self.object, self.owner.get() as *mut _, turnstile::EXCLUSIVE);
+        let word = self.word.get();
+        self.word.set(word | CONTESTED);
+        turnstile::wait(&self.object, (word & !CONTESTED) as *mut _, turnstile::EXCLUSIVE);
     }
 
     #[inline]
@@ -83,8 +78,8 @@ impl CpuLock {
         if !cpu::step("disown cpu", self.object.id()) {
             return;
         }
-        if self.contested.get() == 0 {
-            self.owner.set(0);
+        if self.word.get() & CONTESTED == 0 {
+            self.word.set(0);
         } else {
             self.wake();
         }
@@ -93,11 +88,16 @@ impl CpuLock {
     #[cold]
     fn wake(&self) {
         turnstile::chain_lock();
-        self.contested.set(0);
-        self.owner.set(0);
+        self.word.set(0);
         turnstile::broadcast(&self.object, turnstile::EXCLUSIVE);
         turnstile::chain_unlock();
     }
+}
+
+/// The running thread, as an owner.
+#[inline(always)]
+fn me() -> usize {
+    core::ptr::from_ref(curthread()) as usize
 }
 
 /// One CPU's locks.
@@ -117,15 +117,58 @@ impl Default for Locks {
 /// This CPU's locks are what a pinned caller gets.
 static LOCKS: Dpcpu<Locks> = Dpcpu::new();
 
+/// `Task::owns`: where the thread stands and what it has of its CPU, in one word, so that "at task level and nothing yet" is one
+/// comparison.
+///
+/// | bits | |
+/// |---|---|
+/// | 0-15 | nested "preemption off", in whatever form |
+/// | 16-31 | nested "bottom halves off" |
+/// | 32-47 | nested "interrupts off" |
+/// | 48-49 | the level: 0 task, 1 softirq, 2 hardirq |
+mod owns {
+    pub(super) const PREEMPT: usize = 1;
+    pub(super) const BH: usize = 1 << 16;
+    pub(super) const IRQ: usize = 1 << 32;
+    pub(super) const SOFTIRQ: usize = 1 << 48;
+    pub(super) const HARDIRQ: usize = 2 << 48;
+    /// Bits of one of the counts.
+    pub(super) const DEPTH: usize = 0xffff;
+}
+
+/// How deep "interrupts off" is nested: what `irqs_disabled()` asks.
+pub(crate) fn irq_depth(task: &Task) -> usize {
+    task.owns.get() / owns::IRQ & owns::DEPTH
+}
+
+/// Whether `task` runs below `level`.
+fn below(task: &Task, level: usize) -> bool {
+    task.owns.get() < level
+}
+
+/// Counts one more of `what`; true if it is the first.
+#[inline]
+fn first(task: &Task, what: usize) -> bool {
+    let owned = task.owns.get();
+    task.owns.set(owned + what);
+    owned / what & owns::DEPTH == 0
+}
+
+/// Counts one less of `what`; true if it was the last.
+#[inline]
+fn last(task: &Task, what: usize) -> bool {
+    let owned = task.owns.get() - what;
+    task.owns.set(owned);
+    owned / what & owns::DEPTH == 0
+}
+
 /// Opens one more "preemption off" of `task`: the first pins, forbids sleep, and takes P below softirq level.
 #[inline]
 fn enter(task: &Task) {
-    let depth = task.preempt_depth.get();
-    task.preempt_depth.set(depth + 1);
-    if depth == 0 {
+    if first(task, owns::PREEMPT) {
         sched_pin();
         thread_no_sleeping();
-        if task.level.get() < level::SOFTIRQ {
+        if below(task, owns::SOFTIRQ) {
             LOCKS.get().preempt.lock();
         }
     }
@@ -134,10 +177,8 @@ fn enter(task: &Task) {
 /// Undoes [`enter`].
 #[inline]
 fn exit(task: &Task) {
-    let depth = task.preempt_depth.get() - 1;
-    task.preempt_depth.set(depth);
-    if depth == 0 {
-        if task.level.get() < level::SOFTIRQ {
+    if last(task, owns::PREEMPT) {
+        if below(task, owns::SOFTIRQ) {
             LOCKS.get().preempt.unlock();
         }
         thread_sleeping_ok();
@@ -145,57 +186,131 @@ fn exit(task: &Task) {
     }
 }
 
+/// [`enter`], and for `IRQ` also I, all at once: at task level with nothing owned yet, both locks free, and nothing to be done at
+/// the boundaries that lie between. False if the long way has to be gone.
+#[inline(always)]
+fn enter_fast<const IRQ: bool>(task: &Task) -> bool {
+    if !cpu::undisturbed() || task.owns.get() != 0 {
+        return false;
+    }
+    // Nothing switches between here and the end, so this CPU's locks are its own before the thread is pinned.
+    let locks = LOCKS.get();
+    if locks.preempt.word.get() != 0 || IRQ && locks.irq.word.get() != 0 {
+        return false;
+    }
+    let td = curthread();
+    td.pinned.nest();
+    td.no_sleeping.nest();
+    locks.preempt.word.set(me());
+    if IRQ {
+        locks.irq.word.set(me());
+    }
+    task.owns.set(owns::PREEMPT + if IRQ { owns::IRQ } else { 0 });
+    true
+}
+
+/// Undoes [`enter_fast`] at once, if nothing else is owned and nobody waits.
+#[inline(always)]
+fn exit_fast<const IRQ: bool>(task: &Task) -> bool {
+    if !cpu::undisturbed() || task.owns.get() != owns::PREEMPT + if IRQ { owns::IRQ } else { 0 } {
+        return false;
+    }
+    let locks = LOCKS.get();
+    if (locks.preempt.word.get() | if IRQ { locks.irq.word.get() } else { 0 }) & CONTESTED != 0 {
+        return false;
+    }
+    let td = curthread();
+    task.owns.set(0);
+    if IRQ {
+        locks.irq.word.set(0);
+    }
+    locks.preempt.word.set(0);
+    td.no_sleeping.unnest();
+    td.pinned.unnest();
+    true
+}
+
 /// `preempt_disable`: P, below softirq level.
-#[inline]
+#[inline(always)]
 pub(crate) fn preempt_disable() {
-    enter(current());
+    let task = current();
+    if !enter_fast::<false>(task) {
+        preempt_disable_slow(task);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn preempt_disable_slow(task: &Task) {
+    enter(task);
 }
 
 /// `preempt_enable`.
-#[inline]
+#[inline(always)]
 pub(crate) fn preempt_enable() {
-    exit(current());
+    let task = current();
+    if !exit_fast::<false>(task) {
+        preempt_enable_slow(task);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn preempt_enable_slow(task: &Task) {
+    exit(task);
 }
 
 /// `local_bh_disable`: P and B, below softirq level.
-#[inline]
 pub(crate) fn bh_disable() {
     let task = current();
     enter(task);
-    if task.bh_depth.get() == 0 && task.level.get() < level::SOFTIRQ {
+    if task.owns.get() / owns::BH & owns::DEPTH == 0 && below(task, owns::SOFTIRQ) {
         LOCKS.get().bh.lock();
     }
-    task.bh_depth.add(1);
+    first(task, owns::BH);
 }
 
 /// `local_bh_enable`.
-#[inline]
 pub(crate) fn bh_enable() {
     let task = current();
-    task.bh_depth.sub(1);
-    if task.bh_depth.get() == 0 && task.level.get() < level::SOFTIRQ {
+    if last(task, owns::BH) && below(task, owns::SOFTIRQ) {
         LOCKS.get().bh.unlock();
     }
     exit(task);
 }
 
 /// `local_irq_disable`: P and I, below hardirq level.
-#[inline]
+#[inline(always)]
 pub(crate) fn irq_disable() {
     let task = current();
+    if !enter_fast::<true>(task) {
+        irq_disable_slow(task);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn irq_disable_slow(task: &Task) {
     enter(task);
-    if task.irq_depth.get() == 0 && task.level.get() < level::HARDIRQ {
+    if irq_depth(task) == 0 && below(task, owns::HARDIRQ) {
         LOCKS.get().irq.lock();
     }
-    task.irq_depth.add(1);
+    first(task, owns::IRQ);
 }
 
 /// `local_irq_enable`.
-#[inline]
+#[inline(always)]
 pub(crate) fn irq_enable() {
     let task = current();
-    task.irq_depth.sub(1);
-    if task.irq_depth.get() == 0 && task.level.get() < level::HARDIRQ {
+    if !exit_fast::<true>(task) {
+        irq_enable_slow(task);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn irq_enable_slow(task: &Task) {
+    if last(task, owns::IRQ) && below(task, owns::HARDIRQ) {
         LOCKS.get().irq.unlock();
     }
     exit(task);
@@ -204,14 +319,17 @@ pub(crate) fn irq_enable() {
 /// Runs a handler at `hardirq` or softirq level: pinned, owning the lock of its level.
 pub(crate) fn handler(hardirq: bool, body: impl FnOnce()) {
     let task = current();
-    let old = task.level.get();
     sched_pin();
     let locks = LOCKS.get();
     let lock = if hardirq { &locks.irq } else { &locks.bh };
     lock.lock();
-    task.level.set(if hardirq { level::HARDIRQ } else { level::SOFTIRQ });
+    // An interrupt thread runs one handler at a time, each from task level.
+    let level = if hardirq { owns::HARDIRQ } else { owns::SOFTIRQ };
+    let old = task.owns.get();
+    task.owns.set(old % owns::SOFTIRQ + level);
     body();
-    task.level.set(old);
+    let now = task.owns.get();
+    task.owns.set(now % owns::SOFTIRQ + old / owns::SOFTIRQ * owns::SOFTIRQ);
     lock.unlock();
     sched_unpin();
 }

@@ -22,6 +22,7 @@ pub struct CpuMutex;
 #[derive(Debug)]
 pub struct OwnCpu;
 
+#[inline(always)]
 fn enter(context: Context) {
     match context {
         Context::Plain => cpu::preempt_disable(),
@@ -30,6 +31,7 @@ fn enter(context: Context) {
     }
 }
 
+#[inline(always)]
 fn exit(context: Context) {
     match context {
         Context::Plain => cpu::preempt_enable(),
@@ -40,12 +42,16 @@ fn exit(context: Context) {
 
 // SAFETY: `after` undoes `before`.
 unsafe impl Around for OwnCpu {
+    #[inline(always)]
     fn before(context: Context) -> Flags {
         enter(context);
         Flags(0)
     }
+    #[inline(always)]
     fn inside(_context: Context) {}
+    #[inline(always)]
     fn leave(_context: Context) {}
+    #[inline(always)]
     fn after(context: Context, _flags: Flags) {
         exit(context);
     }

@@ -61,12 +61,18 @@ pub(crate) fn smp_once(config: Config, seed: u64, main: &(dyn Fn() + Sync)) -> V
     smp::run(&machine, smp::Options { limit: Duration::from_secs(30), seed, units: &[] }, main).verdict
 }
 
-/// `main` passes in `n` random executions, and 5 times on `smp`.
+/// A kernel without its checks: the configuration in which the locks' fast paths run.
+pub(crate) fn unchecked() -> Config {
+    Config { invariants: false, witness: false, ..Config::default() }
+}
+
+/// `main` passes in `n` random executions, and 5 times on `smp`, with the checks on and off.
 #[track_caller]
 pub(crate) fn passes_n(what: &str, n: u64, main: impl Fn() + Sync) {
     assert_eq!(explored(Config::default(), n, &main), Verdict::Pass, "{what}");
     for seed in 0..5 {
         assert_eq!(smp_once(Config::default(), seed, &main), Verdict::Pass, "{what} on smp, seed {seed}");
+        assert_eq!(smp_once(unchecked(), seed, &main), Verdict::Pass, "{what} on smp, checks off, seed {seed}");
     }
 }
 

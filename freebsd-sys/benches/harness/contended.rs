@@ -1,0 +1,253 @@
+//! Threads that compete: throughput, the wait's percentiles, fairness.
+//!
+//! FreeBSD's locks are contended by kernel threads on two virtual CPUs, userspace's by host threads, all in the same process, one
+//! after the other. Kernel threads that share a CPU are not preempted for each other inside the kernel; where there are more threads
+//! than CPUs all of them, host threads too, yield after so many rounds.
+//!
+//! The processor's time stamp may advance in steps of some 10 ns: a wait of one or two steps says that there was none.
+
+use super::{Row, in_machine, preemptions, quantile, sorted};
+use freebsd_sys::atomic::Shared32;
+use freebsd_sys::interrupt::{self, Arrival};
+use freebsd_sys::sched::{pri, sched_relinquish};
+use freebsd_sys::sleep;
+use freebsd_sys::thread::{Kthread, kthread_add};
+use hdrhistogram::Histogram;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+const CPUS: usize = 2;
+/// How long a subject is measured in a launch, after `WARM_UP`.
+const WINDOW: Duration = Duration::from_millis(50);
+const WARM_UP: Duration = Duration::from_millis(4);
+/// Rounds after which a thread yields that shares its CPU.
+const TURN: u64 = 256;
+
+/// What threads compete for.
+pub(crate) trait Lock: Sync + 'static {
+    /// Makes it usable, in the machine.
+    fn init(&self) {}
+    /// Runs `body` alone.
+    fn exclusive(&self, body: impl FnOnce());
+    /// Runs `body` among readers.
+    fn shared(&self, body: impl FnOnce()) {
+        self.exclusive(body);
+    }
+    /// What an interrupt handler does with it.
+    fn handler(&self) {
+        self.exclusive(|| ());
+    }
+}
+
+/// What the threads do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Load {
+    pub(crate) threads: usize,
+    /// Nanoseconds inside and outside.
+    pub(crate) inside: u64,
+    pub(crate) outside: u64,
+    /// One section in so many is exclusive; 0: all are.
+    pub(crate) readers: u64,
+    /// In one section of so many the holder gives its CPU away; 0: never.
+    pub(crate) yields: u64,
+    /// A thread raises an interrupt after so many rounds, whose handler takes the lock; 0: never.
+    pub(crate) interrupts: u64,
+}
+
+/// What was seen.
+struct Outcome {
+    rounds: Vec<u64>,
+    wait: Histogram<u64>,
+}
+
+/// A lock that takes part.
+pub(crate) struct Contender {
+    name: String,
+    run: Box<dyn Fn(Load) -> Outcome>,
+}
+
+/// Where the threads are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Of {
+    Kernel,
+    Host,
+}
+
+/// `lock`, on a cache line of its own, contended by threads `of` the kernel or of the host.
+pub(crate) fn contender<L: Lock>(name: &str, of: Of, lock: L) -> Contender {
+    #[repr(align(128))]
+    struct Line<L>(L);
+    let lock: &'static L = &Box::leak(Box::new(Line(lock))).0;
+    let run = move |load| if of == Of::Kernel { kernel(lock, load) } else { host(lock, load) };
+    Contender { name: name.to_owned(), run: Box::new(run) }
+}
+
+/// Contenders under one load; the first is the floor.
+pub(crate) struct Contest {
+    pub(crate) bench: &'static str,
+    pub(crate) load: Load,
+    pub(crate) contenders: Vec<Contender>,
+}
+
+impl Contest {
+    /// The rows, and how often in a second a thread was preempted that need not have been.
+    pub(crate) fn run(&self) -> (Vec<Row>, f64) {
+        let before = preemptions(libc::RUSAGE_SELF);
+        let start = Instant::now();
+        let outcomes: Vec<_> = self.contenders.iter().map(|contender| (contender.run)(self.load)).collect();
+        let preempted = (preemptions(libc::RUSAGE_SELF) - before) as f64 / start.elapsed().as_secs_f64();
+        let figures: Vec<_> = outcomes.iter().map(Outcome::figures).collect();
+        let mut rows = Vec::new();
+        for (contender, subject) in self.contenders.iter().zip(&figures) {
+            for (&(unit, value), &(_, floor)) in subject.iter().zip(&figures[0]) {
+                let (bench, subject) = (self.bench.to_owned(), contender.name.clone());
+                rows.push(Row { bench, subject, unit, value, ratio_to_floor: value / floor.max(f64::MIN_POSITIVE) });
+            }
+        }
+        (rows, if self.load.threads > CPUS { 0.0 } else { preempted })
+    }
+}
+
+impl Outcome {
+    fn figures(&self) -> [(&'static str, f64); 5] {
+        let rounds = sorted(self.rounds.iter().map(|&rounds| rounds as f64).collect());
+        let total: f64 = rounds.iter().sum();
+        let wait = |part| (self.wait.value_at_quantile(part) as f64 / ticks_per_ns()).max(1.0);
+        [
+            ("Mop/s", total / WINDOW.as_secs_f64() / 1e6),
+            ("ns, wait p50", wait(0.5)),
+            ("ns, wait p99", wait(0.99)),
+            ("ns, wait p99.9", wait(0.999)),
+            ("slowest/fastest", quantile(&rounds, 0.0) / quantile(&rounds, 1.0).max(1.0)),
+        ]
+    }
+}
+
+/// A clock that costs a few nanoseconds.
+#[inline(always)]
+fn now() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has the instruction, and Linux lets programs use it.
+    return unsafe { core::arch::x86_64::_rdtsc() };
+    #[cfg(not(target_arch = "x86_64"))]
+    return {
+        static EPOCH: OnceLock<Instant> = OnceLock::new();
+        EPOCH.get_or_init(Instant::now).elapsed().as_nanos() as u64
+    };
+}
+
+/// How fast [`now`] goes.
+fn ticks_per_ns() -> f64 {
+    static RATE: OnceLock<f64> = OnceLock::new();
+    *RATE.get_or_init(|| {
+        let (start, ticks) = (Instant::now(), now());
+        while start.elapsed() < Duration::from_millis(20) {}
+        (now() - ticks) as f64 / start.elapsed().as_nanos() as f64
+    })
+}
+
+fn ticks(ns: u64) -> u64 {
+    (ns as f64 * ticks_per_ns()) as u64
+}
+
+/// Works for so many ticks.
+#[inline]
+fn work(ticks: u64) {
+    if ticks > 0 {
+        let start = now();
+        while now().wrapping_sub(start) < ticks {}
+    }
+}
+
+/// A thread's part: rounds until the time is over; those in the window count.
+fn compete<L: Lock>(lock: &L, load: Load, begin: u64, yields: fn(), raise: impl Fn()) -> (u64, Histogram<u64>) {
+    let mut wait = Histogram::new_with_bounds(1, 1 << 40, 2).expect("bounds that make sense");
+    let (inside, outside) = (ticks(load.inside), ticks(load.outside));
+    let from = begin + ticks(WARM_UP.as_nanos() as u64);
+    let until = from + ticks(WINDOW.as_nanos() as u64);
+    let mut rounds = 0;
+    for round in 0u64.. {
+        let asked = now();
+        if asked >= until {
+            break;
+        }
+        let mut waited = 0;
+        let section = || {
+            waited = now().saturating_sub(asked);
+            work(inside);
+            if load.yields != 0 && round % load.yields == 0 {
+                yields();
+            }
+        };
+        if load.readers == 0 || round % load.readers == 0 {
+            lock.exclusive(section);
+        } else {
+            lock.shared(section);
+        }
+        if asked >= from {
+            rounds += 1;
+            wait.saturating_record(waited.max(1));
+        }
+        work(outside);
+        if load.interrupts != 0 && round % load.interrupts == 0 {
+            raise();
+        }
+        if load.threads > CPUS && round % TURN == TURN - 1 {
+            yields();
+        }
+    }
+    (rounds, wait)
+}
+
+fn outcome(parts: Vec<(u64, Histogram<u64>)>) -> Outcome {
+    let mut wait = parts[0].1.clone();
+    parts[1..].iter().for_each(|part| wait.add(&part.1).expect("equal bounds"));
+    Outcome { rounds: parts.iter().map(|part| part.0).collect(), wait }
+}
+
+/// Kernel threads.
+fn kernel<L: Lock>(lock: &'static L, load: Load) -> Outcome {
+    ticks_per_ns();
+    let parts = Arc::new(Mutex::new(Vec::new()));
+    in_machine(CPUS, &|| {
+        lock.init();
+        let irq = interrupt::create("bench", Arrival::Raised, pri::PI_INTR, Some(0));
+        if load.interrupts != 0 {
+            interrupt::setup(irq, None, Some(Box::new(|| lock.handler())), 1);
+        }
+        let left = Arc::new(Shared32::new(load.threads as u32));
+        let channel = Arc::as_ptr(&left) as usize;
+        let begin = now();
+        for at in 0..load.threads {
+            let (left, parts) = (Arc::clone(&left), Arc::clone(&parts));
+            let spec = Kthread { name: "bench", priority: pri::PUSER, flags: 0, cpu: Some(at % CPUS) };
+            kthread_add(spec, move || {
+                let part = compete(lock, load, begin, sched_relinquish, || interrupt::raise(irq));
+                parts.lock().expect("not poisoned").push(part);
+                if left.fetchadd(u32::MAX) == 1 {
+                    sleep::wakeup(channel);
+                }
+            });
+        }
+        while left.get() > 0 {
+            sleep::tsleep(channel, "join", 10);
+        }
+    });
+    let parts = std::mem::take(&mut *parts.lock().expect("not poisoned"));
+    outcome(parts)
+}
+
+/// Host threads; they have no interrupts.
+#[expect(clippy::disallowed_methods, reason = "threads of a peer, which are in no machine")]
+fn host<L: Lock>(lock: &'static L, load: Load) -> Outcome {
+    let begin = now();
+    let yields: fn() = || {
+        // SAFETY: a system call that touches no memory.
+        unsafe { libc::sched_yield() };
+    };
+    std::thread::scope(|scope| {
+        let thread = |_| scope.spawn(move || compete(lock, load, begin, yields, || ()));
+        let threads: Vec<_> = (0..load.threads).map(thread).collect();
+        outcome(threads.into_iter().map(|thread| thread.join().expect("no panic")).collect())
+    })
+}

@@ -1,0 +1,161 @@
+//! FreeBSD's locks in a machine with its checks off, beside their floor and their peers in userspace, in the same run.
+//!
+//! The floor is the owner-word pair, two bare compare-and-exchanges: what FreeBSD's mutexes are made of. See `harness`.
+
+mod harness;
+
+use freebsd_sys::critical::{critical_enter, critical_exit};
+use freebsd_sys::mutex::{Mtx, Mtxf};
+use freebsd_sys::rmlock::{PrioTracker, Rm, Rmf};
+use freebsd_sys::rwlock::{Rw, Rwf};
+use freebsd_sys::seqc::Seqc;
+use harness::contended::{Contender, Contest, Load, Lock, Of, contender};
+use harness::peers::{
+    OwnerWord, Words, against_mutexes, against_rwlocks, bare_seqlock, beside_mutexes, beside_rwlocks, leak, pairs,
+    read_pairs,
+};
+use harness::{Group, Suite, chain, subject};
+use std::hint::black_box;
+
+/// mtx(9), a sleep mutex.
+struct SleepMutex(Mtx);
+/// mtx(9), a spin mutex.
+struct SpinMutex(Mtx);
+/// rwlock(9).
+struct Rwlock(Rw);
+/// rmlock(9).
+struct Rmlock(Rm);
+
+impl Lock for SleepMutex {
+    fn init(&self) {
+        self.0.init(c"bench", Mtxf::NOWITNESS | Mtxf::NEW);
+    }
+    #[inline]
+    fn exclusive(&self, body: impl FnOnce()) {
+        self.0.lock();
+        body();
+        self.0.unlock();
+    }
+}
+
+impl Lock for SpinMutex {
+    fn init(&self) {
+        self.0.init(c"bench", Mtxf::SPIN | Mtxf::NOWITNESS | Mtxf::NEW);
+    }
+    #[inline]
+    fn exclusive(&self, body: impl FnOnce()) {
+        self.0.lock_spin();
+        body();
+        self.0.unlock_spin();
+    }
+}
+
+impl Lock for Rwlock {
+    fn init(&self) {
+        self.0.init(c"bench", Rwf::NOWITNESS | Rwf::NEW);
+    }
+    #[inline]
+    fn exclusive(&self, body: impl FnOnce()) {
+        self.0.wlock();
+        body();
+        self.0.wunlock();
+    }
+    #[inline]
+    fn shared(&self, body: impl FnOnce()) {
+        self.0.rlock();
+        body();
+        self.0.runlock();
+    }
+}
+
+impl Lock for Rmlock {
+    fn init(&self) {
+        self.0.init(c"bench", Rmf::NOWITNESS | Rmf::NEW);
+    }
+    #[inline]
+    fn exclusive(&self, body: impl FnOnce()) {
+        self.0.wlock();
+        body();
+        self.0.wunlock();
+    }
+    #[inline]
+    fn shared(&self, body: impl FnOnce()) {
+        let tracker = PrioTracker::new();
+        // SAFETY: the tracker stays in this frame until runlock.
+        unsafe { self.0.rlock(&tracker) };
+        body();
+        // SAFETY: taken above, by this thread.
+        unsafe { self.0.runlock(&tracker) };
+    }
+}
+
+fn groups() -> Vec<Group> {
+    let exclusive = beside_mutexes([
+        pairs("mtx", SleepMutex(Mtx::zeroed())),
+        pairs("mtx, spin", SpinMutex(Mtx::zeroed())),
+        pairs("rw, write", Rwlock(Rw::zeroed())),
+        subject(
+            "critical section",
+            || (),
+            || {
+                critical_enter();
+                critical_exit();
+            },
+        ),
+    ]);
+    let shared = beside_rwlocks([read_pairs("rm", Rmlock(Rm::zeroed())), read_pairs("rw", Rwlock(Rw::zeroed()))]);
+    let (words, seqc) = (Words::new(), leak(Seqc::new()));
+    let section = chain(
+        "seqc",
+        || (),
+        move |value| loop {
+            let count = black_box(seqc).read();
+            let found = words.read(value);
+            if seqc.consistent(count) {
+                break found;
+            }
+        },
+    );
+    vec![
+        Group { bench: "uncontended pair", subjects: exclusive },
+        Group { bench: "uncontended read pair", subjects: shared },
+        Group { bench: "read section of four words", subjects: vec![bare_seqlock(), section] },
+    ]
+}
+
+fn mutexes() -> Vec<Contender> {
+    against_mutexes([contender("mtx", Of::Kernel, SleepMutex(Mtx::zeroed()))])
+}
+
+fn rwlocks() -> Vec<Contender> {
+    against_rwlocks([
+        contender("rm", Of::Kernel, Rmlock(Rm::zeroed())),
+        contender("rw", Of::Kernel, Rwlock(Rw::zeroed())),
+    ])
+}
+
+/// The floor and the mutexes in machines, with a handler that takes them.
+fn interrupted() -> Vec<Contender> {
+    vec![
+        contender("floor: two cmpxchg", Of::Kernel, OwnerWord::new()),
+        contender("mtx", Of::Kernel, SleepMutex(Mtx::zeroed())),
+        contender("mtx, spin", Of::Kernel, SpinMutex(Mtx::zeroed())),
+    ]
+}
+
+fn main() {
+    let work = Load { inside: 100, outside: 200, ..Load::default() };
+    let contest = |bench, load, contenders| Contest { bench, load, contenders };
+    let contests = vec![
+        contest("2 threads, empty section", Load { threads: 2, ..Load::default() }, mutexes()),
+        contest("2 threads, 100 ns in, 200 out", Load { threads: 2, ..work }, mutexes()),
+        contest("4 threads, empty section", Load { threads: 4, ..Load::default() }, mutexes()),
+        contest("4 threads, 100 ns in, 200 out", Load { threads: 4, ..work }, mutexes()),
+        contest("16 threads, 100 ns in, 200 out", Load { threads: 16, ..work }, mutexes()),
+        contest("4 threads, holder gives its CPU away", Load { threads: 4, yields: 64, ..work }, mutexes()),
+        contest("2 threads, interrupts", Load { threads: 2, interrupts: 64, ..work }, interrupted()),
+        contest("2 threads, 1 of 1000 writes", Load { threads: 2, readers: 1000, ..Load::default() }, rwlocks()),
+        contest("4 threads, 1 of 1000 writes", Load { threads: 4, readers: 1000, ..Load::default() }, rwlocks()),
+    ];
+    Suite { groups: groups(), contests }.main();
+}
