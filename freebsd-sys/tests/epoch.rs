@@ -282,7 +282,8 @@ fn callbacks_come_when_nobody_looks_any_more() {
                     }
                     let look = || {
                         let object = at2.get();
-                        boundary();
+                        // Long enough for the clock to come, and the callbacks' thread.
+                        (0..20).for_each(|_| boundary());
                         // SAFETY: the section keeps it alive.
                         assert_eq!(unsafe { (*object).alive.get() }, 1);
                     };
