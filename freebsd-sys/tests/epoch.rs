@@ -192,6 +192,30 @@ fn sections_may_overlap() {
 }
 
 #[test]
+fn a_section_that_began_late_is_not_waited_for() {
+    passes(Config { cpus: 1, ..Config::default() }, 50, || {
+        let (epoch, done) = (net_epoch_preempt(), Arc::new(Shared32::new(0)));
+        let (a, b, done2) = (Tracker::new(), Tracker::new(), Arc::clone(&done));
+        // SAFETY: the trackers outlive their sections.
+        unsafe {
+            epoch.enter_preempt(&a);
+            // Preempts at once, advances the count past what `a` saw, and lends this thread its priority.
+            spawn_at("waiter", pri::PRI_MIN_REALTIME, Some(0), move || {
+                epoch.wait_preempt();
+                done2.set(1);
+            });
+            epoch.enter_preempt(&b);
+            epoch.exit_preempt(&a);
+            // The record has caught up with `b`, which is still open.
+            while done.get() == 0 && !cpu::scheduler_stopped() {
+                sched::sched_relinquish();
+            }
+            epoch.exit_preempt(&b);
+        }
+    });
+}
+
+#[test]
 fn a_wait_leaves_pins_bindings_and_priority_alone() {
     passes(Config::default(), 300, || {
         let epoch = net_epoch_preempt();
@@ -258,7 +282,8 @@ fn callbacks_come_when_nobody_looks_any_more() {
                     }
                     let look = || {
                         let object = at2.get();
-                        boundary();
+                        // Long enough for the clock to come, and the callbacks' thread.
+                        (0..20).for_each(|_| boundary());
                         // SAFETY: the section keeps it alive.
                         assert_eq!(unsafe { (*object).alive.get() }, 1);
                     };
