@@ -138,7 +138,7 @@ mod owns {
 
 /// How deep "interrupts off" is nested: what `irqs_disabled()` asks.
 pub(crate) fn irq_depth(task: &Task) -> usize {
-    task.owns.get() / owns::IRQ & owns::DEPTH
+    (task.owns.get() / owns::IRQ) & owns::DEPTH
 }
 
 /// Whether `task` runs below `level`.
@@ -151,7 +151,7 @@ fn below(task: &Task, level: usize) -> bool {
 fn first(task: &Task, what: usize) -> bool {
     let owned = task.owns.get();
     task.owns.set(owned + what);
-    owned / what & owns::DEPTH == 0
+    (owned / what) & owns::DEPTH == 0
 }
 
 /// Counts one less of `what`; true if it was the last.
@@ -159,7 +159,7 @@ fn first(task: &Task, what: usize) -> bool {
 fn last(task: &Task, what: usize) -> bool {
     let owned = task.owns.get() - what;
     task.owns.set(owned);
-    owned / what & owns::DEPTH == 0
+    (owned / what) & owns::DEPTH == 0
 }
 
 /// Opens one more "preemption off" of `task`: the first pins, forbids sleep, and takes P below softirq level.
@@ -264,7 +264,7 @@ fn preempt_enable_slow(task: &Task) {
 pub(crate) fn bh_disable() {
     let task = current();
     enter(task);
-    if task.owns.get() / owns::BH & owns::DEPTH == 0 && below(task, owns::SOFTIRQ) {
+    if (task.owns.get() / owns::BH) & owns::DEPTH == 0 && below(task, owns::SOFTIRQ) {
         LOCKS.get().bh.lock();
     }
     first(task, owns::BH);
