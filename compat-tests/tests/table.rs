@@ -100,9 +100,9 @@ fn trylock_spin_livelocks_since_the_owner_waits_for_the_spinners_cpu() {
         let spins = "ioctl spins in mtx_trylock on lnxspin#";
         assert!(text.starts_with(spins), "{text}");
         let (_, waiting) = text.split_once(" in a critical section on cpu").expect("where it spins");
-        // "0, while A, B waits for this CPU; ..": the owner is in the run queue of the spinner's CPU.
-        let (_, queue) = waiting.split_once(", while ").expect("who waits for its CPU");
-        let (queue, _) = queue.split_once(" waits for this CPU").expect("who waits for its CPU");
+        // "0, with A, B waiting for this CPU; ..": the owner is in the run queue of the spinner's CPU.
+        let (_, queue) = waiting.split_once(", with ").expect("who waits for its CPU");
+        let (queue, _) = queue.split_once(" waiting for this CPU").expect("who waits for its CPU");
         assert!(queue.split(", ").any(|name| name == owner), "{owner} owns the lock: {text}");
     }
 }

@@ -369,7 +369,7 @@ fn describe_spinner(m: &Machine, td: &Thread) -> String {
     // SAFETY: between transitions; threads are type-stable.
     let queued: Vec<_> = unsafe { cpu.runq.get().iter().map(|&td| (*td).name().to_owned()).collect() };
     let waiting =
-        if queued.is_empty() { String::new() } else { format!(", while {} waits for this CPU", queued.join(", ")) };
+        if queued.is_empty() { String::new() } else { format!(", with {} waiting for this CPU", queued.join(", ")) };
     format!("{} spins{what}{critical} on cpu{}{waiting}", td.name(), cpu.cpuid)
 }
 
