@@ -1,6 +1,7 @@
 //! Committing a case: one machine per set of switches and number of CPUs, one execution per case.
 
 use super::report::{CaseResult, Outcome};
+use super::tools::PATIENCE;
 use super::{Case, End, Expect, Row, Switches, What, pattern};
 use freebsd_sys::host::explore::{self, Execution};
 use freebsd_sys::host::schedule::random::Random;
@@ -72,8 +73,23 @@ impl Machines {
         results
     }
 
-    /// Commits a case and compares.
+    /// Commits a case and compares. On `smp` a host that is busy may not run a virtual CPU in time: a case that shows something
+    /// else is committed again, with more and more time for the others.
     fn case(&mut self, case: &Case, switches: Switches) -> Outcome {
+        let mut outcome = self.commit(case, switches);
+        for patience in [10, 100] {
+            if self.engine == Engine::Explore || !matches!(outcome, Outcome::Fail { .. }) {
+                break;
+            }
+            PATIENCE.set(patience);
+            outcome = self.commit(case, switches);
+        }
+        // Once slow, probably slow again.
+        PATIENCE.set(PATIENCE.get().min(10));
+        outcome
+    }
+
+    fn commit(&mut self, case: &Case, switches: Switches) -> Outcome {
         let What::Runs { body, cpus, expect } = &case.what else { return Outcome::NotApplicable("") };
         let engine = self.engine;
         let machine = self.get(switches, *cpus);

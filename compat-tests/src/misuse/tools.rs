@@ -1,6 +1,6 @@
 //! What the cases share: locks of each kind, threads, and the contexts that code may run in.
 
-use freebsd_sys::atomic::Owned32;
+use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::callout::{Callout, Cf};
 use freebsd_sys::host::explore;
 use freebsd_sys::interrupt::{self, Arrival, Filter};
@@ -68,9 +68,12 @@ pub(crate) fn by_another(body: impl FnOnce() + 'static) {
     sched::sched_relinquish();
 }
 
+/// How much longer than usual [`settle`] takes: `smp` needs more time on a host that is busy, and virtual time costs nothing.
+pub(super) static PATIENCE: Shared32 = Shared32::new(1);
+
 /// Lets everybody else run until they wait.
 pub(crate) fn settle() {
-    sleep::pause("settle", 5);
+    sleep::pause("settle", 5 * u64::from(PATIENCE.get()));
 }
 
 /// Spins for ever, with what the caller holds.
