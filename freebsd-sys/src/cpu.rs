@@ -3,9 +3,7 @@
 //! Every kernel primitive begins with [`step`]: an instruction boundary, where a CPU takes interrupts. One word says whether
 //! anything is to be done there; zero is the fast path, one load and one branch not taken.
 
-use crate::atomic::{
-    Counter64, Guarded, Owned32, OwnedI32, OwnedPtr, Shared32, thread_fence_compiler, thread_fence_seq_cst,
-};
+use crate::atomic::{Counter64, Guarded, Owned32, OwnedPtr, Shared32, thread_fence_compiler, thread_fence_seq_cst};
 use crate::host::gs::{self, word as bits};
 use crate::host::{explore, membarrier, smp};
 use crate::lock::{Loc, LockInstance, LockObject};
@@ -46,8 +44,6 @@ pub struct Pcpu {
     pub(crate) block: OwnedPtr<gs::Block>,
     /// Nesting of `idle` in the host kernel (`smp`).
     pub(crate) asleep: Shared32,
-    /// Context switches.
-    pub(crate) switches: OwnedI32,
     /// Signs of life, for the watchdog: resumed threads, interrupts taken, rounds of spinning.
     pub(crate) progress: Counter64,
 }
@@ -82,7 +78,6 @@ impl Pcpu {
             dynamic: Values::new(),
             block: OwnedPtr::null(),
             asleep: Shared32::new(0),
-            switches: OwnedI32::new(0),
             progress: Counter64::new(0),
         }
     }

@@ -198,7 +198,6 @@ fn sched_switch(td: &Thread, flags: u32) {
 /// Called by the host loop with the scheduler's lock held and the old thread's context saved.
 pub(crate) fn finish_switch(cpu: &Pcpu, next: &Thread) {
     cpu.curthread.set(next.ptr());
-    cpu.switches.add(1);
     next.oncpu.set(cpu.cpuid as i32);
     next.set_state(State::Running);
     next.switches.add(1);
