@@ -141,7 +141,7 @@ fn smp_runs_the_same_code() {
         for cell in cells(scenario) {
             let machine = Machine::new(Config::default(), Engine::Smp);
             let units = (cell.units)();
-            let options = smp::Options { limit: Duration::from_secs(20), seed: 1, units: &units };
+            let options = smp::Options { limit: Duration::from_secs(300), seed: 1, units: &units };
             let run = smp::run(&machine, options, &cell.run);
             assert_eq!(run.verdict, Verdict::Pass, "{scenario} on {}", cell.mapping);
         }

@@ -53,7 +53,7 @@ fn dma_resv_fence_callback_on_smp() {
         let machine = Machine::new(Config::default(), Engine::Smp);
         let units = (cell.units)();
         for seed in 0..20 {
-            let options = smp::Options { limit: Duration::from_secs(20), seed, units: &units };
+            let options = smp::Options { limit: Duration::from_secs(300), seed, units: &units };
             let run = smp::run(&machine, options, &cell.run);
             assert_eq!(run.verdict, Verdict::Pass, "{} seed {seed}", cell.mapping);
         }

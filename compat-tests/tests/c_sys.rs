@@ -30,7 +30,7 @@ fn passes(scenario: &str, n: u64) {
     }
     let cell = cell(scenario);
     let machine = Machine::new(Config::default(), Engine::Smp);
-    let options = smp::Options { limit: Duration::from_secs(30), seed: 1, units: &(cell.units)() };
+    let options = smp::Options { limit: Duration::from_secs(300), seed: 1, units: &(cell.units)() };
     assert_eq!(smp::run(&machine, options, &cell.run).verdict, Verdict::Pass, "{scenario} on smp");
 }
 

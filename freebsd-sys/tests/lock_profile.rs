@@ -14,7 +14,7 @@ use std::time::Duration;
 
 fn profile(config: Config, main: &(dyn Fn() + Sync)) -> Vec<Row> {
     let m = Machine::new(config, Engine::Smp);
-    let e = smp::run(&m, smp::Options { limit: Duration::from_secs(30), seed: 1, units: &[] }, main);
+    let e = smp::run(&m, smp::Options { limit: Duration::from_secs(300), seed: 1, units: &[] }, main);
     assert_eq!(e.verdict, Verdict::Pass);
     e.profile
 }

@@ -247,13 +247,15 @@ pub fn run(m: &Machine, options: Options<'_>, main: &(dyn Fn() + Sync)) -> Execu
 /// How long the machine has been stuck, as seen at ticks.
 #[derive(Debug, Default)]
 struct Still {
+    /// Ticks at which nobody was at work, since one of the program's own threads moved.
     ticks: u32,
+    ticks_since_a_move: u32,
     /// How often the program's own threads were given a CPU.
     switches: u32,
 }
 
 impl Still {
-    /// Ticks after which nobody is expected to move any more. Interrupts that come at any time come several hundred times.
+    /// Ticks after which nobody is expected to move any more. Interrupts that come at any time come some 80 times.
     const PATIENCE: u32 = 1000;
 
     /// A tick: whether it is time to give up. One in which some thread works, moved since the last, or waits for a callout begins
@@ -262,8 +264,9 @@ impl Still {
         let own = m.threads().iter().filter(|td| td.flags.get() & tdf::KPROC == 0);
         let switches = own.fold(0u32, |sum, td| sum.wrapping_add(td.switches.get()));
         if switches != self.switches || explore::busy(m).is_some() || m.callouts.any_pending() {
-            *self = Self { ticks: 0, switches };
+            *self = Self { ticks: 0, ticks_since_a_move: 0, switches };
         }
+        self.ticks_since_a_move += 1;
         // A service thread may be at work for the others (or be a bystander that comes and goes).
         let serves = |td: &Thread| {
             td.flags.get() & (tdf::KPROC | tdf::PARKED) == tdf::KPROC && td.state() != thread::State::Inhibited
@@ -301,9 +304,11 @@ fn clock(m: &Machine, started: Instant, limit: Duration) {
             stop(m);
             return;
         }
+        // On a busy host an ithread that an interrupt wakes is still at work at most ticks; rare ones leave ticks in which nobody is.
+        let one_in = if still.ticks_since_a_move > Still::PATIENCE / 8 { 32 } else { 2 };
         for irq in 0..m.interrupts.len() as u16 {
             let at = rng.below(m.cpus.len());
-            if rng.below(2) == 0 && m.interrupts.may_come(Irq(irq), at) {
+            if rng.below(one_in) == 0 && m.interrupts.may_come(Irq(irq), at) {
                 m.cpus[at].irqs.or(1 << irq);
                 m.cpus[at].post(pending::INTR);
             }

@@ -124,7 +124,7 @@ pub(crate) fn passes(config: Config, n: u64, main: impl Fn() + Sync) {
 /// One run on `smp`.
 pub(crate) fn smp_once(config: Config, seed: u64, main: &(dyn Fn() + Sync)) -> Verdict {
     let m = Machine::new(config, Engine::Smp);
-    smp::run(&m, smp::Options { limit: Duration::from_secs(30), seed, units: &[] }, main).verdict
+    smp::run(&m, smp::Options { limit: Duration::from_secs(300), seed, units: &[] }, main).verdict
 }
 
 /// One execution that needs no particular schedule.

@@ -58,7 +58,7 @@ pub(crate) fn explored(config: Config, n: u64, main: impl Fn()) -> Verdict {
 /// One run on `smp`.
 pub(crate) fn smp_once(config: Config, seed: u64, main: &(dyn Fn() + Sync)) -> Verdict {
     let machine = Machine::new(config, Engine::Smp);
-    smp::run(&machine, smp::Options { limit: Duration::from_secs(30), seed, units: &[] }, main).verdict
+    smp::run(&machine, smp::Options { limit: Duration::from_secs(300), seed, units: &[] }, main).verdict
 }
 
 /// A kernel without its checks: the configuration in which the locks' fast paths run.
