@@ -1,6 +1,6 @@
 //! Random programs of lock calls: the kernel and the model of FreeBSD's rules agree, and would be seen to disagree.
 
-use compat_tests::fuzz::model::{self, Mutation, Outcome, Verdict};
+use compat_tests::fuzz::model::{Model, Mutation, Outcome, Verdict};
 use compat_tests::fuzz::program::{Act, Call, Kind, LockSpec, Program};
 use compat_tests::fuzz::{self, Disagreement, Effort, Judge, Plan, Switches};
 use freebsd_sys::host::workers;
@@ -26,7 +26,7 @@ fn b(act: Act) -> Call {
 
 /// The model's outcomes, in words.
 fn outcomes(program: &Program, switches: Switches) -> Vec<String> {
-    match model::outcomes(program, switches, Mutation::None) {
+    match Model::default().outcomes(program, switches, Mutation::None) {
         Verdict::Outcomes(all) => all.iter().map(ToString::to_string).collect(),
         other => panic!("{other:?}"),
     }

@@ -415,7 +415,7 @@ impl Machine {
 
     /// Ends `td`'s context, unwinding it if it has frames to drop.
     pub(crate) fn end_context(&self, td: &Thread, context: Context) {
-        let parked = td.flags.get() & crate::thread::tdf::PARKED != 0;
+        let parked = td.flags.get() & (crate::thread::tdf::PARKED | crate::thread::tdf::DISCARD) != 0;
         // SAFETY: (h) the host loop that ran it calls this.
         let pool = || unsafe { self.stacks.get() };
         // What unwinding drops may take locks, so it goes without this one; but then the machine has stopped, and this host thread is

@@ -12,12 +12,14 @@ use core::fmt;
 #[cold]
 #[inline(never)]
 pub fn panic_args(message: fmt::Arguments<'_>) -> ! {
-    let message = message.to_string();
+    // The frame stays on the stack until the thread is unwound, which may never be: it owns nothing when it calls `end`.
+    let mut message = message.to_string();
+    message.truncate(message.trim_end().len());
     if machine().engine == crate::machine::Engine::Explore {
         // In `smp` the other CPUs still run: it is noted when they have stopped.
         machine().note_panic_state();
     }
-    crate::host::end(Verdict::Panic(message.trim_end().to_owned()))
+    crate::host::end(Verdict::Panic(message))
 }
 
 /// KASSERT(9) for other crates: under INVARIANTS, `message` is a panic unless `holds`.

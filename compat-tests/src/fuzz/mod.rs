@@ -16,11 +16,10 @@ use freebsd_sys::host::schedule::dfs::Dfs;
 use freebsd_sys::host::schedule::random::Random;
 use freebsd_sys::host::schedule::{Rng, Schedule};
 use freebsd_sys::host::workers::{self, Tally};
-use model::{Mutation, Outcome, Verdict};
+use model::{Model, Mutation, Outcome, Verdict};
 use program::Program;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::rc::Rc;
 
 /// Which options the kernel has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +120,7 @@ impl Counts {
 #[derive(Debug, Default)]
 pub struct Judge {
     machines: Machines,
+    model: Model,
     mutation: Mutation,
     /// What was done so far.
     pub counts: Counts,
@@ -139,24 +139,23 @@ impl Judge {
     /// The first disagreement.
     pub fn judge(&mut self, program: &Program, seed: u64, effort: Effort) -> Result<(), Box<Disagreement>> {
         self.counts.programs += 1;
-        let program = Rc::new(program.clone());
-        Switches::ALL.into_iter().try_for_each(|switches| self.judge_under(&program, switches, seed, effort))
+        Switches::ALL.into_iter().try_for_each(|switches| self.judge_under(program, switches, seed, effort))
     }
 
     fn judge_under(
         &mut self,
-        program: &Rc<Program>,
+        program: &Program,
         switches: Switches,
         seed: u64,
         effort: Effort,
     ) -> Result<(), Box<Disagreement>> {
-        let model = match model::outcomes(program, switches, self.mutation) {
+        let model = match self.model.outcomes(program, switches, self.mutation) {
             Verdict::Outcomes(model) => model,
             Verdict::Wild if program.threads.len() == 1 => {
                 // What comes before the call without rules has some.
-                let mut less = (**program).clone();
+                let mut less = program.clone();
                 less.threads[0].pop();
-                return self.judge_under(&Rc::new(less), switches, seed, effort);
+                return self.judge_under(&less, switches, seed, effort);
             }
             Verdict::Wild => {
                 self.counts.wild += 1;
@@ -171,7 +170,7 @@ impl Judge {
         self.counts.panic += u64::from(model.iter().any(|outcome| matches!(outcome, Outcome::Panics(_))));
         self.counts.stuck += u64::from(model.contains(&Outcome::Stuck));
         let disagreement = |outcome: Outcome, missing| {
-            Box::new(Disagreement { program: (**program).clone(), switches, model: model.clone(), outcome, missing })
+            Box::new(Disagreement { program: program.clone(), switches, model: model.clone(), outcome, missing })
         };
         let mut random = Random::new(seed);
         let alone = program.threads.len() == 1;

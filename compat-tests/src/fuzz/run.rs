@@ -16,8 +16,7 @@ use freebsd_sys::sched::pri;
 use freebsd_sys::sx::{Sx, Sxf};
 use freebsd_sys::thread::{self, Kthread, kthread_add};
 use freebsd_sys::{cpu, critical, sched, sleep, userret};
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::cell::Cell;
 
 /// The machines that programs run on, made when first needed.
 #[derive(Debug, Default)]
@@ -46,29 +45,20 @@ impl Machines {
     /// How `program` ends under `schedule`, and the number of choices that the schedule had.
     pub fn run(
         &mut self,
-        program: &Rc<Program>,
+        program: &Program,
         switches: Switches,
         schedule: &mut dyn Schedule,
         index: u64,
     ) -> (Outcome, usize) {
         let machine = self.get(program, switches);
-        let log: Rc<[Cell<u32>; THREADS]> = Rc::new([const { Cell::new(1) }; THREADS]);
-        let kept = Rc::new(RefCell::new(Vec::new()));
-        let main = || {
-            let shared = Rc::new(Shared {
-                locks: program.locks.iter().map(|lock| Lock::zeroed(lock.kind)).collect(),
-                program: Rc::clone(program),
-                log: Rc::clone(&log),
-                kept: Rc::clone(&kept),
-                invariants: switches != Switches::None,
-                go: Owned32::new(0),
-                done: Owned32::new(0),
-            });
-            shared.main();
-        };
+        let shared = Shared::new(program, switches);
+        // SAFETY: every thread of the execution is gone when `explore::run` returns, and nobody else keeps the reference.
+        let for_threads: &'static Shared<'static> =
+            unsafe { core::mem::transmute::<&Shared<'_>, &'static Shared<'static>>(&shared) };
+        let main = || for_threads.main();
         let execution = explore::run(machine, schedule, Options { index, ..Options::default() }, &main);
         let outcome = match execution.verdict {
-            Verdict::Pass => Outcome::Ends([log[0].get(), log[1].get(), log[2].get()]),
+            Verdict::Pass => Outcome::Ends(shared.log.each_ref().map(Cell::get)),
             Verdict::Panic(text) => Outcome::Panics(normal(&text)),
             Verdict::Deadlock(_) | Verdict::Livelock(_) => Outcome::Stuck,
             other => Outcome::Broken(other.to_string()),
@@ -142,15 +132,20 @@ impl Lock {
     }
 }
 
-/// Trackers in use, latest last. Each is on its CPU's queue, and stays where it is while the list grows.
-type Trackers = Vec<Box<PrioTracker>>;
+/// A tracker, and the lock that its call reads, if it does: its number plus one.
+#[derive(Default)]
+struct Tracker {
+    tracker: PrioTracker,
+    reads: Cell<u8>,
+}
 
-/// What the threads of an execution share.
-struct Shared {
+/// What the threads of an execution share. It is not theirs, so that their stacks own nothing and need no unwinding.
+struct Shared<'a> {
     locks: Vec<Lock>,
-    program: Rc<Program>,
-    log: Rc<[Cell<u32>; THREADS]>,
-    kept: Rc<RefCell<Trackers>>,
+    program: &'a Program,
+    log: [Cell<u32>; THREADS],
+    /// By thread and call. A tracker stays on its CPU's queue until the execution ends, if nobody releases it.
+    trackers: [Vec<Tracker>; THREADS],
     invariants: bool,
     go: Owned32,
     done: Owned32,
@@ -167,9 +162,30 @@ fn wait_for(word: &Owned32, value: u32) -> bool {
     true
 }
 
-impl Shared {
+impl<'a> Shared<'a> {
+    fn new(program: &'a Program, switches: Switches) -> Self {
+        let reads = program.locks.iter().any(|lock| lock.kind.is_rm());
+        let trackers = |at: usize| match program.threads.get(at) {
+            Some(calls) if reads => calls.iter().map(|_| Tracker::default()).collect(),
+            _ => Vec::new(),
+        };
+        Self {
+            locks: program.locks.iter().map(|lock| Lock::zeroed(lock.kind)).collect(),
+            program,
+            log: [const { Cell::new(1) }; THREADS],
+            trackers: std::array::from_fn(trackers),
+            invariants: switches != Switches::None,
+            go: Owned32::new(0),
+            done: Owned32::new(0),
+        }
+    }
+}
+
+impl Shared<'static> {
     /// thread0: the program's first thread.
-    fn main(self: &Rc<Self>) {
+    fn main(&'static self) {
+        // SAFETY: the frames from here on hold numbers and references, and so do those of the primitives that they call.
+        unsafe { thread::discard_stack() };
         for (at, (lock, spec)) in self.locks.iter().zip(&self.program.locks).enumerate() {
             lock.init(at, spec.kind, spec.enrolled);
         }
@@ -180,17 +196,18 @@ impl Shared {
         }
         sched::sched_bind(0);
         for at in 1..=others {
-            let shared = Rc::clone(self);
             let name = ["", "T1", "T2"][at];
             kthread_add(Kthread { name, priority: pri::PUSER, flags: 0, cpu: Some(at) }, move || {
+                // SAFETY: as of the first thread.
+                unsafe { thread::discard_stack() };
                 sched::sched_bind(at);
-                if !wait_for(&shared.go, 1) {
+                if !wait_for(&self.go, 1) {
                     return;
                 }
-                shared.thread(at);
-                shared.done.add(1);
+                self.thread(at);
+                self.done.add(1);
                 // It keeps what it holds and goes on running: that is what its end means.
-                wait_for(&shared.done, u32::MAX);
+                wait_for(&self.done, u32::MAX);
             });
         }
         // Everybody is bound to a CPU and running before the part begins in which the schedule decides.
@@ -202,23 +219,22 @@ impl Shared {
     }
 
     fn thread(&self, at: usize) {
-        let mut state = State { trackers: Default::default(), pinned: 0 };
+        let mut pinned = 0;
         for (pc, call) in self.program.threads[at].iter().enumerate() {
             if cpu::scheduler_stopped() {
                 return;
             }
-            let result = self.call(at, call, Loc::C(c"program".as_ptr(), line(at, pc)), &mut state);
+            let result = self.call(at, pc, call, &mut pinned);
             if let Some(result) = result {
                 let log = &self.log[at];
                 log.set(log.get() << 1 | u32::from(result));
             }
         }
-        // What is still on a CPU's queue must stay where it is until the execution ends.
-        self.kept.borrow_mut().extend(state.trackers.into_iter().flatten());
     }
 
-    /// Makes a call; what it returned, if it returns whether it worked.
-    fn call(&self, at: usize, call: &Call, loc: Loc, state: &mut State) -> Option<bool> {
+    /// Makes call `pc` of thread `at`, which has pinned itself `pinned` times; what it returned, if it returns whether it worked.
+    fn call(&self, at: usize, pc: usize, call: &Call, pinned: &mut i32) -> Option<bool> {
+        let loc = Loc::C(c"program".as_ptr(), line(at, pc));
         if call.act.takes_lock() {
             if matches!(call.act, Act::Assert(_)) && !cpu::step("assert", 0) {
                 // An assertion is no boundary of its own, and what it looks at may change before it.
@@ -228,7 +244,7 @@ impl Shared {
                 Lock::Mtx(lock) => on_mtx(lock, call.act, loc),
                 Lock::Rw(lock) => on_rw(lock, call.act, loc),
                 Lock::Sx(lock) => on_sx(lock, call.act, loc),
-                Lock::Rm(lock) => self.on_rm(lock, call, loc, &mut state.trackers[usize::from(call.lock)]),
+                Lock::Rm(lock) => self.on_rm(lock, call, loc, &self.trackers[at][..=pc]),
             };
         }
         let alone = self.program.threads.len() == 1;
@@ -239,11 +255,11 @@ impl Shared {
             Act::SleepingOk => thread::thread_sleeping_ok(),
             Act::Pin => {
                 sched::sched_pin();
-                state.pinned += 1;
+                *pinned += 1;
             }
-            Act::Unpin if alone || state.pinned > 0 => {
+            Act::Unpin if alone || *pinned > 0 => {
                 sched::sched_unpin();
-                state.pinned -= 1;
+                *pinned -= 1;
             }
             Act::Pause => _ = sleep::pause("nap", 1),
             Act::MallocWait => malloc::free(malloc::malloc(16, "fuzz", M::WAITOK), "fuzz"),
@@ -259,39 +275,37 @@ impl Shared {
         None
     }
 
-    fn on_rm(&self, lock: &Rm, call: &Call, loc: Loc, trackers: &mut Trackers) -> Option<bool> {
+    /// `trackers` are those of the thread's calls up to this one.
+    fn on_rm(&self, lock: &Rm, call: &Call, loc: Loc, trackers: &[Tracker]) -> Option<bool> {
+        let reads = call.lock + 1;
         match call.act {
             Act::Lock => lock.wlock_at(loc),
             Act::Unlock => lock.wunlock_at(loc),
             Act::RLock | Act::TryR => {
-                let tracker = Box::new(PrioTracker::new());
-                // SAFETY: a fresh tracker, in a box that lives until this thread's runlock with it, or is forgotten.
-                let taken = unsafe { lock.rlock_at(&tracker, call.act == Act::TryR, loc) };
+                let mine = trackers.last()?;
+                // SAFETY: each call has a tracker of its own, which outlives the execution.
+                let taken = unsafe { lock.rlock_at(&mine.tracker, call.act == Act::TryR, loc) };
                 if taken {
-                    trackers.push(tracker);
+                    mine.reads.set(reads);
                 }
                 return (call.act == Act::TryR).then_some(taken);
             }
             Act::RUnlock => {
+                let last = trackers.iter().rfind(|tracker| tracker.reads.get() == reads);
                 // Without INVARIANTS, a release of what is not held is a write to wild memory: the model has none of it.
-                if trackers.is_empty() && !self.invariants {
+                if last.is_none() && !self.invariants {
                     return None;
                 }
-                let tracker = trackers.pop().unwrap_or_default();
+                let mine = last.or(trackers.last())?;
+                mine.reads.set(0);
                 // SAFETY: the tracker of this thread's last rlock of this lock; or the thread does not hold it, under INVARIANTS.
-                unsafe { lock.runlock_at(&tracker, loc) };
+                unsafe { lock.runlock_at(&mine.tracker, loc) };
             }
             Act::Assert(what) => lock.assert_at(what, loc),
             _ => {}
         }
         None
     }
-}
-
-/// What a thread remembers.
-struct State {
-    trackers: [Trackers; super::program::LOCKS],
-    pinned: i32,
 }
 
 fn on_mtx(lock: &Mtx, act: Act, loc: Loc) -> Option<bool> {

@@ -2,7 +2,7 @@
 //!
 //! Written from the manual pages and FreeBSD's sources, in terms of lock words, counters and who waits for what; it knows nothing of
 //! schedules, CPUs or stacks. A thread does one call at a time; a call happens at once, or does not happen yet because its thread
-//! waits. [`outcomes`] tries all orders.
+//! waits. [`Model::outcomes`] tries all orders.
 //!
 //! # What a thread can be
 //!
@@ -21,7 +21,7 @@ mod rw;
 mod witness;
 
 use super::Switches;
-use super::program::{LOCKS, Program, THREADS, line, lock_name};
+use super::program::{LOCKS, Program, THREADS, line};
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -130,13 +130,13 @@ struct Thread {
     /// How far the call has come, of those that happen in several steps.
     phase: u8,
     run: Run,
-    critnest: i32,
-    spinlocks: i32,
-    no_sleeping: i32,
-    pinned: i32,
-    locks: i32,
-    rw_rlocks: i32,
-    sx_slocks: i32,
+    critnest: i8,
+    spinlocks: i8,
+    no_sleeping: i8,
+    pinned: i8,
+    locks: i8,
+    rw_rlocks: i8,
+    sx_slocks: i8,
     held: [Held; LOCKS],
     /// rmlocks held for reading, how often.
     rm: [u8; LOCKS],
@@ -148,13 +148,13 @@ struct Thread {
 struct Word {
     /// 0, or a thread's number plus one.
     owner: u8,
-    readers: i64,
+    readers: i8,
     recursed: bool,
     /// CONTESTED, or WRITE_WAITERS.
     waiters: bool,
     read_waiters: bool,
     /// `lo_data`.
-    data: u32,
+    data: u8,
     /// rmlock: the CPUs (a thread has one) whose readers need not ask.
     tokens: u8,
 }
@@ -186,11 +186,40 @@ impl Word {
 }
 
 /// All there is at a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct State {
     threads: [Thread; THREADS],
     words: [Word; LOCKS],
     readers: [rm::Active; LOCKS],
+}
+
+impl std::hash::Hash for State {
+    /// The fields of few bits side by side: hashing them one by one would be most of the model's work.
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let pack = |bytes: [u8; 8]| u64::from_le_bytes(bytes);
+        for td in &self.threads {
+            let run = match td.run {
+                Run::Running => 0,
+                Run::Paused => 1,
+                Run::Woken => 2,
+                Run::Blocked { lock, exclusive, asleep } => {
+                    3 + (lock << 2 | u8::from(exclusive) << 1 | u8::from(asleep))
+                }
+            };
+            let signed = [td.critnest, td.spinlocks, td.no_sleeping, td.pinned, td.locks, td.rw_rlocks, td.sx_slocks];
+            let [a, b, c, d, e, f, g] = signed.map(|n| n as u8);
+            let [h, i, j, k] = td.held.map(|held| held.depth << 1 | u8::from(held.exclusive));
+            let [l, m, n, o] = td.rm;
+            hasher.write_u64(pack([a, b, c, d, e, f, g, run]));
+            hasher.write_u64(pack([h, i, j, k, l, m, n, o]));
+            hasher.write_u64(u64::from(td.log) << 32 | u64::from(td.pc) << 8 | u64::from(td.phase));
+        }
+        for word in &self.words {
+            let flags = u8::from(word.recursed) << 2 | u8::from(word.waiters) << 1 | u8::from(word.read_waiters);
+            hasher.write_u64(pack([word.owner, word.readers as u8, flags, word.data, word.tokens, 0, 0, 0]));
+        }
+        self.readers.iter().for_each(|active| hasher.write_u64(active.digest()));
+    }
 }
 
 /// What comes of trying a call.
@@ -245,6 +274,16 @@ struct At<'a> {
     line: u32,
 }
 
+/// Where a call stands, as FreeBSD prints it.
+#[derive(Clone, Copy)]
+struct Loc(u32);
+
+impl std::fmt::Display for Loc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "program:{}", self.0)
+    }
+}
+
 impl At<'_> {
     fn me(&mut self) -> &mut Thread {
         &mut self.state.threads[self.td]
@@ -255,11 +294,12 @@ impl At<'_> {
     }
 
     fn name(&self) -> &'static str {
-        lock_name(self.lock).to_str().unwrap_or("?")
+        ["a", "b", "c", "d"][self.lock]
     }
 
-    fn loc(&self) -> String {
-        format!("program:{}", self.line)
+    /// File and line.
+    fn loc(&self) -> Loc {
+        Loc(self.line)
     }
 
     fn kind(&self) -> super::program::Kind {
@@ -267,7 +307,7 @@ impl At<'_> {
     }
 
     /// `TD_LOCKS_INC`, which only kernels with INVARIANTS have.
-    fn count(&mut self, n: i32) {
+    fn count(&mut self, n: i8) {
         if self.rules.invariants {
             self.me().locks += n;
         }
@@ -320,7 +360,7 @@ impl At<'_> {
     /// What mi_switch() asserts: its own thread lock adds one to td_critnest, unless a spin mutex has already.
     fn switch(&mut self) -> Call {
         let me = self.me();
-        let nest = me.critnest + i32::from(me.spinlocks == 0);
+        let nest = me.critnest + i8::from(me.spinlocks == 0);
         if self.rules.invariants && nest != 1 && self.rules.mutation != Mutation::SwitchAnywhere {
             kpanic!("mi_switch: switch in a critical section");
         }
@@ -424,65 +464,86 @@ impl Hasher for Quick {
 /// States that a program may have before it is given up.
 const STATES: usize = 20_000;
 
-/// Every way in which `program` may end on a kernel with these options.
-pub fn outcomes(program: &Program, switches: Switches, mutation: Mutation) -> Verdict {
-    let (invariants, witness) = (switches != Switches::None, switches == Switches::Witness);
-    let rules = Rules { program, invariants, witness, mutation };
-    let mut threads = [Thread::default(); THREADS];
-    threads.iter_mut().for_each(|td| td.log = 1);
-    let start = State { threads, words: [Word::default(); LOCKS], readers: Default::default() };
-    if program.threads.len() == 1 {
-        return alone(&rules, start);
-    }
-    let mut seen: HashSet<State, BuildHasherDefault<Quick>> = HashSet::default();
-    seen.insert(start);
-    let (mut todo, mut found) = (vec![start], BTreeSet::new());
-    while let Some(state) = todo.pop() {
-        if seen.len() > STATES {
-            return Verdict::TooLarge;
-        }
-        let (mut moved, mut left, mut watched) = (false, false, false);
-        for td in 0..program.threads.len() {
-            let mut next = state;
-            let thread = &mut next.threads[td];
-            let done = usize::from(thread.pc) == program.threads[td].len();
-            left |= !(done && thread.run == Run::Running);
-            match thread.run {
-                Run::Paused => thread.run = Run::Woken,
-                Run::Woken => thread.run = Run::Running,
-                Run::Blocked { .. } => continue,
-                Run::Running if done => continue,
-                Run::Running => match rules.step(&mut next, td) {
-                    Step::Done | Step::Blocked => {}
-                    Step::Spins => {
-                        watched |= rules.waits_for_spin_mutex(&state, td);
-                        continue;
-                    }
-                    Step::Ends(outcome) => {
-                        moved = true;
-                        found.insert(outcome);
-                        continue;
-                    }
-                    Step::Wild => return Verdict::Wild,
-                },
-            }
-            moved = true;
-            if seen.insert(next) {
-                todo.push(next);
-            }
-        }
-        if !moved {
-            found.insert(match (left, watched) {
-                (false, _) => Outcome::Ends(state.threads.map(|td| td.log)),
-                (true, true) => Outcome::Panics("spin lock held too long".to_owned()),
-                (true, false) => Outcome::Stuck,
-            });
-        }
-    }
-    Verdict::Outcomes(found)
+/// The model, and memory that it uses again.
+#[derive(Debug, Default)]
+pub struct Model {
+    seen: HashSet<State, BuildHasherDefault<Quick>>,
+    todo: Vec<State>,
 }
 
-/// [`outcomes`] of a program with one thread: there is one order.
+/// States for which memory is kept: emptying a table costs as much as its size.
+const KEPT: usize = 2000;
+
+impl Model {
+    /// Every way in which `program` may end on a kernel with these options.
+    pub fn outcomes(&mut self, program: &Program, switches: Switches, mutation: Mutation) -> Verdict {
+        let rules =
+            Rules { program, invariants: switches != Switches::None, witness: switches == Switches::Witness, mutation };
+        let mut threads = [Thread::default(); THREADS];
+        threads.iter_mut().for_each(|td| td.log = 1);
+        let start = State { threads, words: [Word::default(); LOCKS], readers: Default::default() };
+        if program.threads.len() == 1 {
+            return alone(&rules, start);
+        }
+        self.seen.clear();
+        self.seen.shrink_to(KEPT);
+        self.todo.clear();
+        self.all_orders(&rules, start)
+    }
+
+    /// [`Model::outcomes`] of a program with several threads.
+    fn all_orders(&mut self, rules: &Rules<'_>, start: State) -> Verdict {
+        let program = rules.program;
+        let (seen, todo, mut found) = (&mut self.seen, &mut self.todo, BTreeSet::new());
+        seen.insert(start);
+        todo.push(start);
+        while let Some(state) = todo.pop() {
+            if seen.len() > STATES {
+                return Verdict::TooLarge;
+            }
+            let (mut moved, mut left, mut watched) = (false, false, false);
+            for td in 0..program.threads.len() {
+                let mut next = state;
+                let thread = &mut next.threads[td];
+                let done = usize::from(thread.pc) == program.threads[td].len();
+                left |= !(done && thread.run == Run::Running);
+                match thread.run {
+                    Run::Paused => thread.run = Run::Woken,
+                    Run::Woken => thread.run = Run::Running,
+                    Run::Blocked { .. } => continue,
+                    Run::Running if done => continue,
+                    Run::Running => match rules.step(&mut next, td) {
+                        Step::Done | Step::Blocked => {}
+                        Step::Spins => {
+                            watched |= rules.waits_for_spin_mutex(&state, td);
+                            continue;
+                        }
+                        Step::Ends(outcome) => {
+                            moved = true;
+                            found.insert(outcome);
+                            continue;
+                        }
+                        Step::Wild => return Verdict::Wild,
+                    },
+                }
+                moved = true;
+                if seen.insert(next) {
+                    todo.push(next);
+                }
+            }
+            if !moved {
+                found.insert(match (left, watched) {
+                    (false, _) => Outcome::Ends(state.threads.map(|td| td.log)),
+                    (true, true) => Outcome::Panics("spin lock held too long".to_owned()),
+                    (true, false) => Outcome::Stuck,
+                });
+            }
+        }
+        Verdict::Outcomes(found)
+    }
+}
+
+/// [`Model::outcomes`] of a program with one thread: there is one order.
 fn alone(rules: &Rules<'_>, mut state: State) -> Verdict {
     let outcome = loop {
         if usize::from(state.threads[0].pc) == rules.program.threads[0].len() {

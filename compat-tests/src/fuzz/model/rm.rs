@@ -13,13 +13,13 @@ const BEHIND: &str = "rmlock_mtx";
 const TRACKERS: usize = 16;
 
 /// `rm_activeReaders`: the readers that a writer knows of, latest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Active {
     list: [Tracker; TRACKERS],
 }
 
 /// A thread's tracker; the default stands for none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Tracker {
     /// The thread's number plus one.
     owner: u8,
@@ -30,6 +30,12 @@ struct Tracker {
 }
 
 impl Active {
+    /// For a hash: most lists are empty or short.
+    pub(super) fn digest(&self) -> u64 {
+        let byte = |tracker: &Tracker| u64::from(tracker.owner << 5 | tracker.depth << 1 | u8::from(tracker.signal));
+        self.list.iter().take_while(|tracker| tracker.owner != 0).fold(0, |hash, tracker| hash << 8 ^ byte(tracker))
+    }
+
     fn position(&self, owner: u8, depth: u8) -> Option<usize> {
         self.list.iter().position(|tracker| (tracker.owner, tracker.depth) == (owner, depth))
     }

@@ -14,7 +14,7 @@ impl At<'_> {
     }
 
     /// `td_rw_rlocks` or `td_sx_slocks`.
-    fn reads(&mut self) -> &mut i32 {
+    fn reads(&mut self) -> &mut i8 {
         if self.is_sx() { &mut self.me().sx_slocks } else { &mut self.me().rw_rlocks }
     }
 

@@ -3,6 +3,16 @@
 use super::{At, Call, Mutation, kpanic};
 use crate::fuzz::program::Kind;
 
+/// `(class) name`, printed where a message needs it.
+#[derive(Clone, Copy)]
+struct Label(&'static str, &'static str);
+
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "({}) {}", self.0, self.1)
+    }
+}
+
 impl At<'_> {
     fn enrolled(&self) -> bool {
         self.rules.witness && self.rules.program.locks[self.lock].enrolled
@@ -19,8 +29,8 @@ impl At<'_> {
     }
 
     /// `(class) name`.
-    fn label(&self) -> String {
-        format!("({}) {}", self.class(), self.name())
+    fn label(&self) -> Label {
+        Label(self.class(), self.name())
     }
 
     /// `witness_checkorder()`.
