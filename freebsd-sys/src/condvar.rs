@@ -127,6 +127,16 @@ impl Cv {
         self.wait_at("_cv_wait", lock, How { ticks: None, catch: false, relock: true }, Loc::caller());
     }
 
+    /// `_cv_wait()`, called from `loc`.
+    pub fn wait_from(&self, lock: &LockObject, loc: Loc) {
+        self.wait_at("_cv_wait", lock, How { ticks: None, catch: false, relock: true }, loc);
+    }
+
+    /// `_cv_timedwait_sbt()`, called from `loc`.
+    pub fn timedwait_from(&self, lock: &LockObject, ticks: u64, loc: Loc) -> i32 {
+        self.wait_at("_cv_timedwait_sbt", lock, How { ticks: Some(ticks), catch: false, relock: true }, loc)
+    }
+
     /// `cv_wait_unlock()`: as [`Cv::wait`], but returns without the lock.
     #[track_caller]
     pub fn wait_unlock(&self, lock: &LockObject) {

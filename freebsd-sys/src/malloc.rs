@@ -143,11 +143,13 @@ pub fn malloc(size: usize, what: &'static str, flags: M) -> *mut u8 {
     if flags.contains(M::WAITOK) {
         kassert!(curthread().intr_nesting_level.get() == 0, "malloc(M_WAITOK) in interrupt context");
         kassert!(crate::thread::thread_can_sleep(), "malloc(M_WAITOK) with sleeping prohibited");
-        // The check is the zone allocator's, which knows the size and not the type.
+    }
+    kassert!(curthread().critnest.get() == 0, "malloc: called with spinlock or critical section held");
+    if flags.contains(M::WAITOK) {
+        // The check is the zone allocator's, which comes after malloc(9)'s own and knows the size and not the type.
         let zone = size.next_power_of_two().max(16);
         crate::witness::warn(None, Loc::caller(), format_args!("uma_zalloc_debug: zone \"malloc-{zone}\""));
     }
-    kassert!(curthread().critnest.get() == 0, "malloc: called with spinlock or critical section held");
     alloc_at(size, what, flags)
 }
 

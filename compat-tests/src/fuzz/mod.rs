@@ -10,7 +10,7 @@ pub mod program;
 mod report;
 mod run;
 
-pub use run::Machines;
+pub use run::{Machines, Run};
 
 use freebsd_sys::host::schedule::dfs::Dfs;
 use freebsd_sys::host::schedule::random::Random;
@@ -175,10 +175,20 @@ impl Judge {
         let mut random = Random::new(seed);
         let alone = program.threads.len() == 1;
         for index in 0..if alone { 1 } else { effort.schedules } {
-            let (outcome, _) = self.machines.run(program, switches, &mut random, index);
+            let run = self.machines.run(program, switches, &mut random, index);
             self.counts.executions += 1;
-            if !model.contains(&outcome) {
-                return Err(disagreement(outcome, false));
+            // What the watchdog of spin mutexes prints has numbers of ours in it.
+            let watchdog = matches!(&run.outcome, Outcome::Panics(text) if text == "spin lock held too long");
+            if !model.contains(&run.outcome) {
+                return Err(disagreement(run.outcome, false));
+            }
+            if let Some(lines) = self.model.console()
+                && !watchdog
+                && run.console() != lines
+            {
+                let mut found = disagreement(Outcome::Prints(run.console()), false);
+                found.model = BTreeSet::from([Outcome::Prints(lines.to_vec())]);
+                return Err(found);
             }
         }
         if alone || effort.search == 0 {
@@ -186,7 +196,7 @@ impl Judge {
         }
         let (mut dfs, mut reached) = (Dfs::new(), BTreeSet::new());
         for index in 0..effort.search {
-            let (outcome, choices) = self.machines.run(program, switches, &mut dfs, index);
+            let Run { outcome, choices, .. } = self.machines.run(program, switches, &mut dfs, index);
             self.counts.executions += 1;
             if !model.contains(&outcome) {
                 return Err(disagreement(outcome, false));

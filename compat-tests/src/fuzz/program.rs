@@ -35,6 +35,8 @@ pub enum Kind {
     Rm,
     /// `RM_RECURSE`.
     RmRecurse,
+    /// `RM_SLEEPABLE`.
+    RmSleepable,
 }
 
 impl Kind {
@@ -50,7 +52,7 @@ impl Kind {
 
     /// Whether it is an rmlock.
     pub fn is_rm(self) -> bool {
-        matches!(self, Self::Rm | Self::RmRecurse)
+        matches!(self, Self::Rm | Self::RmRecurse | Self::RmSleepable)
     }
 
     /// Whether it is an sx lock.
@@ -65,13 +67,14 @@ impl Kind {
 
     /// What can be asked of it.
     fn calls(self) -> &'static [Act] {
-        use Act::{Assert, Downgrade, Lock, RLock, RUnlock, SpinLock, SpinTry, SpinUnlock, Try, TryR, Unlock, Upgrade};
+        use Act::{Assert, CvTimedwait, CvWait, Downgrade, Lock, RLock, RUnlock};
+        use Act::{SpinLock, SpinTry, SpinUnlock, Try, TryR, Unlock, Upgrade};
         if self.is_mtx() {
-            &[Lock, Unlock, Try, SpinLock, SpinUnlock, SpinTry, Assert(0)]
+            &[Lock, Unlock, Try, SpinLock, SpinUnlock, SpinTry, CvWait, CvTimedwait, Assert(0)]
         } else if self.is_rm() {
             &[Lock, Unlock, RLock, RUnlock, TryR, Assert(0)]
         } else {
-            &[Lock, Unlock, Try, RLock, RUnlock, TryR, Upgrade, Downgrade, Assert(0)]
+            &[Lock, Unlock, Try, RLock, RUnlock, TryR, Upgrade, Downgrade, CvWait, CvTimedwait, Assert(0)]
         }
     }
 }
@@ -124,6 +127,14 @@ pub enum Act {
     Pin,
     /// `sched_unpin`; a thread among others leaves the pin that holds it to its CPU alone.
     Unpin,
+    /// `cv_wait` on the program's condition, with this lock as its interlock.
+    CvWait,
+    /// `cv_timedwait` for a tick.
+    CvTimedwait,
+    /// `cv_signal`.
+    CvSignal,
+    /// `cv_broadcast`.
+    CvBroadcast,
     /// `pause` for a tick.
     Pause,
     /// `malloc(M_WAITOK)` and `free`.
@@ -138,13 +149,15 @@ pub enum Act {
 const ASSERTIONS: [u32; 12] = [0, 1, 2, 4, 4 | 8, 4 | 0x10, 1 | 8, 1 | 0x10, 2 | 8, 8, 4 | 8 | 0x10, 0x40];
 
 /// What has nothing to do with a lock.
-const PLAIN: [Act; 10] = [
+const PLAIN: [Act; 12] = [
     Act::CriticalEnter,
     Act::CriticalExit,
     Act::NoSleeping,
     Act::SleepingOk,
     Act::Pin,
     Act::Unpin,
+    Act::CvSignal,
+    Act::CvBroadcast,
     Act::Pause,
     Act::MallocWait,
     Act::MallocNowait,
@@ -180,6 +193,13 @@ struct Habits {
 impl Habits {
     /// A call that a careful programmer may make next.
     fn sensible(&mut self, u: &mut Unstructured<'_>, locks: &[LockSpec]) -> Result<Call> {
+        // Waiting with a lock held: the interlock of a condition, unless it is an rmlock, which has none of that here.
+        if let Some(&(lock, _)) = self.held.last().filter(|(lock, _)| !locks[usize::from(*lock)].kind.is_rm())
+            && u.ratio(1, 12)?
+        {
+            let act = *u.choose(&[Act::CvWait, Act::CvTimedwait, Act::CvTimedwait])?;
+            return Ok(Call { act, lock });
+        }
         if !self.held.is_empty() && u.ratio(2, 5)? {
             let (lock, act) = self.held.swap_remove(u.choose_index(self.held.len())?);
             return Ok(Call { act, lock });
@@ -196,7 +216,15 @@ impl Habits {
         let kind = locks[lock].kind;
         let (act, release) = match (u.int_in_range(0..=5)?, kind) {
             (0, _) => {
-                let act = *u.choose(&[Act::Pause, Act::Pin, Act::CriticalEnter, Act::MallocWait, Act::MallocNowait])?;
+                let act = *u.choose(&[
+                    Act::Pause,
+                    Act::Pin,
+                    Act::CriticalEnter,
+                    Act::MallocWait,
+                    Act::MallocNowait,
+                    Act::CvSignal,
+                    Act::CvBroadcast,
+                ])?;
                 self.critical += u32::from(act == Act::CriticalEnter);
                 self.pinned += u32::from(act == Act::Pin);
                 return Ok(Call { act, lock: 0 });
@@ -230,9 +258,9 @@ impl Program {
         self.len() == 0
     }
 
-    /// How often a thread pauses, which takes a tick.
+    /// How often a thread sleeps for a tick.
     pub fn pauses(&self) -> usize {
-        self.threads.iter().flatten().filter(|call| call.act == Act::Pause).count()
+        self.threads.iter().flatten().filter(|call| matches!(call.act, Act::Pause | Act::CvTimedwait)).count()
     }
 
     /// Programs that are smaller by a thread, a call or an unused lock.

@@ -4,9 +4,10 @@ use super::Switches;
 use super::model::Outcome;
 use super::program::{Act, Call, Kind, Program, THREADS, line, lock_name};
 use freebsd_sys::atomic::Owned32;
+use freebsd_sys::condvar::Cv;
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::Schedule;
-use freebsd_sys::lock::Loc;
+use freebsd_sys::lock::{Loc, LockObject};
 use freebsd_sys::machine::{Budget, Config, Engine, Machine, Verdict};
 use freebsd_sys::malloc::{self, M};
 use freebsd_sys::mutex::{Mtx, Mtxf};
@@ -17,6 +18,23 @@ use freebsd_sys::sx::{Sx, Sxf};
 use freebsd_sys::thread::{self, Kthread, kthread_add};
 use freebsd_sys::{cpu, critical, sched, sleep, userret};
 use std::cell::Cell;
+
+/// What came of running a program.
+#[derive(Debug)]
+pub struct Run {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Choices that the schedule had.
+    pub choices: usize,
+    console: Vec<String>,
+}
+
+impl Run {
+    /// What it printed, addresses as `%p`.
+    pub fn console(&self) -> Vec<String> {
+        self.console.iter().map(|line| normal(line)).collect()
+    }
+}
 
 /// The machines that programs run on, made when first needed.
 #[derive(Debug, Default)]
@@ -42,14 +60,8 @@ impl Machines {
         &self.0[at].1
     }
 
-    /// How `program` ends under `schedule`, and the number of choices that the schedule had.
-    pub fn run(
-        &mut self,
-        program: &Program,
-        switches: Switches,
-        schedule: &mut dyn Schedule,
-        index: u64,
-    ) -> (Outcome, usize) {
+    /// Runs `program` under `schedule`.
+    pub fn run(&mut self, program: &Program, switches: Switches, schedule: &mut dyn Schedule, index: u64) -> Run {
         let machine = self.get(program, switches);
         let shared = Shared::new(program, switches);
         // SAFETY: every thread of the execution is gone when `explore::run` returns, and nobody else keeps the reference.
@@ -63,7 +75,7 @@ impl Machines {
             Verdict::Deadlock(_) | Verdict::Livelock(_) => Outcome::Stuck,
             other => Outcome::Broken(other.to_string()),
         };
-        (outcome, execution.events.len())
+        Run { outcome, choices: execution.events.len(), console: execution.console }
     }
 }
 
@@ -96,7 +108,16 @@ impl Lock {
             Kind::Mtx | Kind::MtxRecurse | Kind::Spin | Kind::SpinRecurse => Self::Mtx(Mtx::zeroed()),
             Kind::Rw | Kind::RwRecurse => Self::Rw(Rw::zeroed()),
             Kind::Sx | Kind::SxRecurse => Self::Sx(Sx::zeroed()),
-            Kind::Rm | Kind::RmRecurse => Self::Rm(Rm::zeroed()),
+            Kind::Rm | Kind::RmRecurse | Kind::RmSleepable => Self::Rm(Rm::zeroed()),
+        }
+    }
+
+    fn object(&self) -> &LockObject {
+        match self {
+            Self::Mtx(lock) => lock.object(),
+            Self::Rw(lock) => lock.object(),
+            Self::Sx(lock) => lock.object(),
+            Self::Rm(lock) => lock.object(),
         }
     }
 
@@ -125,6 +146,7 @@ impl Lock {
             Self::Rm(lock) => {
                 let mut opts = Rmf::empty();
                 opts.set(Rmf::RECURSE, recurse);
+                opts.set(Rmf::SLEEPABLE, kind == Kind::RmSleepable);
                 opts.set(Rmf::NOWITNESS, hidden);
                 lock.init(name, opts);
             }
@@ -142,6 +164,7 @@ struct Tracker {
 /// What the threads of an execution share. It is not theirs, so that their stacks own nothing and need no unwinding.
 struct Shared<'a> {
     locks: Vec<Lock>,
+    cv: Cv,
     program: &'a Program,
     log: [Cell<u32>; THREADS],
     /// By thread and call. A tracker stays on its CPU's queue until the execution ends, if nobody releases it.
@@ -171,6 +194,7 @@ impl<'a> Shared<'a> {
         };
         Self {
             locks: program.locks.iter().map(|lock| Lock::zeroed(lock.kind)).collect(),
+            cv: Cv::zeroed(),
             program,
             log: [const { Cell::new(1) }; THREADS],
             trackers: std::array::from_fn(trackers),
@@ -189,6 +213,7 @@ impl Shared<'static> {
         for (at, (lock, spec)) in self.locks.iter().zip(&self.program.locks).enumerate() {
             lock.init(at, spec.kind, spec.enrolled);
         }
+        self.cv.init(c"cv");
         let others = self.program.threads.len() - 1;
         if others == 0 {
             self.thread(0);
@@ -240,7 +265,16 @@ impl Shared<'static> {
                 // An assertion is no boundary of its own, and what it looks at may change before it.
                 return None;
             }
-            return match &self.locks[usize::from(call.lock)] {
+            let lock = &self.locks[usize::from(call.lock)];
+            match call.act {
+                Act::CvWait => {
+                    self.cv.wait_from(lock.object(), loc);
+                    return None;
+                }
+                Act::CvTimedwait => return Some(self.cv.timedwait_from(lock.object(), 1, loc) == 0),
+                _ => {}
+            }
+            return match lock {
                 Lock::Mtx(lock) => on_mtx(lock, call.act, loc),
                 Lock::Rw(lock) => on_rw(lock, call.act, loc),
                 Lock::Sx(lock) => on_sx(lock, call.act, loc),
@@ -261,6 +295,8 @@ impl Shared<'static> {
                 sched::sched_unpin();
                 *pinned -= 1;
             }
+            Act::CvSignal => self.cv.signal(),
+            Act::CvBroadcast => self.cv.broadcast(),
             Act::Pause => _ = sleep::pause("nap", 1),
             Act::MallocWait => malloc::free(malloc::malloc(16, "fuzz", M::WAITOK), "fuzz"),
             Act::MallocNowait => malloc::free(malloc::malloc(16, "fuzz", M::NOWAIT), "fuzz"),

@@ -8,7 +8,9 @@ impl At<'_> {
     pub(super) fn call(&mut self, act: Act) -> Call {
         if act.takes_lock() {
             let kind = self.kind();
-            return if kind.is_mtx() {
+            return if matches!(act, Act::CvWait | Act::CvTimedwait) {
+                self.cv_wait(act == Act::CvTimedwait)
+            } else if kind.is_mtx() {
                 self.on_mtx(act)
             } else if kind.is_rm() {
                 self.on_rm(act)
@@ -31,7 +33,10 @@ impl At<'_> {
                 }
                 self.me().pinned -= 1;
             }
+            Act::CvSignal => self.cv_signal(),
+            Act::CvBroadcast => self.cv_broadcast(),
             Act::Pause => {
+                self.warn("Sleeping on \"nap\"", None);
                 self.may_sleep()?;
                 self.switch()?;
                 self.me().run = Run::Paused;
@@ -42,6 +47,10 @@ impl At<'_> {
                 }
                 if invariants && self.me().critnest != 0 {
                     kpanic!("malloc: called with spinlock or critical section held");
+                }
+                if act == Act::MallocWait {
+                    // The zone allocator's check, which knows the size only.
+                    self.warn("uma_zalloc_debug: zone \"malloc-16\"", None);
                 }
             }
             Act::Userret => self.userret()?,
@@ -79,6 +88,7 @@ impl At<'_> {
         let (invariants, witness) = (self.rules.invariants, self.rules.witness);
         let me = self.me();
         if witness && me.held.iter().any(|held| held.depth > 0) {
+            self.warn_panic("userret: returning");
             kpanic!("witness_warn");
         }
         if !invariants {

@@ -12,8 +12,10 @@
 //! # What the model leaves out
 //!
 //! A call after which FreeBSD works on memory that is no lock any more (a reader's release of a write-locked word takes 32 off the
-//! owner's address) has no rules: see [`Verdict::Wild`]. The console is not predicted. Sleepable rmlocks are not modelled.
+//! owner's address) has no rules: see [`Verdict::Wild`]. The console is predicted of programs with one
+//! thread only.
 
+mod condvar;
 mod misc;
 mod mtx;
 mod rm;
@@ -22,6 +24,7 @@ mod witness;
 
 use super::Switches;
 use super::program::{LOCKS, Program, THREADS, line};
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -34,6 +37,8 @@ pub enum Outcome {
     Panics(String),
     /// Some threads wait for ever.
     Stuck,
+    /// What it printed: compared besides how it ends.
+    Prints(Vec<String>),
     /// Not of the kernel: a Rust panic, a fault, a hang. The model never says so.
     Broken(String),
 }
@@ -51,6 +56,7 @@ impl std::fmt::Display for Outcome {
             }
             Self::Panics(text) => write!(f, "panic: {text}"),
             Self::Stuck => f.write_str("threads wait for ever"),
+            Self::Prints(lines) => write!(f, "prints {lines:#?}"),
             Self::Broken(text) => write!(f, "BROKEN: {text}"),
         }
     }
@@ -111,6 +117,8 @@ enum Run {
         asleep: bool,
     },
     Paused,
+    /// Asleep on the condition.
+    Waiting,
     /// Woken, and not on a CPU yet.
     Woken,
 }
@@ -141,6 +149,10 @@ struct Thread {
     /// rmlocks held for reading, how often.
     rm: [u8; LOCKS],
     log: u32,
+    /// Of a wait for the condition: where it is, whether it ends by itself, how the interlock was held.
+    place: condvar::Place,
+    timed: bool,
+    how: condvar::How,
 }
 
 /// A lock's word: whose it is, or how many read it, and its flags. For an rmlock, of the mutex behind it.
@@ -186,11 +198,12 @@ impl Word {
 }
 
 /// All there is at a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct State {
     threads: [Thread; THREADS],
     words: [Word; LOCKS],
     readers: [rm::Active; LOCKS],
+    cv: condvar::Queue,
 }
 
 impl std::hash::Hash for State {
@@ -202,8 +215,9 @@ impl std::hash::Hash for State {
                 Run::Running => 0,
                 Run::Paused => 1,
                 Run::Woken => 2,
+                Run::Waiting => 3,
                 Run::Blocked { lock, exclusive, asleep } => {
-                    3 + (lock << 2 | u8::from(exclusive) << 1 | u8::from(asleep))
+                    4 + (lock << 2 | u8::from(exclusive) << 1 | u8::from(asleep))
                 }
             };
             let signed = [td.critnest, td.spinlocks, td.no_sleeping, td.pinned, td.locks, td.rw_rlocks, td.sx_slocks];
@@ -213,12 +227,14 @@ impl std::hash::Hash for State {
             hasher.write_u64(pack([a, b, c, d, e, f, g, run]));
             hasher.write_u64(pack([h, i, j, k, l, m, n, o]));
             hasher.write_u64(u64::from(td.log) << 32 | u64::from(td.pc) << 8 | u64::from(td.phase));
+            hasher.write_u64(u64::from(td.timed) << 8 | (td.how as u64) << 4 | td.place as u64);
         }
         for word in &self.words {
             let flags = u8::from(word.recursed) << 2 | u8::from(word.waiters) << 1 | u8::from(word.read_waiters);
             hasher.write_u64(pack([word.owner, word.readers as u8, flags, word.data, word.tokens, 0, 0, 0]));
         }
         self.readers.iter().for_each(|active| hasher.write_u64(active.digest()));
+        hasher.write_u64(self.cv.digest());
     }
 }
 
@@ -261,6 +277,8 @@ struct Rules<'a> {
     invariants: bool,
     witness: bool,
     mutation: Mutation,
+    /// What is printed, if it is predicted.
+    console: Option<RefCell<witness::Console>>,
 }
 
 /// One thread about to make one call.
@@ -396,7 +414,25 @@ impl At<'_> {
 impl Thread {
     /// `TD_IS_SLEEPING`.
     fn sleeps(&self) -> bool {
-        matches!(self.run, Run::Paused | Run::Blocked { asleep: true, .. })
+        matches!(self.run, Run::Paused | Run::Waiting | Run::Blocked { asleep: true, .. })
+    }
+}
+
+impl State {
+    /// Takes `td` off the condition's queue, and wakes it if it sleeps there.
+    fn leave_cv(&mut self, td: usize, place: condvar::Place) {
+        self.cv.remove(td);
+        let thread = &mut self.threads[td];
+        thread.place = place;
+        if thread.run == Run::Waiting {
+            thread.run = Run::Woken;
+        }
+    }
+
+    /// Whether `td`'s wait for the condition may run out of time now.
+    fn may_time_out(&self, td: usize) -> bool {
+        let thread = &self.threads[td];
+        thread.timed && thread.place == condvar::Place::Queued
     }
 }
 
@@ -431,7 +467,8 @@ impl Rules<'_> {
     /// Whether the call that `td` waits in is for a spin mutex, whose waiters have a watchdog.
     fn waits_for_spin_mutex(&self, state: &State, td: usize) -> bool {
         let call = self.program.threads[td][usize::from(state.threads[td].pc)];
-        call.act == super::program::Act::SpinLock
+        let relocks = matches!(call.act, super::program::Act::CvWait | super::program::Act::CvTimedwait);
+        call.act == super::program::Act::SpinLock || relocks && state.threads[td].how == condvar::How::Spin
     }
 }
 
@@ -469,6 +506,7 @@ const STATES: usize = 20_000;
 pub struct Model {
     seen: HashSet<State, BuildHasherDefault<Quick>>,
     todo: Vec<State>,
+    console: Option<Vec<String>>,
 }
 
 /// States for which memory is kept: emptying a table costs as much as its size.
@@ -477,18 +515,31 @@ const KEPT: usize = 2000;
 impl Model {
     /// Every way in which `program` may end on a kernel with these options.
     pub fn outcomes(&mut self, program: &Program, switches: Switches, mutation: Mutation) -> Verdict {
-        let rules =
-            Rules { program, invariants: switches != Switches::None, witness: switches == Switches::Witness, mutation };
+        let rules = Rules {
+            program,
+            invariants: switches != Switches::None,
+            witness: switches == Switches::Witness,
+            mutation,
+            console: (program.threads.len() == 1).then(RefCell::default),
+        };
         let mut threads = [Thread::default(); THREADS];
         threads.iter_mut().for_each(|td| td.log = 1);
-        let start = State { threads, words: [Word::default(); LOCKS], readers: Default::default() };
+        let start = State { threads, ..State::default() };
         if program.threads.len() == 1 {
-            return alone(&rules, start);
+            let verdict = alone(&rules, start);
+            self.console = rules.console.map(|console| console.into_inner().lines);
+            return verdict;
         }
+        self.console = None;
         self.seen.clear();
         self.seen.shrink_to(KEPT);
         self.todo.clear();
         self.all_orders(&rules, start)
+    }
+
+    /// What the last program prints, addresses as `%p`; `None` if that is not predicted.
+    pub fn console(&self) -> Option<&[String]> {
+        self.console.as_deref()
     }
 
     /// [`Model::outcomes`] of a program with several threads.
@@ -503,6 +554,14 @@ impl Model {
             }
             let (mut moved, mut left, mut watched) = (false, false, false);
             for td in 0..program.threads.len() {
+                if state.may_time_out(td) {
+                    moved = true;
+                    let mut next = state;
+                    next.leave_cv(td, condvar::Place::TimedOut);
+                    if seen.insert(next) {
+                        todo.push(next);
+                    }
+                }
                 let mut next = state;
                 let thread = &mut next.threads[td];
                 let done = usize::from(thread.pc) == program.threads[td].len();
@@ -510,7 +569,7 @@ impl Model {
                 match thread.run {
                     Run::Paused => thread.run = Run::Woken,
                     Run::Woken => thread.run = Run::Running,
-                    Run::Blocked { .. } => continue,
+                    Run::Blocked { .. } | Run::Waiting => continue,
                     Run::Running if done => continue,
                     Run::Running => match rules.step(&mut next, td) {
                         Step::Done | Step::Blocked => {}
@@ -557,6 +616,11 @@ fn alone(rules: &Rules<'_>, mut state: State) -> Verdict {
             Step::Spins | Step::Blocked => break Outcome::Stuck,
             Step::Ends(outcome) => break outcome,
             Step::Wild => return Verdict::Wild,
+        }
+        match state.threads[0].run {
+            Run::Waiting if !state.threads[0].timed => break Outcome::Stuck,
+            Run::Waiting => state.leave_cv(0, condvar::Place::TimedOut),
+            _ => {}
         }
         state.threads[0].run = Run::Running;
     };

@@ -4,7 +4,7 @@
 //! the lock here, the writer that waits for readers is the shared one.
 
 use super::{At, Call, Stop, kpanic};
-use crate::fuzz::program::{Act, THREADS};
+use crate::fuzz::program::{Act, Kind, THREADS};
 
 /// The name of the mutex behind.
 const BEHIND: &str = "rmlock_mtx";
@@ -88,17 +88,62 @@ impl At<'_> {
 
     /// `mtx_lock()` of the mutex behind, which counts as a lock like any other.
     fn behind_take(&mut self) -> Call {
-        self.mtx_take(BEHIND)?;
+        if self.sleepable_rm() {
+            self.behind_sx_take()?;
+        } else {
+            self.mtx_take(BEHIND)?;
+        }
         self.count(1);
         Ok(())
     }
 
+    fn sleepable_rm(&self) -> bool {
+        self.kind() == Kind::RmSleepable
+    }
+
+    /// `sx_xlock()` of the sx lock behind: exclusive only, never recursive, not enrolled.
+    fn behind_sx_take(&mut self) -> Call {
+        let (td, loc) = (self.td, self.loc());
+        if self.word().mine(td) {
+            if self.rules.invariants {
+                kpanic!("_sx_xlock_hard: recursed on non-recursive sx rmlock_sx @ {loc}");
+            }
+            self.word().data = self.word().data.wrapping_add(1);
+            self.word().recursed = true;
+        } else if self.word().owner == 0 {
+            self.word().take(td);
+        } else if self.owner_runs() {
+            return Err(Stop::Spins);
+        } else {
+            self.word().waiters = true;
+            return self.sleep(true);
+        }
+        Ok(())
+    }
+
+    /// `THREAD_NO_SLEEPING()` of a sleepable rmlock's readers.
+    fn forbid_sleep(&mut self, n: i8) {
+        if self.sleepable_rm() {
+            self.me().no_sleeping += n;
+        }
+    }
+
     fn behind_release(&mut self) -> Call {
         let (td, loc) = (self.td, self.loc());
+        let sx = self.sleepable_rm();
         if self.rules.invariants && !self.word().mine(td) {
+            if sx {
+                kpanic!("Lock rmlock_sx not exclusively locked @ {loc}");
+            }
             kpanic!("mutex {BEHIND} not owned at {loc}");
         }
-        self.mtx_release()?;
+        if sx && !self.word().exactly(td) && !self.word().recursed {
+            // Unlike a mutex it does not look for a turnstile.
+            self.word().drop_to(false);
+            self.wake(true);
+        } else {
+            self.mtx_release()?;
+        }
         self.count(-1);
         Ok(())
     }
@@ -172,6 +217,7 @@ impl At<'_> {
             }
             self.read();
         } else if self.phase(1) {
+            // Who waits for the writer may sleep, unlike who has the lock.
             if !try_only {
                 self.behind_take()?;
             } else if self.mtx_try() {
@@ -200,6 +246,7 @@ impl At<'_> {
         let me = self.me();
         me.rm[lock] += 1;
         me.pinned += 1;
+        self.forbid_sleep(1);
     }
 
     fn rm_runlock(&mut self) -> Call {
@@ -213,6 +260,7 @@ impl At<'_> {
         let me = self.me();
         me.rm[lock] -= 1;
         me.pinned -= 1;
+        self.forbid_sleep(-1);
         if self.state.readers[lock].remove(owner, depth) {
             self.wake(false);
         }

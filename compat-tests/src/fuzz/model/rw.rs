@@ -222,7 +222,7 @@ impl At<'_> {
     }
 
     /// `rw_assert()` and `sx_assert()`.
-    fn rw_assert(&mut self, what: u32) -> Call {
+    pub(super) fn rw_assert(&mut self, what: u32) -> Call {
         if !self.rules.invariants {
             return Ok(());
         }
