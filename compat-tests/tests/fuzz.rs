@@ -116,6 +116,85 @@ fn a_pause_under_a_mutex_is_a_panic_if_somebody_comes() {
     Judge::default().judge(&pausing, 1, Effort { schedules: 50, search: 50_000 }).expect("agreement");
 }
 
+/// A signal wakes who waits, and is nothing to who comes later.
+#[test]
+fn a_signal_wakes_a_waiter_or_nobody() {
+    let waiter = [a(Act::Lock), a(Act::CvWait), a(Act::Unlock)];
+    let signalled = program(&[Kind::Mtx], &[&waiter, &[a(Act::CvSignal)]]);
+    assert_eq!(outcomes(&signalled, Switches::Witness), ["ends", "threads wait for ever"]);
+    let timed = program(&[Kind::Sx], &[&[a(Act::RLock), a(Act::CvTimedwait), a(Act::RUnlock)], &[a(Act::CvBroadcast)]]);
+    let ends = |tries| format!("ends, thread 0's tries: [{tries}]");
+    assert_eq!(outcomes(&timed, Switches::Witness), [ends(false), ends(true)]);
+    let mut judge = Judge::default();
+    for program in [signalled, timed] {
+        judge.judge(&program, 1, Effort { schedules: 100, search: 100_000 }).expect("agreement");
+    }
+    assert_eq!(judge.counts.searched, 6);
+}
+
+/// A mutex goes with the sleep queue locked: there is no moment at which a signal could spare its owner the switch.
+#[test]
+fn nothing_comes_between_a_mutex_and_the_sleep() {
+    let waiter = [a(Act::Lock), a(Act::CriticalEnter), a(Act::CvWait)];
+    let waits = program(&[Kind::Mtx], &[&waiter, &[a(Act::CvSignal)]]);
+    assert_eq!(outcomes(&waits, Switches::Invariants), ["panic: mi_switch: switch in a critical section"]);
+    Judge::default().judge(&waits, 1, Effort { schedules: 200, search: 50_000 }).expect("agreement");
+}
+
+/// One condition has one interlock at a time.
+#[test]
+fn two_interlocks_of_one_condition_are_told_apart() {
+    let first = [a(Act::Lock), a(Act::CvTimedwait), a(Act::Unlock)];
+    let second = [b(Act::Lock), b(Act::CvTimedwait), b(Act::Unlock)];
+    let both = program(&[Kind::Mtx, Kind::Rw], &[&first, &second]);
+    let outcomes = outcomes(&both, Switches::Invariants);
+    assert!(outcomes.contains(&"panic: Assertion lock == sq->sq_lock failed at %s:%d".to_owned()), "{outcomes:?}");
+    Judge::default().judge(&both, 1, Effort { schedules: 50, search: 100_000 }).expect("agreement");
+}
+
+/// The writer of a sleepable rmlock may sleep and its reader may not; others wait for the former without harm.
+#[test]
+fn a_sleepable_rmlock_sleeps_on_one_side() {
+    let reader = [a(Act::RLock), a(Act::Pause), a(Act::RUnlock)];
+    let prohibited = "panic: sleepq_add: td %p to sleep on wchan %p with sleeping prohibited";
+    assert_eq!(outcomes(&program(&[Kind::RmSleepable], &[&reader]), Switches::Witness), [prohibited]);
+    let writer = [a(Act::Lock), a(Act::Pause), a(Act::Unlock)];
+    for (kind, expected) in [(Kind::RmSleepable, &["ends"][..]), (Kind::Rm, &["ends", "panic: sleeping thread"])] {
+        let both = program(&[kind], &[&writer, &[a(Act::RLock), a(Act::RUnlock)]]);
+        assert_eq!(outcomes(&both, Switches::Witness), expected);
+        Judge::default().judge(&both, 1, Effort { schedules: 50, search: 100_000 }).expect("agreement");
+    }
+}
+
+/// What a program with one thread prints.
+fn printed(program: &Program) -> Vec<String> {
+    let mut model = Model::default();
+    model.outcomes(program, Switches::Witness, Mutation::None);
+    Judge::default().judge(program, 1, EFFORT).expect("agreement");
+    model.console().expect("one thread").to_vec()
+}
+
+#[test]
+fn the_model_says_what_witness_prints() {
+    let ab = [a(Act::Lock), b(Act::Lock), b(Act::Unlock), a(Act::Unlock)];
+    let ba = [b(Act::Lock), a(Act::Lock), a(Act::Unlock), b(Act::Unlock)];
+    let reversal = ["lock order reversal:", " 1st %p b (b, sleep mutex) @ program:5", " 2nd %p a (a, sx) @ program:6"];
+    // A sleepable lock comes first, whatever came before; and is reported once.
+    let calls = [&ba[..], &ab, &ba].concat();
+    let mixed = printed(&program(&[Kind::Sx, Kind::Mtx], &[&calls]));
+    let sleepable = ["lock order reversal: (sleepable after non-sleepable)", " 1st %p b (b, sleep mutex) @ program:1"];
+    assert_eq!(mixed, [sleepable[0], sleepable[1], " 2nd %p a (a, sx) @ program:2"]);
+    let plain = printed(&program(&[Kind::Sx, Kind::Sx], &[&[&ab[..], &ba, &ba].concat()]));
+    assert_eq!(plain, [reversal[0], " 1st %p b (b, sx) @ program:5", reversal[2]]);
+    // The interlock of a wait does not count, and is held afterwards as it was before.
+    let waits = [a(Act::Lock), b(Act::Lock), b(Act::CvTimedwait), a(Act::Pause)];
+    let held = printed(&program(&[Kind::Mtx, Kind::Rw], &[&waits]));
+    let warned = |what: &str| format!("{what} with the following non-sleepable locks held:");
+    let line = |class: &str, lock: &str, at: u32| format!("exclusive {class} {lock} r = 0 (%p) locked @ program:{at}");
+    let (of_a, of_b) = (line("sleep mutex", "a", 1), line("rw", "b", 2));
+    assert_eq!(held, [warned("Waiting on \"cv\""), of_a.clone(), warned("Sleeping on \"nap\""), of_b, of_a]);
+}
+
 #[test]
 fn programs_are_the_same_for_the_same_bytes() {
     let programs: BTreeSet<_> = (0..1000).map(|index| fuzz::program(3, index).to_string()).collect();

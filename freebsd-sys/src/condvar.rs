@@ -187,6 +187,9 @@ impl Cv {
         // SAFETY: the caller holds the lock, which is alive.
         let state = if relock { unsafe { lc_unlock(lock, loc) } } else { 0 };
         sleepqueue::lock(wchan);
+        if relock {
+            sleepqueue::interlock_gone(lock);
+        }
         let error = match (how.ticks.is_some(), how.catch) {
             (true, true) => sleepqueue::timedwait_sig(wchan),
             (true, false) => sleepqueue::timedwait(wchan),

@@ -32,7 +32,15 @@ pub struct How {
 /// Rows 83 to 88 and 91 of the misuse table; mi_switch's in a critical section.
 #[track_caller]
 pub fn sleep(ident: usize, interlock: Option<&LockObject>, how: How, wmesg: &'static str) -> i32 {
-    let loc = Loc::caller();
+    sleep_from(ident, interlock, how, wmesg, Loc::caller())
+}
+
+/// `_sleep()`, called from `loc`.
+///
+/// # Panics
+///
+/// As [`sleep`].
+pub fn sleep_from(ident: usize, interlock: Option<&LockObject>, how: How, wmesg: &'static str, loc: Loc) -> i32 {
     if !cpu::step("_sleep", 0) {
         return 0;
     }
@@ -59,6 +67,9 @@ pub fn sleep(ident: usize, interlock: Option<&LockObject>, how: How, wmesg: &'st
     // SAFETY: the caller holds the interlock, which is alive.
     let lock_state = relock.map_or(0, |lock| unsafe { lc_unlock(lock, loc) });
     sleepqueue::lock(ident);
+    if let Some(lock) = relock {
+        sleepqueue::interlock_gone(lock);
+    }
     let error = match (how.ticks != 0, how.catch) {
         (true, true) => sleepqueue::timedwait_sig(ident),
         (true, false) => sleepqueue::timedwait(ident),
@@ -110,6 +121,7 @@ pub fn msleep_spin(ident: usize, mtx: &crate::mutex::Mtx, wmesg: &'static str, t
     let dropped = giant::drop_giant(loc);
     crate::witness::warn(None, loc, format_args!("Sleeping on \"{wmesg}\""));
     sleepqueue::lock(ident);
+    sleepqueue::interlock_gone(mtx.object());
     let error = if ticks != 0 {
         sleepqueue::timedwait(ident)
     } else {

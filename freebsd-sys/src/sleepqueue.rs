@@ -143,6 +143,21 @@ pub fn set_timeout(ticks: u64) {
     td.sleep_deadline.set(crate::callout::now() + ticks.max(1));
 }
 
+/// After the interlock went, with the chain lock held again. FreeBSD keeps the chain locked while an interlock goes that one may not
+/// sleep with, so that nobody wakes the caller before it has switched; here a wake-up may come in between, and must not spare a caller
+/// who may not switch its panic.
+///
+/// # Panics
+///
+/// `mi_switch: switch in a critical section` (INVARIANTS).
+pub(crate) fn interlock_gone(interlock: &crate::lock::LockObject) {
+    let td = curthread();
+    if td.wchan.get() == 0 && !interlock.flags().contains(crate::lock::Lo::SLEEPABLE) {
+        // The chain lock counts as one, as the thread lock does in mi_switch().
+        kassert!(td.critnest.get() == 1, "mi_switch: switch in a critical section");
+    }
+}
+
 /// `sleepq_wait()`: sleeps until woken. The chain lock is held, and released.
 pub fn wait(_wchan: usize) {
     switch();

@@ -5,13 +5,15 @@ mod common;
 use common::{once, passes, spawn, spawn_at, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::condvar::Cv;
-use freebsd_sys::machine::{Config, Verdict};
+use freebsd_sys::host::explore::{self, Options};
+use freebsd_sys::host::schedule::random::Random;
+use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::sleepqueue::{EINTR, EWOULDBLOCK};
 use freebsd_sys::sx::{Sx, Sxf};
 use freebsd_sys::thread::{Kthread, curthread, kthread_add};
-use freebsd_sys::{cpu, sched, sleep, sleepqueue};
+use freebsd_sys::{cpu, critical, sched, sleep, sleepqueue};
 use std::sync::Arc;
 
 struct Shared {
@@ -65,6 +67,31 @@ fn broadcast_wakes_everybody() {
             s.mtx.unlock();
         });
     });
+}
+
+/// FreeBSD keeps the chain locked from the queue to the switch, so no signal comes early enough to spare a waiter its panic.
+#[test]
+fn a_signal_before_the_sleep_does_not_hide_that_one_may_not_sleep() {
+    let m = Machine::new(Config::default(), Engine::Explore);
+    let main = || {
+        let s = shared();
+        threads(2, move |i| {
+            if i == 1 {
+                s.cv.signal();
+                return;
+            }
+            s.mtx.lock();
+            critical::critical_enter();
+            s.cv.wait(s.mtx.object());
+            critical::critical_exit();
+            s.mtx.unlock();
+        });
+    };
+    let mut random = Random::new(1);
+    for index in 0..500 {
+        let execution = explore::run(&m, &mut random, Options { index, ..Options::default() }, &main);
+        assert_eq!(execution.verdict, Verdict::Panic("mi_switch: switch in a critical section".to_owned()), "{index}");
+    }
 }
 
 #[test]

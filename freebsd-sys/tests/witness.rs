@@ -155,6 +155,19 @@ fn allocating_with_waitok_under_a_mutex_is_printed() {
     assert_eq!(e.console[0], "uma_zalloc_debug: zone \"malloc-128\" with the following non-sleepable locks held:");
 }
 
+/// malloc(9)'s own assertions come first, and the allocator never sees the call.
+#[test]
+fn allocating_with_a_spin_mutex_held_prints_nothing_and_panics() {
+    use freebsd_sys::malloc::{M, malloc};
+    let e = once(Config::default(), || {
+        let m = mtx(c"m", Mtxf::SPIN);
+        m.lock_spin();
+        malloc(100, "kmalloc", M::WAITOK);
+    });
+    assert_eq!(e.verdict, Verdict::Panic("malloc: called with spinlock or critical section held".to_owned()));
+    assert_eq!(e.console, [""; 0]);
+}
+
 #[test]
 fn ithread_may_not_wait_with_an_enrolled_lock() {
     let e = once(Config::default(), || {

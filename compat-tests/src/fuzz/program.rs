@@ -67,14 +67,28 @@ impl Kind {
 
     /// What can be asked of it.
     fn calls(self) -> &'static [Act] {
-        use Act::{Assert, CvTimedwait, CvWait, Downgrade, Lock, RLock, RUnlock};
-        use Act::{SpinLock, SpinTry, SpinUnlock, Try, TryR, Unlock, Upgrade};
+        use Act::{Assert, CvTimedwait, CvWait, Downgrade, Lock, RLock, RUnlock, Sleep};
+        use Act::{SpinLock, SpinTry, SpinUnlock, TimedSleep, Try, TryR, Unlock, Upgrade};
         if self.is_mtx() {
-            &[Lock, Unlock, Try, SpinLock, SpinUnlock, SpinTry, CvWait, CvTimedwait, Assert(0)]
+            &[Lock, Unlock, Try, SpinLock, SpinUnlock, SpinTry, CvWait, CvTimedwait, Sleep, TimedSleep, Assert(0)]
         } else if self.is_rm() {
             &[Lock, Unlock, RLock, RUnlock, TryR, Assert(0)]
         } else {
-            &[Lock, Unlock, Try, RLock, RUnlock, TryR, Upgrade, Downgrade, CvWait, CvTimedwait, Assert(0)]
+            &[
+                Lock,
+                Unlock,
+                Try,
+                RLock,
+                RUnlock,
+                TryR,
+                Upgrade,
+                Downgrade,
+                CvWait,
+                CvTimedwait,
+                Sleep,
+                TimedSleep,
+                Assert(0),
+            ]
         }
     }
 }
@@ -135,6 +149,14 @@ pub enum Act {
     CvSignal,
     /// `cv_broadcast`.
     CvBroadcast,
+    /// `_sleep` on the condition's address, with this lock as its interlock.
+    Sleep,
+    /// `_sleep` for a tick.
+    TimedSleep,
+    /// `wakeup` of the condition's address.
+    Wakeup,
+    /// `wakeup_one`.
+    WakeupOne,
     /// `pause` for a tick.
     Pause,
     /// `malloc(M_WAITOK)` and `free`.
@@ -149,7 +171,7 @@ pub enum Act {
 const ASSERTIONS: [u32; 12] = [0, 1, 2, 4, 4 | 8, 4 | 0x10, 1 | 8, 1 | 0x10, 2 | 8, 8, 4 | 8 | 0x10, 0x40];
 
 /// What has nothing to do with a lock.
-const PLAIN: [Act; 12] = [
+const PLAIN: [Act; 14] = [
     Act::CriticalEnter,
     Act::CriticalExit,
     Act::NoSleeping,
@@ -158,6 +180,8 @@ const PLAIN: [Act; 12] = [
     Act::Unpin,
     Act::CvSignal,
     Act::CvBroadcast,
+    Act::Wakeup,
+    Act::WakeupOne,
     Act::Pause,
     Act::MallocWait,
     Act::MallocNowait,
@@ -197,7 +221,7 @@ impl Habits {
         if let Some(&(lock, _)) = self.held.last().filter(|(lock, _)| !locks[usize::from(*lock)].kind.is_rm())
             && u.ratio(1, 12)?
         {
-            let act = *u.choose(&[Act::CvWait, Act::CvTimedwait, Act::CvTimedwait])?;
+            let act = *u.choose(&[Act::CvWait, Act::CvTimedwait, Act::Sleep, Act::TimedSleep])?;
             return Ok(Call { act, lock });
         }
         if !self.held.is_empty() && u.ratio(2, 5)? {
@@ -224,6 +248,8 @@ impl Habits {
                     Act::MallocNowait,
                     Act::CvSignal,
                     Act::CvBroadcast,
+                    Act::Wakeup,
+                    Act::WakeupOne,
                 ])?;
                 self.critical += u32::from(act == Act::CriticalEnter);
                 self.pinned += u32::from(act == Act::Pin);
@@ -260,7 +286,11 @@ impl Program {
 
     /// How often a thread sleeps for a tick.
     pub fn pauses(&self) -> usize {
-        self.threads.iter().flatten().filter(|call| matches!(call.act, Act::Pause | Act::CvTimedwait)).count()
+        self.threads
+            .iter()
+            .flatten()
+            .filter(|call| matches!(call.act, Act::Pause | Act::CvTimedwait | Act::TimedSleep))
+            .count()
     }
 
     /// Programs that are smaller by a thread, a call or an unused lock.
@@ -294,6 +324,11 @@ impl Program {
 }
 
 impl Act {
+    /// Whether it waits for the condition, or on its address.
+    pub fn waits(self) -> bool {
+        matches!(self, Self::CvWait | Self::CvTimedwait | Self::Sleep | Self::TimedSleep)
+    }
+
     /// Whether it is done to a lock.
     pub fn takes_lock(self) -> bool {
         !PLAIN.contains(&self)

@@ -14,6 +14,7 @@ use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rmlock::{PrioTracker, Rm, Rmf};
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::sched::pri;
+use freebsd_sys::sleep::How;
 use freebsd_sys::sx::{Sx, Sxf};
 use freebsd_sys::thread::{self, Kthread, kthread_add};
 use freebsd_sys::{cpu, critical, sched, sleep, userret};
@@ -260,6 +261,7 @@ impl Shared<'static> {
     /// Makes call `pc` of thread `at`, which has pinned itself `pinned` times; what it returned, if it returns whether it worked.
     fn call(&self, at: usize, pc: usize, call: &Call, pinned: &mut i32) -> Option<bool> {
         let loc = Loc::C(c"program".as_ptr(), line(at, pc));
+        let ident = std::ptr::from_ref(&self.cv) as usize;
         if call.act.takes_lock() {
             if matches!(call.act, Act::Assert(_)) && !cpu::step("assert", 0) {
                 // An assertion is no boundary of its own, and what it looks at may change before it.
@@ -272,6 +274,14 @@ impl Shared<'static> {
                     return None;
                 }
                 Act::CvTimedwait => return Some(self.cv.timedwait_from(lock.object(), 1, loc) == 0),
+                Act::Sleep => {
+                    sleep::sleep_from(ident, Some(lock.object()), How::default(), "sl", loc);
+                    return None;
+                }
+                Act::TimedSleep => {
+                    let how = How { ticks: 1, ..How::default() };
+                    return Some(sleep::sleep_from(ident, Some(lock.object()), how, "sl", loc) == 0);
+                }
                 _ => {}
             }
             return match lock {
@@ -297,6 +307,8 @@ impl Shared<'static> {
             }
             Act::CvSignal => self.cv.signal(),
             Act::CvBroadcast => self.cv.broadcast(),
+            Act::Wakeup => sleep::wakeup(ident),
+            Act::WakeupOne => sleep::wakeup_one(ident),
             Act::Pause => _ = sleep::pause("nap", 1),
             Act::MallocWait => malloc::free(malloc::malloc(16, "fuzz", M::WAITOK), "fuzz"),
             Act::MallocNowait => malloc::free(malloc::malloc(16, "fuzz", M::NOWAIT), "fuzz"),

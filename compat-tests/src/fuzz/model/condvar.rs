@@ -1,6 +1,6 @@
-//! condvar(9): the program's one condition, and its sleep queue.
+//! condvar(9) and sleep(9): the program's one condition, and the sleep queue of its address, which _sleep() and wakeup() may use too.
 
-use super::{At, Call, Run, Stop, kpanic};
+use super::{At, Call, Mutation, Run, Stop, kpanic};
 use crate::fuzz::program::{Act, THREADS};
 
 /// A condition's sleep queue.
@@ -10,6 +10,10 @@ pub(super) struct Queue {
     waiters: [u8; THREADS],
     /// `sq_lock`: the interlock of who was first, plus one.
     interlock: u8,
+    /// `sq_type` is SLEEPQ_SLEEP and not SLEEPQ_CONDVAR.
+    of_sleep: bool,
+    /// `cv_waiters`: whose time ran out is still counted.
+    count: u8,
 }
 
 /// A waiter's place.
@@ -30,7 +34,8 @@ impl Queue {
     /// Few bits, for a hash.
     pub(super) fn digest(&self) -> u64 {
         let [a, b, c] = self.waiters.map(u64::from);
-        a << 6 | b << 4 | c << 2 | u64::from(self.interlock) << 8
+        let rest = u64::from(self.count) << 16 | u64::from(self.of_sleep) << 12 | u64::from(self.interlock) << 8;
+        a << 6 | b << 4 | c << 2 | rest
     }
 
     fn push(&mut self, td: usize) {
@@ -52,16 +57,17 @@ impl Queue {
 }
 
 impl At<'_> {
-    /// `cv_wait()` and `cv_timedwait()`.
-    pub(super) fn cv_wait(&mut self, timed: bool) -> Call {
+    /// `cv_wait()`, `cv_timedwait()` and `_sleep()`.
+    pub(super) fn cv_wait(&mut self, act: Act) -> Call {
+        let timed = matches!(act, Act::CvTimedwait | Act::TimedSleep);
         match self.me().phase {
-            0 => self.cv_queue(timed),
+            0 => self.cv_queue(timed, matches!(act, Act::Sleep | Act::TimedSleep)),
             1 => self.cv_sleep(),
             _ => {
                 let how = self.me().how;
                 self.interlock_call(how.lock())?;
                 self.witness_restore();
-                let worked = self.me().place != Place::TimedOut;
+                let worked = self.me().place != Place::TimedOut || self.mutated(Mutation::NoTimeouts);
                 self.me().place = Place::None;
                 if timed {
                     self.log(worked);
@@ -72,20 +78,46 @@ impl At<'_> {
     }
 
     /// What comes before the interlock goes.
-    fn cv_queue(&mut self, timed: bool) -> Call {
-        let (lock, td) = (self.lock, self.td);
-        self.warn("Waiting on \"cv\"", Some(lock));
-        self.may_sleep()?;
-        let queue = self.state.cv;
-        if self.rules.invariants && queue.waiters[0] != 0 && usize::from(queue.interlock) != lock + 1 {
-            kpanic!("Assertion lock == sq->sq_lock failed at %s:%d");
+    fn cv_queue(&mut self, timed: bool, of_sleep: bool) -> Call {
+        self.warn(if of_sleep { "Sleeping on \"sl\"" } else { "Waiting on \"cv\"" }, Some(self.lock));
+        if of_sleep && self.rules.invariants && self.kind().is_spin() {
+            kpanic!("spin locks can only use msleep_spin");
         }
+        self.state.cv.count += u8::from(!of_sleep);
+        // _sleep() drops what one may not sleep with before it goes on the queue, cv_wait() after that; both with the chain locked.
+        if of_sleep && !self.kind().is_sx() {
+            self.interlock_goes()?;
+            self.queue(timed, of_sleep)?;
+        } else {
+            self.queue(timed, of_sleep)?;
+            self.interlock_goes()?;
+        }
+        Err(Stop::Later)
+    }
+
+    /// `sleepq_add()`.
+    fn queue(&mut self, timed: bool, of_sleep: bool) -> Call {
+        let (lock, td) = (self.lock, self.td);
+        self.may_sleep()?;
+        let queue = &mut self.state.cv;
         if queue.waiters[0] == 0 {
-            self.state.cv.interlock = lock as u8 + 1;
+            (queue.interlock, queue.of_sleep) = (lock as u8 + 1, of_sleep);
+        } else if self.rules.invariants {
+            if usize::from(queue.interlock) != lock + 1 {
+                kpanic!("Assertion lock == sq->sq_lock failed at %s:%d");
+            }
+            if queue.of_sleep != of_sleep {
+                kpanic!("Assertion (flags & SLEEPQ_TYPE) == sq->sq_type failed at %s:%d");
+            }
         }
         self.state.cv.push(td);
         let me = self.me();
         (me.place, me.timed) = (Place::Queued, timed);
+        Ok(())
+    }
+
+    /// What is asserted of the interlock.
+    fn interlock_goes(&mut self) -> Call {
         self.witness_save()?;
         // lc_unlock(): what it asserts, and in which mode the lock is held.
         let how = if self.kind().is_mtx() {
@@ -96,21 +128,20 @@ impl At<'_> {
             if self.word().owner == 0 { How::Shared } else { How::Exclusive }
         };
         self.me().how = how;
-        Err(Stop::Later)
+        Ok(())
     }
 
     /// The interlock goes, and the thread sleeps if it is still on the queue.
     fn cv_sleep(&mut self) -> Call {
         let how = self.me().how;
         self.interlock_call(how.unlock())?;
-        // A sleep mutex or an rwlock goes with the chain locked, so that no signal comes between: who may not switch is told so,
-        // unless its time has run out. A spin mutex likewise.
-        let early = self.me().place;
-        let signalled_between = early == Place::Signalled && self.kind().is_sx();
-        if early != Place::TimedOut && !signalled_between {
+        // All but an sx lock go with the chain locked and interrupts off, so that neither a signal nor the clock comes between: who
+        // may not switch is told so.
+        let queued = self.me().place == Place::Queued;
+        if queued || !self.kind().is_sx() {
             self.switch()?;
         }
-        if early == Place::Queued {
+        if queued {
             self.me().run = Run::Waiting;
         }
         Err(Stop::Later)
@@ -121,19 +152,28 @@ impl At<'_> {
         if self.kind().is_mtx() { self.on_mtx(act) } else { self.on_rw(act) }
     }
 
-    /// `cv_signal()`: of equals, who has waited longest.
-    pub(super) fn cv_signal(&mut self) {
-        let first = self.state.cv.waiters[0];
-        if first != 0 {
-            self.state.leave_cv(usize::from(first) - 1, Place::Signalled);
+    /// `cv_signal()` and `cv_broadcast()`, which look at the count first.
+    pub(super) fn cv_wake(&mut self, all: bool) -> Call {
+        let count = self.state.cv.count;
+        if count == 0 {
+            return Ok(());
         }
+        self.state.cv.count = if all { 0 } else { count - 1 };
+        self.sleepq_wake(all, false)
     }
 
-    /// `cv_broadcast()`.
-    pub(super) fn cv_broadcast(&mut self) {
-        while self.state.cv.waiters[0] != 0 {
-            self.cv_signal();
+    /// `sleepq_signal()` and `sleepq_broadcast()`: of equals, who has waited longest.
+    pub(super) fn sleepq_wake(&mut self, all: bool, of_sleep: bool) -> Call {
+        let queue = self.state.cv;
+        if self.rules.invariants && queue.waiters[0] != 0 && queue.of_sleep != of_sleep {
+            let func = if all { "sleepq_broadcast" } else { "sleepq_signal" };
+            kpanic!("{func}: mismatch between sleep/wakeup and cv_*");
         }
+        let n = if all { THREADS } else { 1 };
+        for waiter in queue.waiters.into_iter().take(n).filter(|waiter| *waiter != 0) {
+            self.state.leave_cv(usize::from(waiter) - 1, Place::Signalled);
+        }
+        Ok(())
     }
 }
 

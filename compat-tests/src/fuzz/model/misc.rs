@@ -8,8 +8,8 @@ impl At<'_> {
     pub(super) fn call(&mut self, act: Act) -> Call {
         if act.takes_lock() {
             let kind = self.kind();
-            return if matches!(act, Act::CvWait | Act::CvTimedwait) {
-                self.cv_wait(act == Act::CvTimedwait)
+            return if act.waits() {
+                self.cv_wait(act)
             } else if kind.is_mtx() {
                 self.on_mtx(act)
             } else if kind.is_rm() {
@@ -33,8 +33,8 @@ impl At<'_> {
                 }
                 self.me().pinned -= 1;
             }
-            Act::CvSignal => self.cv_signal(),
-            Act::CvBroadcast => self.cv_broadcast(),
+            Act::CvSignal | Act::CvBroadcast => self.cv_wake(act == Act::CvBroadcast)?,
+            Act::Wakeup | Act::WakeupOne => self.sleepq_wake(act == Act::Wakeup, true)?,
             Act::Pause => {
                 self.warn("Sleeping on \"nap\"", None);
                 self.may_sleep()?;

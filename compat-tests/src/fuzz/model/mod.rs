@@ -91,17 +91,26 @@ pub enum Mutation {
     LostWakeups,
     /// WITNESS does not ask in which mode a lock is held.
     BlindWitness,
+    /// WITNESS has nothing against any order.
+    AnyOrder,
+    /// A wait whose time runs out says that it was woken.
+    NoTimeouts,
+    /// Who reads a sleepable rmlock may sleep.
+    SleepyReaders,
 }
 
 impl Mutation {
     /// All that are wrong.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::EverybodyRecurses,
         Self::ReadersFirst,
         Self::SwitchAnywhere,
         Self::GreedyUpgrade,
         Self::LostWakeups,
         Self::BlindWitness,
+        Self::AnyOrder,
+        Self::NoTimeouts,
+        Self::SleepyReaders,
     ];
 }
 
@@ -467,7 +476,7 @@ impl Rules<'_> {
     /// Whether the call that `td` waits in is for a spin mutex, whose waiters have a watchdog.
     fn waits_for_spin_mutex(&self, state: &State, td: usize) -> bool {
         let call = self.program.threads[td][usize::from(state.threads[td].pc)];
-        let relocks = matches!(call.act, super::program::Act::CvWait | super::program::Act::CvTimedwait);
+        let relocks = call.act.waits();
         call.act == super::program::Act::SpinLock || relocks && state.threads[td].how == condvar::How::Spin
     }
 }

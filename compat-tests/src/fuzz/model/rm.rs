@@ -3,7 +3,7 @@
 //! The mutex behind is taken and dropped in steps of their own, where others can come in between. Its waiters are the exclusive ones of
 //! the lock here, the writer that waits for readers is the shared one.
 
-use super::{At, Call, Stop, kpanic};
+use super::{At, Call, Mutation, Stop, kpanic};
 use crate::fuzz::program::{Act, Kind, THREADS};
 
 /// The name of the mutex behind.
@@ -123,7 +123,7 @@ impl At<'_> {
 
     /// `THREAD_NO_SLEEPING()` of a sleepable rmlock's readers.
     fn forbid_sleep(&mut self, n: i8) {
-        if self.sleepable_rm() {
+        if self.sleepable_rm() && !self.mutated(Mutation::SleepyReaders) {
             self.me().no_sleeping += n;
         }
     }
