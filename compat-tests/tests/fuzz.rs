@@ -152,6 +152,36 @@ fn two_interlocks_of_one_condition_are_told_apart() {
     Judge::default().judge(&both, 1, Effort { schedules: 50, search: 100_000 }).expect("agreement");
 }
 
+/// _sleep() drops a mutex before it goes on the queue, cv_wait() afterwards: who may do neither hears of different things.
+#[test]
+fn sleep_and_cv_wait_assert_in_their_own_order() {
+    let prohibited = "panic: sleepq_add: td %p to sleep on wchan %p with sleeping prohibited";
+    for (act, expected) in [(Act::Sleep, "panic: mutex a not owned at program:2"), (Act::CvWait, prohibited)] {
+        let calls = program(&[Kind::Mtx], &[&[a(Act::NoSleeping), a(act)]]);
+        assert_eq!(outcomes(&calls, Switches::Invariants), [expected]);
+        Judge::default().judge(&calls, 1, EFFORT).expect("agreement");
+    }
+}
+
+/// A wake-up of the one kind finds a sleeper of the other.
+#[test]
+fn sleepers_and_waiters_of_one_address_are_told_apart() {
+    let sleeper = [a(Act::Lock), a(Act::Sleep)];
+    let waiter = [a(Act::Lock), a(Act::CvWait)];
+    for (wake, func) in [(Act::Wakeup, "sleepq_broadcast"), (Act::WakeupOne, "sleepq_signal")] {
+        let both = program(&[Kind::Mtx], &[&waiter, &[a(wake)]]);
+        let mismatch = format!("panic: {func}: mismatch between sleep/wakeup and cv_*");
+        assert_eq!(outcomes(&both, Switches::Invariants), [mismatch.as_str(), "threads wait for ever"]);
+        // Without INVARIANTS nobody asks, and the waiter wakes.
+        assert_eq!(outcomes(&both, Switches::None), ["ends", "threads wait for ever"]);
+        Judge::default().judge(&both, 1, Effort { schedules: 50, search: 50_000 }).expect("agreement");
+    }
+    // cv_signal() looks at the count of waiters first, and there is none.
+    let nobody = program(&[Kind::Mtx], &[&sleeper, &[a(Act::CvSignal)]]);
+    assert_eq!(outcomes(&nobody, Switches::Invariants), ["threads wait for ever"]);
+    Judge::default().judge(&nobody, 1, Effort { schedules: 50, search: 50_000 }).expect("agreement");
+}
+
 /// The writer of a sleepable rmlock may sleep and its reader may not; others wait for the former without harm.
 #[test]
 fn a_sleepable_rmlock_sleeps_on_one_side() {

@@ -325,6 +325,31 @@ impl ChainLock {
     }
 }
 
+/// What [`lc_unlock`] asserts first of a mutex or rwlock.
+///
+/// # Safety
+///
+/// `lock` is the lock object of a live lock.
+///
+/// # Panics
+///
+/// The class's own text if the caller does not hold it, or holds it more than once (INVARIANTS).
+pub(crate) unsafe fn lc_assert_interlock(lock: &LockObject, loc: Loc) {
+    // SAFETY: the class says what the object is the head of, and the caller that it is alive.
+    unsafe {
+        match lock.class() {
+            LockClass::MtxSleep | LockClass::MtxSpin => {
+                crate::mutex::Mtx::from_object(lock).assert_at(ma::OWNED | ma::NOTRECURSED, loc);
+            }
+            LockClass::Rw => {
+                use crate::rwlock::{Rw, ra};
+                Rw::from_object(lock).assert_at(ra::LOCKED | ra::NOTRECURSED, loc);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// `lc_unlock()` for a sleep's interlock: returns the "how" to give back to [`lc_lock`].
 ///
 /// # Safety

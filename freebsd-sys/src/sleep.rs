@@ -5,7 +5,7 @@
 use crate::callout;
 use crate::cpu;
 use crate::giant;
-use crate::lock::{Loc, LockClass, LockObject, lc_lock, lc_unlock};
+use crate::lock::{Lo, Loc, LockClass, LockObject, lc_assert_interlock, lc_lock, lc_unlock};
 use crate::panic::kassert;
 use crate::sleepqueue::{self, Type};
 use crate::thread::curthread;
@@ -52,8 +52,16 @@ pub fn sleep_from(ident: usize, interlock: Option<&LockObject>, how: How, wmesg:
     kassert!(!how.drop || interlock.is_some_and(|lock| !giant::is(lock)), "PDROP requires a non-Giant lock");
     kassert!(td.wchan.get() == 0, "recursive sleep");
     kassert!(interlock.is_none_or(|lock| lock.class() != LockClass::MtxSpin), "spin locks can only use msleep_spin");
-    // FreeBSD drops a mutex with the chain locked and a sleepable lock without; being on the queue before the interlock goes is
-    // what counts: a wake-up in between takes the thread off again, and the wait returns at once.
+    // Giant goes by itself, however often it is held.
+    let relock = interlock.filter(|lock| !giant::is(lock));
+    // FreeBSD drops a mutex with the chain locked, before the caller goes on the queue, and a sleepable lock without, afterwards. Being
+    // on the queue before the interlock goes is what counts: a wake-up in between takes the thread off again, and the wait returns at
+    // once. But what is asserted of a mutex comes first.
+    if let Some(lock) = relock.filter(|lock| !lock.flags().contains(Lo::SLEEPABLE)) {
+        crate::witness::save(lock);
+        // SAFETY: the lock is alive.
+        unsafe { lc_assert_interlock(lock, loc) };
+    }
     sleepqueue::lock(ident);
     sleepqueue::add(ident, interlock.map_or(0, LockObject::id), wmesg, Type::Sleep, 0);
     if how.ticks != 0 {
@@ -61,8 +69,6 @@ pub fn sleep_from(ident: usize, interlock: Option<&LockObject>, how: How, wmesg:
     }
     sleepqueue::release(ident);
     let dropped = giant::drop_giant(loc);
-    // Giant goes by itself, however often it is held.
-    let relock = interlock.filter(|lock| !giant::is(lock));
     let saved = relock.and_then(crate::witness::save);
     // SAFETY: the caller holds the interlock, which is alive.
     let lock_state = relock.map_or(0, |lock| unsafe { lc_unlock(lock, loc) });

@@ -9,7 +9,7 @@ use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::sched::pri::PUSER;
 use freebsd_sys::sleep::{self, EINTR, EWOULDBLOCK, How, msleep_spin, pause, ticks, tsleep, wakeup, wakeup_one};
 use freebsd_sys::sleepqueue::{self};
-use freebsd_sys::thread::{Kthread, kthread_add};
+use freebsd_sys::thread::{self, Kthread, kthread_add};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -157,6 +157,22 @@ fn interlock_is_dropped_for_good_on_request() {
         assert_eq!(sleep::sleep(1, Some(m.object()), how, "chan"), EWOULDBLOCK);
         assert!(!m.owned());
     });
+}
+
+/// A mutex goes before the caller is put on the queue, so what is asserted of it is heard of first.
+#[test]
+fn a_mutex_that_is_not_held_comes_before_a_sleep_that_is_prohibited() {
+    for (opts, text) in
+        [(Mtxf::DEF, "witness_save: lock (sleep mutex) m not locked"), (Mtxf::NOWITNESS, "mutex m not owned at ")]
+    {
+        let e = once(Config::default(), || {
+            let m = mtx(c"m", opts);
+            thread::thread_no_sleeping();
+            sleep::sleep(1, Some(m.object()), How::default(), "x");
+        });
+        let Verdict::Panic(message) = e.verdict else { panic!("{}", e.verdict) };
+        assert!(message.starts_with(text), "{message}");
+    }
 }
 
 #[test]
