@@ -182,6 +182,16 @@ fn sleepers_and_waiters_of_one_address_are_told_apart() {
     Judge::default().judge(&nobody, 1, Effort { schedules: 50, search: 50_000 }).expect("agreement");
 }
 
+/// Only a writer that has taken read tokens looks for readers. Who gets the mutex behind because a third thread, without INVARIANTS,
+/// released it, has the lock at once.
+#[test]
+fn an_rmlock_whose_mutex_was_stolen_does_not_wait_for_readers() {
+    let reader = [a(Act::RLock), a(Act::Lock), a(Act::RUnlock)];
+    let stolen = program(&[Kind::Rm], &[&reader, &[a(Act::Unlock)], &[a(Act::Lock)]]);
+    assert_eq!(outcomes(&stolen, Switches::None), ["ends", "panic: page fault", "threads wait for ever"]);
+    Judge::default().judge(&stolen, 1, Effort { schedules: 500, search: 0 }).expect("agreement");
+}
+
 /// The writer of a sleepable rmlock may sleep and its reader may not; others wait for the former without harm.
 #[test]
 fn a_sleepable_rmlock_sleeps_on_one_side() {

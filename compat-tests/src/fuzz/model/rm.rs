@@ -156,12 +156,16 @@ impl At<'_> {
         }
         if self.phase(1) {
             self.behind_take()?;
-            self.collect();
-            self.me().phase = 2;
+            if self.word().tokens != 0 {
+                self.collect();
+                self.me().phase = 2;
+            }
         }
-        // Readers that came before are waited for, one after the other.
+        // Readers that came before are waited for, one after the other: by a writer that has taken tokens. One that found none counts on
+        // whoever did, even if the mutex was released behind that one's back.
+        let phase = self.me().phase;
         let first = &mut self.state.readers[self.lock].list[0];
-        if first.owner != 0 {
+        if first.owner != 0 && phase == 2 {
             first.signal = true;
             let owner = first.owner;
             return self.block_on(false, owner);
