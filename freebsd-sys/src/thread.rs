@@ -34,7 +34,7 @@ pub mod tdf {
     /// A service thread waits in its base loop: nothing on its stack needs dropping.
     pub const PARKED: u32 = 0x0008_0000;
     /// The thread said that nothing on its stack needs dropping: see [`super::discard_stack`].
-    pub const DISCARD: u32 = 0x0040_0000;
+    pub const DISCARD: u32 = 0x0080_0000;
 }
 
 /// `td_state`.
