@@ -15,6 +15,7 @@
 
 use crate::atomic::{Counter64, Guarded, OwnedPtr, Shared32};
 use crate::cpu::{self, curcpu, machine};
+use crate::host::footprint::{key, touch};
 use crate::interrupt;
 use crate::lock::{ChainLock, Loc, LockClass, LockObject, lc_assert, lc_lock, lc_unlock};
 use crate::panic::kassert;
@@ -455,6 +456,8 @@ fn run(due: Due, cpu: usize) {
 
 /// `hardclock()`: a tick on this CPU, in an interrupt frame.
 pub(crate) fn hardclock() {
+    touch(key::CLOCK, 1, true);
+    touch(key::GLOBAL, 1, true);
     let m = machine();
     let cpu = curcpu().cpuid;
     // In `smp` all CPUs tick; one of them is the clock. In `explore` a tick on any CPU is time passing.

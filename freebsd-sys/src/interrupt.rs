@@ -9,6 +9,7 @@
 use crate::atomic::{Guarded, OwnedPtr, Shared32, Word, thread_fence_acq, thread_fence_seq_cst};
 use crate::cpu::{self, Pcpu, curcpu, machine, pending};
 use crate::critical;
+use crate::host::footprint::{touch, touch_thread};
 use crate::lock::ChainLock;
 use crate::sched::{self, pri, sw, swt};
 use crate::thread::{self, Kthread, Thread, curthread, tdf, tdi};
@@ -296,6 +297,7 @@ pub fn raise(irq: Irq) {
     }
     let m = machine();
     let source = m.interrupts.source(irq);
+    touch_source(source);
     source.asserted.fetchadd(1);
     if !sched::explored() {
         let to = source.cpu.unwrap_or_else(|| usize::from(irq.0) % m.cpus.len());
@@ -383,9 +385,14 @@ pub(crate) fn tick() {
     frame(crate::callout::hardclock);
 }
 
+fn touch_source(source: &Source) {
+    touch(core::ptr::from_ref(source) as usize, size_of::<Source>(), true);
+}
+
 /// `intr_event_handle()`.
 fn handle(irq: Irq) {
     let source = machine().interrupts.source(irq);
+    touch_source(source);
     if source.asserted.get() > 0 {
         source.asserted.set(source.asserted.get() - 1);
     }
@@ -415,6 +422,7 @@ fn schedule_thread(source: &Source) {
     if td.is_null() {
         return;
     }
+    touch(source.need.as_ptr() as usize, 4, true);
     source.need.set(1);
     // SAFETY: threads are type-stable.
     wake(unsafe { &*td });
@@ -423,6 +431,7 @@ fn schedule_thread(source: &Source) {
 /// Ends an ithread's wait for work that its caller has posted.
 pub(crate) fn wake(td: &Thread) {
     let me = curthread();
+    touch_thread(td, true);
     sched::thread_lock(me);
     if td.inhibitors.get() & tdi::IWAIT != 0 {
         td.uninhibit(tdi::IWAIT);
@@ -434,6 +443,7 @@ pub(crate) fn wake(td: &Thread) {
 /// The running ithread waits until [`wake`], unless `need` says that there is work already.
 pub(crate) fn wait(need: &Shared32) {
     let td = curthread();
+    touch(need.as_ptr() as usize, 4, true);
     sched::thread_lock(td);
     if need.get() == 0 && !cpu::scheduler_stopped() {
         td.inhibit(tdi::IWAIT);

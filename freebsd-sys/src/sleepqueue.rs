@@ -11,6 +11,7 @@
 
 use crate::atomic::Guarded;
 use crate::cpu::machine;
+use crate::host::footprint::{key, touch, touch_thread};
 use crate::lock::ChainLock;
 use crate::panic::{kassert, kpanic, mpass};
 use crate::sched::{self, sw, swt};
@@ -95,6 +96,7 @@ pub fn release(_wchan: usize) {
 /// `sleepq_add: td %p to sleep on wchan %p with sleeping prohibited`, and the MPASS on the thread, the channel, interlock and type
 /// (INVARIANTS).
 pub fn add(wchan: usize, interlock: usize, wmesg: &'static str, kind: Type, queue: usize) {
+    touch(wchan, 1, true);
     let td = curthread();
     mpass!(td.wchan.get() == 0, "td->td_sleepqueue != NULL", crate::lock::Loc::caller());
     mpass!(wchan != 0, "wchan != NULL", crate::lock::Loc::caller());
@@ -140,6 +142,7 @@ pub fn add(wchan: usize, interlock: usize, wmesg: &'static str, kind: Type, queu
 /// `sleepq_set_timeout()`: the sleep ends after `ticks` of virtual time. Between [`add`] and the wait.
 pub fn set_timeout(ticks: u64) {
     let td = curthread();
+    touch(key::CLOCK, 1, true);
     td.sleep_deadline.set(crate::callout::now() + ticks.max(1));
 }
 
@@ -168,6 +171,7 @@ pub fn timedwait_sig(wchan: usize) -> i32 {
 
 fn catch_signals(_wchan: usize) -> i32 {
     let td = curthread();
+    touch_thread(td, true);
     if td.flags.get() & tdf::SIGPENDING != 0 {
         remove(td);
         machine().sleepqueues.chain.unlock();
@@ -206,6 +210,8 @@ fn switch() {
 
 /// Takes `td` off its queue; the chain lock is held.
 fn remove(td: &Thread) {
+    touch(td.wchan.get(), 1, true);
+    touch_thread(td, true);
     if let Some(sq) = find(td.wchan.get()) {
         sq.blocked[td.sqqueue.get() as usize].retain(|&other| other != td.ptr());
         if sq.blocked[0].is_empty() && sq.blocked[1].is_empty() {
@@ -237,6 +243,7 @@ fn resume(td: &Thread, priority: u32) {
 /// `%s: mismatch between sleep/wakeup and cv_*`, `sleepq_signal: invalid NULL wait channel` (INVARIANTS).
 pub fn signal(wchan: usize, kind: Type, priority: u32, queue: usize) {
     kassert!(wchan != 0, "sleepq_signal: invalid NULL wait channel");
+    touch(wchan, 1, true);
     let Some(sq) = find(wchan) else { return };
     kassert!(sq.kind == kind, "sleepq_signal: mismatch between sleep/wakeup and cv_*");
     // SAFETY: threads are type-stable.
@@ -254,6 +261,7 @@ pub fn signal(wchan: usize, kind: Type, priority: u32, queue: usize) {
 /// As [`signal`].
 pub fn broadcast(wchan: usize, kind: Type, priority: u32, queue: usize) {
     kassert!(wchan != 0, "sleepq_broadcast: invalid NULL wait channel");
+    touch(wchan, 1, true);
     loop {
         let Some(sq) = find(wchan) else { return };
         kassert!(sq.kind == kind, "sleepq_broadcast: mismatch between sleep/wakeup and cv_*");
@@ -270,6 +278,7 @@ pub fn broadcast(wchan: usize, kind: Type, priority: u32, queue: usize) {
 /// `sleepq_sleepcnt: invalid NULL wait channel` (INVARIANTS).
 pub fn sleepcnt(wchan: usize, queue: usize) -> usize {
     kassert!(wchan != 0, "sleepq_sleepcnt: invalid NULL wait channel");
+    touch(wchan, 1, false);
     find(wchan).map_or(0, |sq| sq.blocked[queue].len())
 }
 
@@ -310,6 +319,7 @@ pub(crate) fn next_deadline() -> Option<u64> {
 pub fn abort(td: &Thread, error: i32) {
     let m = machine();
     m.sleepqueues.chain.lock();
+    touch_thread(td, true);
     td.flags.or(tdf::SIGPENDING);
     if td.is_sleeping() && td.flags.get() & tdf::SINTR != 0 {
         td.intrval.set(error);

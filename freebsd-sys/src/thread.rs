@@ -6,6 +6,7 @@
 use crate::atomic::{Guarded, Owned32, Owned64, OwnedI32, OwnedUsize, Shared32};
 use crate::cpu::machine;
 use crate::host::coroutine::{Context, YielderPtr};
+use crate::host::footprint::{Operand, key, touch, touch_thread};
 use crate::host::gs;
 use crate::lock::LockInstance;
 
@@ -201,6 +202,8 @@ pub struct Thread {
     pub(crate) waited_blindly: Flag,
     /// `explore`: the primitive it is about to perform.
     pub(crate) op: Guarded<(&'static str, usize)>,
+    /// `explore`: what that works on.
+    pub(crate) operand: Guarded<Operand>,
     /// `explore`: plain access it is about to perform: address, size, is a write.
     pub(crate) access: Guarded<Option<(usize, usize, bool)>>,
     /// Interrupt flag word of the handler bookkeeping: the ithread's event, if it is one.
@@ -283,6 +286,7 @@ impl Thread {
             read_too_much: Flag::new(),
             waited_blindly: Flag::new(),
             op: Guarded::new(("", 0)),
+            operand: Guarded::new(Operand::NONE),
             access: Guarded::new(None),
             ithread: OwnedUsize::new(0),
         }
@@ -329,6 +333,7 @@ impl Thread {
             self.profile.get().reset();
             self.read_set.get().clear();
             *self.op.get() = ("fork_exit", 0);
+            *self.operand.get() = Operand::NONE;
             *self.access.get() = None;
         }
     }
@@ -353,6 +358,7 @@ impl Thread {
 
     #[inline]
     pub(crate) fn set_state(&self, state: State) {
+        touch_thread(self, true);
         self.state.set(state as u32);
     }
 
@@ -360,6 +366,11 @@ impl Thread {
     #[inline]
     pub fn is_running(&self) -> bool {
         self.state.get() == State::Running as u32
+    }
+
+    /// Where [`Thread::state`] is.
+    pub fn state_address(&self) -> *const u32 {
+        self.state.as_ptr()
     }
 
     /// Notes that the caller's next decision depends on whether this thread runs (see [`crate::cpu::observe`]).
@@ -440,6 +451,7 @@ pub fn kthread_add(spec: Kthread<'_>, body: impl FnOnce() + 'static) -> &'static
 /// [`kthread_add`] without making it runnable.
 pub(crate) fn create(spec: Kthread<'_>, body: impl FnOnce() + 'static) -> &'static Thread {
     let m = machine();
+    touch(key::THREADS, 1, true);
     let td = m.alloc_thread();
     td.reset();
     td.flags.set(spec.flags);
