@@ -127,13 +127,13 @@ struct Compare {
     /// Schedules for each cell, unless its verdict is settled before [default: 2000]
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     schedules: Option<u64>,
-    /// Every schedule within the budget, depth first; with --schedules, at most so many
+    /// Every schedule within the budget, one of each class; with --schedules, at most so many
     #[arg(long)]
     exhaustive: bool,
     /// Seed of the schedules, or of the interrupts' times
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// Seconds that each cell runs on smp [default: 1]
+    /// Seconds that each cell runs on smp [default: 1], or at most with --exhaustive [default: 60]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
     /// How often and how long locks are waited for and held, on smp: LOCK_PROFILING(9)
@@ -284,6 +284,9 @@ fn emit(text: &str) -> Result<(), String> {
     }
 }
 
+/// Seconds for a cell that is searched exhaustively.
+const EXHAUSTIVE_SECONDS: u64 = 60;
+
 impl Compare {
     fn plan(&self) -> Result<Plan, String> {
         let engine = self.engine.into();
@@ -291,7 +294,7 @@ impl Compare {
             (self.schedules.is_some(), "--schedules", Engine::Explore),
             (self.exhaustive, "--exhaustive", Engine::Explore),
             (self.save.is_some(), "--save", Engine::Explore),
-            (self.seconds.is_some(), "--seconds", Engine::Smp),
+            (self.seconds.is_some() && !self.exhaustive, "--seconds", Engine::Smp),
             (self.profile, "--profile", Engine::Smp),
         ] {
             if given && of != engine {
@@ -318,7 +321,7 @@ impl Compare {
             budget: Budget { ticks: kernel.ticks, interrupts: kernel.interrupts, migrations: kernel.migrations },
             ..Config::default()
         };
-        let time = Duration::from_secs(self.seconds.unwrap_or(1));
+        let time = Duration::from_secs(self.seconds.unwrap_or(if self.exhaustive { EXHAUSTIVE_SECONDS } else { 1 }));
         Ok(Plan { engine, config, search, seed: self.seed, time })
     }
 
@@ -507,7 +510,7 @@ fn list(what: Option<Listed>) -> String {
         Some(Listed::Schedules) => out.push_str(
             "random      a random walk                                    compare, every other schedule\n\
              pct         random priorities, changed at random points      compare, every other schedule\n\
-             exhaustive  depth first, all within the budget               compare --exhaustive\n\
+             exhaustive  all within the budget, reduced                   compare --exhaustive\n\
              replay      a recorded one                                   replay\n",
         ),
         _ => {}

@@ -476,7 +476,7 @@ impl Report {
             Engine::Explore => {
                 let how = match self.plan.search {
                     Search::Sample(_) => format!("random and PCT, seed {seed}"),
-                    Search::Exhaustive(_) => "depth first".to_owned(),
+                    Search::Exhaustive(_) => "exhaustive".to_owned(),
                 };
                 let budget = config.budget;
                 writeln!(
@@ -606,7 +606,7 @@ mod tests {
             config: Config::default(),
             events: [Event::Run(0), Event::Run(1)].repeat(100),
         });
-        Outcome { verdict, schedules: 2000, exhausted: false, interrupted: false, schedule, profile: Vec::new() }
+        Outcome { verdict, schedules: 2000, exhausted: false, done: 0.0, interrupted: false, schedule, profile: Vec::new() }
     }
 
     fn mixed() -> Report {

@@ -2,6 +2,10 @@
 //!
 //! A *scenario* is something a driver does, a *mapping* is how Linux's locks become FreeBSD's; a [`registry::Cell`] is one of each.
 
+/// The exhaustive search compares addresses between executions.
+#[global_allocator]
+static HEAP: freebsd_sys::host::heap::Heap = freebsd_sys::host::heap::Heap;
+
 // -- what there is to run
 pub mod c_units;
 pub mod cell;

@@ -148,9 +148,14 @@ impl Dpor {
         self.exhausted
     }
 
-    /// Whether the last execution was given up: its verdict says nothing.
+    /// Whether the last execution was given up.
     pub fn gave_up(&self) -> bool {
         self.given_up
+    }
+
+    /// Whether the last execution's verdict says nothing: it was given up, or the search is to begin anew.
+    pub fn lost(&self) -> bool {
+        self.given_up || self.moved
     }
 
     /// How far the search came.
@@ -312,6 +317,12 @@ impl Dpor {
         choice.enabled.iter().position(|&other| other == event).ok_or_else(|| self.fail(choice, Some(event)))
     }
 
+    fn perform(&mut self, choice: &Choice<'_>, at: usize, event: Event) -> Result<usize, Diverged> {
+        self.running = Some(at);
+        self.at = at + 1;
+        self.position(choice, event)
+    }
+
     /// An alternative inside a transition.
     fn alternative(&mut self, choice: &Choice<'_>) -> Result<usize, Diverged> {
         let n = choice.enabled.len() as u16;
@@ -361,12 +372,10 @@ impl Schedule for Dpor {
         let node = self.node(at);
         if let Some((event, _)) = node.waiting.get(self.waits) {
             let event = *event;
-            self.running = Some(at);
-            return self.position(choice, event);
+            return self.perform(choice, at, event);
         }
         if let Some(event) = node.chosen {
-            self.running = Some(at);
-            return self.position(choice, event);
+            return self.perform(choice, at, event);
         }
         let free = |event: &Event| node.can(*event) && !node.sleeps(*event);
         // First what is known to be worth it; else who has not moved for longest: whether it has to wait shows early then.
@@ -392,8 +401,7 @@ impl Schedule for Dpor {
         if !node.source.contains(&event) {
             node.source.push(event);
         }
-        self.running = Some(at);
-        self.position(choice, event)
+        self.perform(choice, at, event)
     }
 
     fn performed(&mut self, event: Event, footprint: &Footprint, performed: Performed) {
@@ -401,6 +409,7 @@ impl Schedule for Dpor {
         if performed == Performed::Nothing {
             let waits = self.waits;
             self.waits += 1;
+            self.at = at;
             let node = self.node_mut(at);
             if waits < node.waiting.len() {
                 return;
@@ -411,7 +420,6 @@ impl Schedule for Dpor {
             self.race(at, event, footprint);
             return;
         }
-        self.at = self.at.max(at + 1);
         self.waits = 0;
         if at < self.known {
             // The same as the last time, unless what it touches has moved.
