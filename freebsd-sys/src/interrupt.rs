@@ -216,6 +216,7 @@ pub fn setup(irq: Irq, filter: Option<Box<dyn Fn() -> Filter>>, ithread: Option<
             Kthread { name: &name, priority: source.priority, flags: tdf::KPROC, cpu: source.cpu },
             move || ithread_loop(irq),
         );
+        td.pri_class.set(pri::CLASS_ITHD);
         td.inhibit(tdi::IWAIT);
         td.flags.or(tdf::PARKED);
         td.lastcpu.set(source.cpu.unwrap_or(0) as i32);

@@ -36,8 +36,17 @@ pub const EWOULDBLOCK: i32 = 35;
 /// `EINTR`.
 pub const EINTR: i32 = 4;
 
+/// The wait channel that a null pointer is, where nobody asserts that there is none: a channel like any other. In a thread, 0 is none.
+const NULL_CHANNEL: usize = usize::MAX;
+
+/// What a channel is called in here.
+fn channel(wchan: usize) -> usize {
+    if wchan == 0 { NULL_CHANNEL } else { wchan }
+}
+
 #[derive(Debug)]
 struct Sleepq {
+    /// Meaningless while nobody sleeps on it: the slot is free then.
     wchan: usize,
     lock: usize,
     kind: Type,
@@ -61,10 +70,15 @@ impl Sleepqueues {
         self.chain.unlock_raw();
         // SAFETY: between executions nobody else is running.
         for sq in unsafe { self.table.get() } {
-            sq.wchan = 0;
             sq.blocked[0].clear();
             sq.blocked[1].clear();
         }
+    }
+}
+
+impl Sleepq {
+    fn is_empty(&self) -> bool {
+        self.blocked[0].is_empty() && self.blocked[1].is_empty()
     }
 }
 
@@ -75,7 +89,7 @@ fn table() -> &'static mut Vec<Sleepq> {
 }
 
 fn find(wchan: usize) -> Option<&'static mut Sleepq> {
-    table().iter_mut().find(|sq| sq.wchan == wchan)
+    table().iter_mut().find(|sq| sq.wchan == channel(wchan) && !sq.is_empty())
 }
 
 /// `sleepq_lock()`.
@@ -116,19 +130,19 @@ pub fn add(wchan: usize, interlock: usize, wmesg: &'static str, kind: Type, queu
         }
         None => {
             let table = table();
-            let at = table.iter().position(|sq| sq.wchan == 0).unwrap_or_else(|| {
+            let at = table.iter().position(Sleepq::is_empty).unwrap_or_else(|| {
                 table.push(Sleepq { wchan: 0, lock: 0, kind, blocked: [Vec::new(), Vec::new()] });
                 table.len() - 1
             });
             let sq = &mut table[at];
-            sq.wchan = wchan;
+            sq.wchan = channel(wchan);
             sq.lock = interlock;
             sq.kind = kind;
             sq
         }
     };
     sq.blocked[queue].push(td.ptr());
-    td.wchan.set(wchan);
+    td.wchan.set(channel(wchan));
     td.sqqueue.set(queue as u32);
     td.intrval.set(0);
     // SAFETY: (s) the chain lock is held.
@@ -208,9 +222,6 @@ fn switch() {
 fn remove(td: &Thread) {
     if let Some(sq) = find(td.wchan.get()) {
         sq.blocked[td.sqqueue.get() as usize].retain(|&other| other != td.ptr());
-        if sq.blocked[0].is_empty() && sq.blocked[1].is_empty() {
-            sq.wchan = 0;
-        }
     }
     td.wchan.set(0);
 }
