@@ -116,6 +116,9 @@ pub fn add(wchan: usize, interlock: usize, wmesg: &'static str, kind: Type, queu
         // The thread gave its sleep queue away when it went on the first one; FreeBSD follows the null pointer.
         kpanic!("page fault");
     }
+    if td.no_sleeping.get() != 0 {
+        crate::epoch::trace_list(td);
+    }
     kassert!(
         td.no_sleeping.get() == 0,
         "sleepq_add: td {:#x} to sleep on wchan {:#x} with sleeping prohibited",
@@ -247,12 +250,32 @@ fn resume(td: &Thread, priority: u32) {
 ///
 /// `%s: mismatch between sleep/wakeup and cv_*`, `sleepq_signal: invalid NULL wait channel` (INVARIANTS).
 pub fn signal(wchan: usize, kind: Type, priority: u32, queue: usize) {
+    signal_chosen(wchan, kind, priority, queue, |blocked| {
+        // SAFETY: threads are type-stable.
+        blocked.iter().copied().min_by_key(|&td| unsafe { (*td).priority.get() })
+    });
+}
+
+/// [`signal`] with `SLEEPQ_UNFAIR`: the latest sleeper, whatever its priority.
+///
+/// # Panics
+///
+/// As [`signal`].
+pub fn signal_unfair(wchan: usize, kind: Type, priority: u32, queue: usize) {
+    signal_chosen(wchan, kind, priority, queue, |blocked| blocked.last().copied());
+}
+
+fn signal_chosen(
+    wchan: usize,
+    kind: Type,
+    priority: u32,
+    queue: usize,
+    choose: impl FnOnce(&[*mut Thread]) -> Option<*mut Thread>,
+) {
     kassert!(wchan != 0, "sleepq_signal: invalid NULL wait channel");
     let Some(sq) = find(wchan) else { return };
     kassert!(sq.kind == kind, "sleepq_signal: mismatch between sleep/wakeup and cv_*");
-    // SAFETY: threads are type-stable.
-    let best = sq.blocked[queue].iter().copied().min_by_key(|&td| unsafe { (*td).priority.get() });
-    if let Some(td) = best {
+    if let Some(td) = choose(&sq.blocked[queue]) {
         // SAFETY: threads are type-stable, and queues name threads only.
         resume(unsafe { &*td }, priority);
     }
@@ -282,6 +305,23 @@ pub fn broadcast(wchan: usize, kind: Type, priority: u32, queue: usize) {
 pub fn sleepcnt(wchan: usize, queue: usize) -> usize {
     kassert!(wchan != 0, "sleepq_sleepcnt: invalid NULL wait channel");
     find(wchan).map_or(0, |sq| sq.blocked[queue].len())
+}
+
+/// `sleepq_type()`: what the sleepers on `wchan` use it for, if there are any. Takes the chain lock itself.
+pub fn kind_of(wchan: usize) -> Option<Type> {
+    lock(wchan);
+    let kind = find(wchan).map(|sq| sq.kind);
+    release(wchan);
+    kind
+}
+
+/// `sleepq_remove()`: wakes `td` if it sleeps on `wchan`. Takes the chain lock itself.
+pub fn remove_thread(td: &Thread, wchan: usize) {
+    lock(wchan);
+    if td.wchan.get() == channel(wchan) {
+        resume(td, 0);
+    }
+    release(wchan);
 }
 
 /// Ends the timed sleeps whose deadline has passed: called from the clock interrupt.
