@@ -783,10 +783,7 @@ impl Epoch {
         let sections = unsafe { curthread().epochs.get() };
         for section in sections.iter().rev().filter(|section| core::ptr::eq(section.epoch, self)) {
             let (name, earlier) = (self.name(), section.loc);
-            report(
-                loc,
-                format_args!("Recursively entering epoch {name} at {loc}, previously entered at {earlier}"),
-            );
+            report(loc, format_args!("Recursively entering epoch {name} at {loc}, previously entered at {earlier}"));
         }
         sections.push(Section { epoch: self, tracker, loc, report_exit: false });
     }

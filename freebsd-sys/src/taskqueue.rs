@@ -38,9 +38,9 @@ use crate::lock::{ChainLock, Loc};
 use crate::module::ModuleData;
 use crate::mutex::{Mtx, Mtxf, ma};
 use crate::panic::kassert;
+use crate::sched::{self, pri};
 use crate::sleep::{self, How};
 use crate::thread::{Kthread, Thread, curthread, kthread_add, tdf};
-use crate::sched::{self, pri};
 use crate::witness;
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::offset_of;
@@ -48,7 +48,6 @@ use std::rc::Rc;
 
 /// `EBUSY`.
 pub const EBUSY: i32 = 16;
-
 
 /// What a task calls with its pending count.
 pub type Handler = Rc<dyn Fn(usize)>;
