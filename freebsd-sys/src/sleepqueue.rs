@@ -5,7 +5,8 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! One chain lock serves all queues, and a queue is a slot of a machine-wide table rather than donated by the first sleeper.
+//! One chain lock serves all queues. In `explore` no primitive is left with it held; a driver that calls these functions holds it between
+//! them. A queue is a slot of a machine-wide table rather than donated by the first sleeper.
 //!
 //! References: kern/subr_sleepqueue.c, sleepqueue(9).
 

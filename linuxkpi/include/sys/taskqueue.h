@@ -55,13 +55,14 @@ struct taskqueue *lkpi_taskqueue_known(int);
 #define taskqueue_create_fast(name, mflags, enqueue, context) lkpi_taskqueue_create((name), 1)
 #define taskqueue_start_threads(tqp, count, pri, ...) lkpi_taskqueue_start_threads(*(tqp), (count), (pri))
 
-#define TASK_INITIALIZER(priority, func, context)			\
-	{ .ta_priority = (priority), .ta_func = (func), .ta_context = (context) }
-#define TASK_INIT(task, priority, func, context) do {			\
-	struct task *lkpi_task_ = (task);				\
+/* A macro's parameter must not be called as a field or a structure is. */
+#define TASK_INITIALIZER(pri, fn, arg)					\
+	{ .ta_priority = (pri), .ta_func = (fn), .ta_context = (arg) }
+#define TASK_INIT(t, pri, fn, arg) do {					\
+	struct task *lkpi_task_ = (t);					\
 									\
-	MPASS((priority) >= 0 && (priority) <= 255);			\
-	*lkpi_task_ = (struct task)TASK_INITIALIZER((priority), (func), (context));	\
+	MPASS((pri) >= 0 && (pri) <= 255);				\
+	*lkpi_task_ = (struct task)TASK_INITIALIZER((pri), (fn), (arg));	\
 } while (0)
 
 #endif /* _SYS_TASKQUEUE_H_ */
