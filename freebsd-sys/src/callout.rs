@@ -368,6 +368,7 @@ fn softclock_thread(cpu: usize) {
         Kthread { name: &name, priority: pri::PI_SOFT, flags: tdf::KPROC | tdf::PARKED, cpu: Some(cpu) },
         move || softclock(cpu),
     );
+    td.pri_class.set(pri::CLASS_ITHD);
     td.inhibit(tdi::IWAIT);
     td.lastcpu.set(cpu as i32);
     td.tscpu.set(cpu as i32);

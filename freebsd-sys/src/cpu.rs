@@ -319,6 +319,12 @@ pub(crate) fn profiling() -> bool {
     gs::word() & (bits::PROFILE | bits::STOPPED) == bits::PROFILE
 }
 
+/// Whether options EPOCH_TRACE is on.
+#[inline(always)]
+pub(crate) fn epoch_trace() -> bool {
+    gs::word() & (bits::EPOCH_TRACE | bits::STOPPED) == bits::EPOCH_TRACE
+}
+
 /// Whether to report what FreeBSD does not detect.
 #[inline(always)]
 pub(crate) fn lint() -> bool {

@@ -7,6 +7,8 @@
 
 pub mod deferred;
 pub mod locks;
+pub mod sleepqueue;
+pub mod smp;
 
 use crate::cpu;
 use crate::lock::Loc;

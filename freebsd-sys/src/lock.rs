@@ -296,7 +296,17 @@ impl ChainLock {
     /// `mtx_lock_spin` of a chain: raises critnest as it does.
     pub(crate) fn lock(&self) {
         crate::critical::spinlock_enter_internal();
-        self.lock_raw();
+        while self.0.fcmpset_acq(0, 1).is_err() {
+            if !crate::sched::explored() {
+                self.lock_raw();
+                return;
+            }
+            // In `explore` no primitive is left with a chain locked, but a driver that calls sleepqueue(9) may be between two of them.
+            crate::cpu::observe_only(self.0.as_ptr().cast(), 8);
+            if !crate::cpu::spinwait() {
+                return;
+            }
+        }
     }
 
     /// `mtx_unlock_spin` of a chain.

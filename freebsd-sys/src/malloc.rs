@@ -143,6 +143,9 @@ pub fn malloc(size: usize, what: &'static str, flags: M) -> *mut u8 {
     }
     if flags.contains(M::WAITOK) {
         kassert!(curthread().intr_nesting_level.get() == 0, "malloc(M_WAITOK) in interrupt context");
+        if !crate::thread::thread_can_sleep() {
+            crate::epoch::trace_list(curthread());
+        }
         kassert!(crate::thread::thread_can_sleep(), "malloc(M_WAITOK) with sleeping prohibited");
         // The check is the zone allocator's, which knows the size and not the type.
         let zone = size.next_power_of_two().max(16);

@@ -69,13 +69,13 @@ pub mod pri {
     /// `PRI_IDLE`.
     pub const CLASS_IDLE: u32 = 4;
 
+    /// The class of a thread that nobody gives one to: kernel threads inherit thread0's, whatever their priority; the others are taken
+    /// for user threads that rtprio(2) or idprio(2) was called for.
     pub(crate) fn class_of(priority: u32) -> u32 {
         match priority {
-            0..PRI_MIN_REALTIME => CLASS_ITHD,
             PRI_MIN_REALTIME..PRI_MIN_KERN => CLASS_REALTIME,
-            // Kernel threads inherit thread0's class, whatever their priority.
-            PRI_MIN_KERN..PRI_MIN_IDLE => CLASS_TIMESHARE,
-            _ => CLASS_IDLE,
+            PRI_MIN_IDLE.. => CLASS_IDLE,
+            _ => CLASS_TIMESHARE,
         }
     }
 }
@@ -420,10 +420,16 @@ pub(crate) fn force_preemption(cpu: &Pcpu) {
     td.owepreempt.set(1);
 }
 
-/// `setrunnable()`/`sched_wakeup()`: the thread's last inhibitor is gone. The scheduler's lock is held.
+/// `setrunnable()`/`sched_wakeup()`: if the thread's last inhibitor is gone, it queues. The scheduler's lock is held.
+///
+/// # Panics
+///
+/// `setrunnable: state 0x%x`: the thread has exited.
 pub(crate) fn setrunnable(td: &Thread) {
-    if td.state() != State::CanRun {
-        kpanic!("setrunnable: td {:p} is not TDS_CAN_RUN", td.ptr());
+    match td.state() {
+        State::CanRun => {}
+        State::Running | State::RunQ | State::Inhibited => return,
+        State::Inactive => kpanic!("setrunnable: state 0x{:x}", td.state() as u32),
     }
     // An interrupt thread that waits for its interrupt was demoted for what it did for an earlier one.
     if td.pri_class.get() == pri::CLASS_ITHD

@@ -16,9 +16,9 @@
 use crate::atomic::Guarded;
 use crate::cpu::machine;
 use crate::host::footprint::{touch, touch_thread};
-use crate::lock::{ChainLock, LockObject};
+use crate::lock::{ChainLock, Loc, LockObject};
 use crate::lock_profile;
-use crate::panic::{kassert, kpanic, kprintf};
+use crate::panic::{kassert, kpanic, kprintf, mpass};
 use crate::sched::{self, sw, swt};
 use crate::thread::{Thread, curthread, tdi};
 
@@ -138,7 +138,9 @@ fn insert(queue: &mut Vec<*mut Thread>, td: &Thread) {
 ///
 /// # Panics
 ///
-/// `sleeping thread`, if the owner (or one it waits for) sleeps; and mi_switch's, above all in a critical section.
+/// `sleeping thread`, if the owner (or one it waits for) sleeps; MPASS `owner == ts->ts_owner`, if the others that wait were told of
+/// another one (INVARIANTS); and mi_switch's, above all in a critical section.
+#[track_caller]
 pub fn wait(lock: &LockObject, owner: *mut Thread, queue: usize) {
     lock_profile::waits(lock);
     let td = curthread();
@@ -148,10 +150,7 @@ pub fn wait(lock: &LockObject, owner: *mut Thread, queue: usize) {
     }
     let ts = match find(lock) {
         Some(ts) => {
-            kassert!(ts.owner == owner || owner.is_null() || ts.owner.is_null(), "stale ts_lockobj pointer");
-            if ts.owner.is_null() {
-                ts.owner = owner;
-            }
+            mpass!(owner == ts.owner, "owner == ts->ts_owner", Loc::caller());
             ts
         }
         None => {
@@ -253,10 +252,10 @@ fn requeue(td: &Thread) {
     }
 }
 
-/// `turnstile_claim()`: the caller has just become the owner of a lock that still has waiters.
+/// `turnstile_claim()`: the caller has just become the owner of a lock that still has waiters. Entered with the chain lock held, since
+/// before the lock was taken, so that nobody joins the waiters before they have their owner; returns without it.
 pub(crate) fn claim(lock: &LockObject) {
     let m = machine();
-    m.turnstiles.chain.lock();
     touch(lock.id(), size_of::<LockObject>(), true);
     touch_thread(curthread(), true);
     let ts = existing(lock);
