@@ -72,7 +72,7 @@ pub fn lock_on_stack(at: *const (), size: usize) {
 }
 
 fn here(file: *const c_char, line: c_int) -> Loc {
-    Loc::C(file, line as u32)
+    Loc::c(file, line as u32)
 }
 
 /// The mutex whose word is at `cookie`.
