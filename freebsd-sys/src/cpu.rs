@@ -21,6 +21,8 @@ pub const MAXCPU: usize = 8;
 pub struct Pcpu {
     /// `pc_cpuid`.
     pub cpuid: usize,
+    /// `pc_cpumask`: this CPU's bit.
+    pub(crate) cpumask: usize,
     /// `pc_curthread`; (h) written by the host loop that drives this CPU.
     pub curthread: OwnedPtr<Thread>,
     /// `pc_idlethread`.
@@ -67,6 +69,7 @@ impl Pcpu {
     pub(crate) fn new(cpuid: usize) -> Self {
         Self {
             cpuid,
+            cpumask: 1 << cpuid,
             curthread: OwnedPtr::null(),
             idlethread: OwnedPtr::null(),
             pending: Shared32::new(0),

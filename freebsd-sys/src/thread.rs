@@ -436,6 +436,11 @@ pub fn curthread() -> &'static Thread {
     unsafe { &*td }
 }
 
+/// `FOREACH_THREAD_IN_PROC()`: the machine's threads, which are all the kernel's; those made after the call are not among them.
+pub fn foreach_thread_in_proc() -> impl Iterator<Item = &'static Thread> {
+    machine().threads().iter().map(|td| &**td)
+}
+
 /// The running thread's address: the owner that lock words carry.
 #[inline(always)]
 pub(crate) fn curthread_word() -> usize {

@@ -831,7 +831,7 @@ mod tests {
     }
 
     fn here() -> Loc {
-        Loc::C(c"a.c".as_ptr(), 7)
+        Loc::c(c"a.c".as_ptr(), 7)
     }
 
     fn object(class: LockClass, name: &'static CStr) -> Box<LockObject> {

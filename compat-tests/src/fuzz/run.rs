@@ -207,7 +207,7 @@ impl Shared {
             if cpu::scheduler_stopped() {
                 return;
             }
-            let result = self.call(at, call, Loc::C(c"program".as_ptr(), line(at, pc)), &mut state);
+            let result = self.call(at, call, Loc::c(c"program".as_ptr(), line(at, pc)), &mut state);
             if let Some(result) = result {
                 let log = &self.log[at];
                 log.set(log.get() << 1 | u32::from(result));
