@@ -606,7 +606,8 @@ mod tests {
             config: Config::default(),
             events: [Event::Run(0), Event::Run(1)].repeat(100),
         });
-        Outcome { verdict, schedules: 2000, exhausted: false, interrupted: false, schedule, profile: Vec::new() }
+        let (exhausted, interrupted, shrunk) = (false, false, None);
+        Outcome { verdict, schedules: 2000, exhausted, interrupted, schedule, shrunk, profile: Vec::new() }
     }
 
     fn mixed() -> Report {

@@ -11,6 +11,7 @@ mod scenarios;
 // -- running it
 pub mod run;
 pub mod schedule;
+pub mod shrink;
 
 // -- FreeBSD's own rules, one by one
 pub mod fuzz;

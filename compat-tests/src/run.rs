@@ -7,6 +7,7 @@
 
 use crate::registry::{Cell, Scenario};
 use crate::schedule::Printable;
+use crate::shrink::{self, Limit, Shrunk, Subject};
 use freebsd_sys::host::explore::{self, Execution};
 use freebsd_sys::host::schedule::{Schedule, dfs::Dfs, pct::Pct, random::Random};
 use freebsd_sys::host::{smp, workers};
@@ -19,6 +20,9 @@ const DEPTH: usize = 3;
 
 /// Time after which a run on `smp` that has not ended is called a hang; a scenario takes a few milliseconds.
 const SMP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Replays that may be spent on shrinking a cell's schedule: about as many executions as a cell has anyway.
+const SHRINKING: u64 = 2000;
 
 /// Executions between two reports of progress.
 const STRIDE: u64 = 64;
@@ -65,8 +69,10 @@ pub struct Outcome {
     pub exhausted: bool,
     /// Ctrl-C ended it early.
     pub interrupted: bool,
-    /// (explore) What replays the verdict.
+    /// (explore) What replays the verdict: as short as shrinking made it.
     pub schedule: Option<Printable>,
+    /// (explore) What shrinking came to; none if there was nothing to shrink.
+    pub shrunk: Option<Shrunk>,
     /// (smp) The locks' profile over all runs, if asked for.
     pub profile: Vec<lock_profile::Row>,
 }
@@ -74,7 +80,8 @@ pub struct Outcome {
 impl Outcome {
     /// Of no execution yet.
     fn new(verdict: Verdict) -> Self {
-        Self { verdict, schedules: 0, exhausted: false, interrupted: false, schedule: None, profile: Vec::new() }
+        let (exhausted, interrupted, schedule, shrunk) = (false, false, None, None);
+        Self { verdict, schedules: 0, exhausted, interrupted, schedule, shrunk, profile: Vec::new() }
     }
 
     /// FreeBSD's message, or what a pass is worth.
@@ -167,6 +174,7 @@ fn sampled(
         }
         if execution.verdict != Verdict::Pass {
             settle(&mut outcome, plan, scenario, cell, execution);
+            shorten(&mut outcome, Subject { machine: &machine, main: &|| (cell.run)(), units });
             break;
         }
         if !schedule.end(execution.events.len()) {
@@ -191,6 +199,17 @@ fn settle(outcome: &mut Outcome, plan: &Plan, scenario: &Scenario, cell: &Cell, 
         config: plan.config.clone(),
         events: execution.events,
     });
+}
+
+/// Shrinks the schedule that was found.
+fn shorten(outcome: &mut Outcome, subject: Subject<'_>) {
+    let Some(schedule) = &mut outcome.schedule else { return };
+    let limit = Limit::replays(SHRINKING);
+    outcome.shrunk = shrink::shrink(subject, &outcome.verdict, &schedule.events, limit, &mut |_| ());
+    if let Some(shrunk) = &outcome.shrunk {
+        schedule.events.clone_from(&shrunk.events);
+        outcome.interrupted |= shrunk.interrupted;
+    }
 }
 
 fn looped(plan: &Plan, cell: &'static Cell, units: &[Unit], tally: &workers::Tally) -> Outcome {
