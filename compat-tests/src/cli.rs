@@ -9,6 +9,7 @@ use crate::fuzz;
 use crate::misuse::{self, Suite};
 use crate::registry;
 use crate::replay;
+use crate::report::Costs;
 use crate::run::{self, Plan, Search};
 use crate::schedule::Printable;
 use crate::shrink::{self, Limit, Subject};
@@ -38,6 +39,7 @@ Examples:
   lkpi compare                                       every scenario on every mapping
   lkpi compare abba --mapping busted --cpus 4        one cell
   lkpi compare --format json | jq '.cells[].verdict'
+  lkpi compare --report report                       report/report.html: verdicts, and each failure as a picture
   lkpi compare --save schedules                      a file for each schedule that shows a failure
   lkpi replay schedules/abba.busted.sched            one of them, step by step
   lkpi shrink x.sched > y.sched                      the same failure with fewer context switches and interrupts
@@ -149,9 +151,12 @@ struct Compare {
     /// Write the schedule of each failure to DIR/SCENARIO.MAPPING.sched
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
-    /// Write DIR/report.json and DIR/report.md as well
+    /// Write DIR/report.html, a page with each failure's picture, and report.json, junit.xml and report.md beside it
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// Costs to plot in the report, as ci/bench.sh writes them [default: target/bench/summary.json, if there]
+    #[arg(long, value_name = "FILE", requires = "report")]
+    bench: Option<PathBuf>,
     /// Cells that run at a time [default: one for each processor]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
@@ -371,8 +376,9 @@ fn compare(args: &Compare) -> Result<u8, String> {
         let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
         let _ = writeln!(io::stderr(), "lkpi: warning: expected.toml: {first}{more}");
     }
+    // Better now than after the work.
+    let costs = if args.report.is_some() { Costs::read(args.bench.as_deref())? } else { None };
     for dir in [&args.save, &args.report].into_iter().flatten() {
-        // Better now than after the work.
         std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     }
     workers::catch_interrupt();
@@ -387,7 +393,7 @@ fn compare(args: &Compare) -> Result<u8, String> {
         report.save(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     }
     if let Some(dir) = &args.report {
-        report.write(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        report.write(dir, costs.as_ref()).map_err(|error| format!("{}: {error}", dir.display()))?;
     }
     emit(&match args.format {
         Format::Json => report.json(),

@@ -21,6 +21,7 @@ pub mod misuse;
 pub mod compare;
 pub mod expected;
 pub mod replay;
+pub mod report;
 
 // -- the command
 pub mod cli;
