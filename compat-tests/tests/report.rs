@@ -193,7 +193,8 @@ impl Browser {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.call("Emulation.setDeviceMetricsOverride", size);
         let file = file.canonicalize().expect("a file");
-        self.call("Page.navigate", json!({"url": format!("file://{}", file.display())}));
+        let answer = self.call("Page.navigate", json!({"url": format!("file://{}", file.display())}));
+        assert!(answer["errorText"].is_null(), "{answer}");
         loop {
             if self.eval("document.readyState + location.protocol") == "completefile:" {
                 return;

@@ -19,9 +19,9 @@ const FAIRNESS: &str = "slowest/fastest";
 const WAITS: [&str; 3] = ["ns, wait p50", "ns, wait p99", "ns, wait p99.9"];
 
 const LINE: usize = 24;
-const NAMES: usize = 190;
-const PLOT: usize = 220;
-const VALUE: usize = 70;
+const NAMES: usize = 160;
+const PLOT: usize = 210;
+const VALUE: usize = 56;
 
 /// The rows of one bench.
 struct Group<'a> {

@@ -22,7 +22,7 @@ const BENCH: &str = "target/bench/summary.json";
 /// What locks and mappings cost, if somebody measured it.
 #[derive(Debug)]
 pub struct Costs {
-    /// The file.
+    /// The file, without the machine's folders.
     from: PathBuf,
     rows: Vec<bench::Row>,
 }
@@ -38,7 +38,17 @@ impl Costs {
         };
         let rows = serde_json::from_str(&text)
             .map_err(|error| format!("{}: not what ci/bench.sh writes: {error}", from.display()))?;
-        Ok(Some(Self { from, rows }))
+        Ok(Some(Self { from: portable(&from), rows }))
+    }
+}
+
+/// A path as others may see it: below the working directory, or only its name.
+fn portable(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    match (path.is_absolute(), path.strip_prefix(here)) {
+        (false, _) => path.to_owned(),
+        (true, Ok(below)) => below.to_owned(),
+        (true, Err(_)) => path.file_name().map(PathBuf::from).unwrap_or_default(),
     }
 }
 
@@ -149,4 +159,21 @@ fn json(report: &Report, failures: &[Failure<'_>], costs: Option<&Costs>) -> Str
     let mut text = serde_json::to_string_pretty(&json).unwrap_or_default();
     text.push('\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_names_no_folder_of_the_machine() {
+        let here = std::env::current_dir().expect("a folder");
+        for (path, shown) in [
+            (here.join("target/bench/summary.json"), "target/bench/summary.json"),
+            (PathBuf::from("target/x.json"), "target/x.json"),
+            (PathBuf::from("/somewhere/else.json"), "else.json"),
+        ] {
+            assert_eq!(portable(&path), Path::new(shown));
+        }
+    }
 }

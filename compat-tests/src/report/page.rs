@@ -221,7 +221,8 @@ fn how_to_read() -> Markup {
                 "Time goes down; each row is a step, with its number. A lane is a CPU, a block in it a thread that has the CPU, a dot what "
                 "the thread does. A flash is an interrupt or a clock tick. Stripes are a critical section (td_critnest is not 0). A column on "
                 "the right is a lock, a bar in it that somebody holds it, hollow while the holder has no CPU; a dashed arrow leads from "
-                "who waits to the lock. The box at the bottom is how it ends. Beside it stand the source line of each step and what changed."
+                "who waits to the lock. The box at the bottom is how it ends. Beside it stand the source line of each step and what changed. "
+                "A bystander is an unrelated interrupt, whose thread preempts whatever has that CPU."
             }
             p {
                 "A schedule is shown as short as shrinking could make it. A deviation is what does not happen by itself: that another CPU moves "

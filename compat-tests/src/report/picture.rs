@@ -10,7 +10,7 @@ use freebsd_sys::machine::Verdict;
 use maud::{Markup, html};
 
 /// Height of a row; the list beside the picture has the same.
-const ROW: usize = 46;
+const ROW: usize = 54;
 /// Height of the head.
 const HEAD: usize = 40;
 /// Where the first lane begins.
