@@ -15,6 +15,7 @@ mod scenarios;
 // -- running it
 pub mod run;
 pub mod schedule;
+pub mod shrink;
 
 // -- FreeBSD's own rules, one by one
 pub mod fuzz;
@@ -24,6 +25,7 @@ pub mod misuse;
 pub mod compare;
 pub mod expected;
 pub mod replay;
+pub mod report;
 
 // -- the command
 pub mod cli;

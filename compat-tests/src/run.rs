@@ -7,6 +7,7 @@
 
 use crate::registry::{Cell, Scenario};
 use crate::schedule::Printable;
+use crate::shrink::{self, Limit, Shrunk, Subject};
 use freebsd_sys::host::explore::{self, Execution};
 use freebsd_sys::host::schedule::{Schedule, dpor::Dpor, pct::Pct, random::Random};
 use freebsd_sys::host::{smp, workers};
@@ -19,6 +20,9 @@ const DEPTH: usize = 3;
 
 /// Time after which a run on `smp` that has not ended is called a hang; a scenario takes a few milliseconds.
 const SMP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Replays that may be spent on shrinking a cell's schedule: about as many executions as a cell has anyway.
+const SHRINKING: u64 = 2000;
 
 /// Executions between two reports of progress.
 const STRIDE: u64 = 64;
@@ -67,8 +71,10 @@ pub struct Outcome {
     pub done: f64,
     /// Ctrl-C ended it early.
     pub interrupted: bool,
-    /// (explore) What replays the verdict.
+    /// (explore) What replays the verdict: as short as shrinking made it.
     pub schedule: Option<Printable>,
+    /// (explore) What shrinking came to; none if there was nothing to shrink.
+    pub shrunk: Option<Shrunk>,
     /// (smp) The locks' profile over all runs, if asked for.
     pub profile: Vec<lock_profile::Row>,
 }
@@ -76,7 +82,8 @@ pub struct Outcome {
 impl Outcome {
     /// Of no execution yet.
     fn new(verdict: Verdict) -> Self {
-        Self { verdict, schedules: 0, exhausted: false, done: 0.0, interrupted: false, schedule: None, profile: Vec::new() }
+        let (exhausted, interrupted, schedule, shrunk) = (false, false, None, None);
+        Self { verdict, schedules: 0, exhausted, done: 0.0, interrupted, schedule, shrunk, profile: Vec::new() }
     }
 
     /// FreeBSD's message, or what a pass is worth.
@@ -90,7 +97,10 @@ impl Outcome {
                 Search::Sample(_) => format!("not found in {} schedules, seed {}", self.schedules, plan.seed),
                 Search::Exhaustive(_) => {
                     let percent = 100.0 * self.done;
-                    format!("not found in the first {} classes of schedules, some {percent:.2} % of all", self.schedules)
+                    format!(
+                        "not found in the first {} classes of schedules, some {percent:.2} % of all",
+                        self.schedules
+                    )
                 }
             },
             (verdict, _) => verdict.message().to_owned(),
@@ -134,9 +144,11 @@ fn sampled(
     tally: &workers::Tally,
 ) -> Outcome {
     let machine = Machine::new(plan.config.clone(), Engine::Explore);
+    let main = || (cell.run)();
     let run = |schedule: &mut dyn Schedule, index| {
-        explore::run(&machine, schedule, explore::Options { trace: false, index, units }, &|| (cell.run)())
+        explore::run(&machine, schedule, explore::Options { trace: false, index, units }, &main)
     };
+    let subject = || Subject { machine: &machine, main: &main, units };
     let mut outcome = Outcome::new(Verdict::Pass);
     let mut told = 0;
     // A search that is begun anew counts from 0.
@@ -154,6 +166,7 @@ fn sampled(
                 outcome.schedules += 1;
                 if execution.verdict != Verdict::Pass {
                     settle(&mut outcome, plan, scenario, cell, execution);
+                    shorten(&mut outcome, subject());
                     break;
                 }
                 if outcome.schedules.is_multiple_of(STRIDE) {
@@ -169,6 +182,7 @@ fn sampled(
                 let execution = run(&mut dpor, index);
                 if !dpor.lost() && execution.verdict != Verdict::Pass {
                     settle(&mut outcome, plan, scenario, cell, execution);
+                    shorten(&mut outcome, subject());
                     outcome.schedules = dpor.counts().executions + 1;
                     break;
                 }
@@ -177,7 +191,8 @@ fn sampled(
                 if !more {
                     outcome.exhausted = dpor.exhausted();
                     if !outcome.exhausted {
-                        outcome.verdict = Verdict::Error("memory moves between executions: is the heap installed?".to_owned());
+                        outcome.verdict =
+                            Verdict::Error("memory moves between executions: is the heap installed?".to_owned());
                     }
                     break;
                 }
@@ -185,7 +200,10 @@ fn sampled(
                     tell(outcome.schedules);
                     outcome.interrupted = workers::interrupted();
                 }
-                if outcome.interrupted || limit.is_some_and(|n| outcome.schedules >= n) || started.elapsed() >= plan.time {
+                if outcome.interrupted
+                    || limit.is_some_and(|n| outcome.schedules >= n)
+                    || started.elapsed() >= plan.time
+                {
                     outcome.done = dpor.progress();
                     break;
                 }
@@ -209,6 +227,17 @@ fn settle(outcome: &mut Outcome, plan: &Plan, scenario: &Scenario, cell: &Cell, 
         config: plan.config.clone(),
         events: execution.events,
     });
+}
+
+/// Shrinks the schedule that was found.
+fn shorten(outcome: &mut Outcome, subject: Subject<'_>) {
+    let Some(schedule) = &mut outcome.schedule else { return };
+    let limit = Limit::replays(SHRINKING);
+    outcome.shrunk = shrink::shrink(subject, &outcome.verdict, &schedule.events, limit, &mut |_| ());
+    if let Some(shrunk) = &outcome.shrunk {
+        schedule.events.clone_from(&shrunk.events);
+        outcome.interrupted |= shrunk.interrupted;
+    }
 }
 
 fn looped(plan: &Plan, cell: &'static Cell, units: &[Unit], tally: &workers::Tally) -> Outcome {

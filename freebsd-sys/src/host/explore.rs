@@ -72,7 +72,7 @@ impl core::fmt::Debug for Explorer {
 }
 
 /// One line of a replayed schedule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Step {
     /// The CPU that moved.
     pub cpu: usize,
@@ -85,6 +85,79 @@ pub struct Step {
     pub at: Option<String>,
     /// What that changed: threads that left a CPU or woke up, lock words, critical sections, priorities.
     pub changes: Vec<String>,
+    /// What kind of step it is.
+    pub kind: Kind,
+    /// The machine as it left it.
+    pub after: After,
+}
+
+/// What kind of step one is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A thread performs a primitive.
+    #[default]
+    Primitive,
+    /// Another turn of the loop that it spins in.
+    Again,
+    /// A thread is back on a CPU.
+    Resume,
+    /// An idle CPU looks for a thread.
+    Idle,
+    /// An interrupt arrives.
+    Interrupt,
+    /// The clock ticks.
+    Tick,
+}
+
+/// The machine as a step left it: what a picture shows. Readers of a lock have no names: its word only counts them, and an
+/// rmlock's not even that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct After {
+    /// For each CPU, the index of its thread in `threads`; none if it idles.
+    pub cpus: Vec<Option<usize>>,
+    /// All threads but the idle ones.
+    pub threads: Vec<ThreadAfter>,
+    /// Locks that somebody holds.
+    pub held: Vec<Held>,
+}
+
+/// A thread as a step left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreadAfter {
+    /// Its name.
+    pub name: String,
+    /// Critical sections that it is in, without the one that mi_switch has while it is off CPU.
+    pub critnest: u32,
+    /// What it is about.
+    pub doing: Doing,
+}
+
+/// What a thread is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doing {
+    /// On a CPU.
+    Runs,
+    /// On a CPU, in a loop that waits for this lock, if it is one.
+    Spins(Option<String>),
+    /// It could run, and has no CPU.
+    Waits,
+    /// On this lock's turnstile.
+    Blocks(String),
+    /// For something else than a lock.
+    Sleeps,
+    /// Not started, or exited.
+    Nothing,
+}
+
+/// A lock that is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Its name.
+    pub lock: String,
+    /// The index of its owner in `threads`; none if readers hold it.
+    pub owner: Option<usize>,
+    /// How many readers.
+    pub readers: usize,
 }
 
 /// What a traced execution remembers.
@@ -596,7 +669,7 @@ pub(crate) fn spinwait() {
     unsafe { td.read_set.get().clear() };
     take_ipis();
     if let Some(trace) = &mut explorer(machine()).trace {
-        trace.note_text(machine(), format!("{} again", on_lock(what, obj)));
+        trace.note_text(machine(), Kind::Again, format!("{} again", on_lock(what, obj)));
     }
 }
 
@@ -617,7 +690,11 @@ fn take_ipis() {
     }
     if let Some(trace) = &mut explorer(m).trace {
         let rendezvous = cpu.pending.get() & crate::cpu::pending::RENDEZVOUS != 0;
-        trace.note_text(m, format!("interrupt {}", if rendezvous { "IPI_RENDEZVOUS" } else { "IPI_PREEMPT" }));
+        trace.note_text(
+            m,
+            Kind::Interrupt,
+            format!("interrupt {}", if rendezvous { "IPI_RENDEZVOUS" } else { "IPI_PREEMPT" }),
+        );
     }
     interrupt::take_ipis();
 }
@@ -704,9 +781,10 @@ fn take(event: Event) {
     if let Some(trace) = &mut explorer(machine()).trace {
         match event {
             Event::Intr(_, irq) => {
-                trace.note_text(machine(), format!("interrupt {}", machine().interrupts.name(Irq(irq))))
+                let name = machine().interrupts.name(Irq(irq));
+                trace.note_text(machine(), Kind::Interrupt, format!("interrupt {name}"));
             }
-            _ => trace.note_text(machine(), "clock tick".to_owned()),
+            _ => trace.note_text(machine(), Kind::Tick, "clock tick".to_owned()),
         }
     }
     match event {
@@ -733,7 +811,7 @@ pub(crate) fn idle() {
     match explorer(m).event {
         Event::Run(_) => {
             if let Some(trace) = &mut explorer(m).trace {
-                trace.note_text(m, IDLE.to_owned());
+                trace.note_text(m, Kind::Idle, IDLE.to_owned());
             }
             interrupt::take_ipis();
         }
@@ -892,10 +970,14 @@ fn in_explore() -> bool {
 /// What an idle thread does when the schedule moves its CPU.
 const IDLE: &str = "idle";
 
+/// What mi_switch calls the boundary of a thread that is back on a CPU.
+const RESUME: &str = "resume";
+
 impl Trace {
     /// The running thread performs `what`; what the previous step changed is now visible.
     fn note(&mut self, m: &Machine, what: &'static str, obj: usize, loc: Option<Loc>) {
-        self.note_text(m, on_lock(what, obj));
+        let kind = if what == RESUME { Kind::Resume } else { Kind::Primitive };
+        self.note_text(m, kind, on_lock(what, obj));
         if let Some(last) = self.steps.last_mut() {
             // A guard's drop cannot tell who dropped it: the location is in the standard library.
             last.at = loc.filter(|loc| !loc.file().contains("/library/core/")).map(|loc| loc.to_string());
@@ -904,10 +986,10 @@ impl Trace {
         self.unnamed = (obj != 0 && !is_listed(m, obj)).then_some((what, obj));
     }
 
-    fn note_text(&mut self, m: &Machine, what: String) {
+    fn note_text(&mut self, m: &Machine, kind: Kind, what: String) {
         self.settle(m);
         let (cpu, thread) = (curcpu().cpuid, curthread().name().to_owned());
-        self.steps.push(Step { cpu, thread, what, at: None, changes: Vec::new() });
+        self.steps.push(Step { cpu, thread, what, kind, ..Step::default() });
     }
 
     /// The running thread's primitive spins: says on whom.
@@ -951,6 +1033,7 @@ impl Trace {
             last.what = on_lock(what, obj);
         }
         last.changes.append(&mut changes);
+        last.after = after(m);
     }
 
     /// Threads that left their CPU, and threads that may have one now.
@@ -1037,6 +1120,47 @@ impl Trace {
             }
         }
     }
+}
+
+/// The machine as it is between two steps.
+fn after(m: &Machine) -> After {
+    let threads: Vec<&Thread> = m.threads().iter().map(|td| &**td).filter(|td| !td.is_idle()).collect();
+    let index = |td: &Thread| threads.iter().position(|other| core::ptr::eq(*other, td));
+    let held = m.live_locks().iter().filter_map(|&lock| {
+        // SAFETY: listed locks are alive.
+        let (owner, readers) = unsafe { (crate::lint::owner(m, &*lock).and_then(index), readers(&*lock)) };
+        let lock = || crate::machine::lock_name(lock as usize);
+        (owner.is_some() || readers > 0).then(|| Held { lock: lock(), owner, readers })
+    });
+    let doing = |td: &Thread| match td.state() {
+        thread::State::Running if td.awaiting.get() => {
+            // SAFETY: the thread is at a boundary.
+            let (_, obj) = unsafe { *td.op.get() };
+            Doing::Spins(is_listed(m, obj).then(|| crate::machine::lock_name(obj)))
+        }
+        thread::State::Running => Doing::Runs,
+        thread::State::RunQ | thread::State::CanRun => Doing::Waits,
+        thread::State::Inhibited if td.is_on_lock() => Doing::Blocks(crate::machine::lock_name(td.blocked_on.get())),
+        thread::State::Inhibited => Doing::Sleeps,
+        thread::State::Inactive => Doing::Nothing,
+    };
+    let seen =
+        |td: &&Thread| ThreadAfter { name: td.name().to_owned(), critnest: Seen::of(td).critnest, doing: doing(td) };
+    After {
+        cpus: m.cpus.iter().map(|cpu| index(cpu.current())).collect(),
+        held: held.collect(),
+        threads: threads.iter().map(seen).collect(),
+    }
+}
+
+/// How many readers hold the lock, if its word says that.
+fn readers(lock: &LockObject) -> usize {
+    use crate::lock::LockClass;
+    use crate::rwlock::{RW_LOCK_READ, RW_ONE_READER};
+    // An sx lock's word is laid out as an rwlock's, but for two flags.
+    let counts = matches!(lock.class(), LockClass::Rw | LockClass::Sx | LockClass::Lockmgr);
+    let word = crate::lint::lock_word(lock).filter(|word| counts && word & RW_LOCK_READ != 0);
+    word.map_or(0, |word| word / RW_ONE_READER)
 }
 
 /// A primitive and what it works on.
@@ -1167,9 +1291,14 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     let choices = x.record.len();
     let mut trace = x.trace.take().map(|trace| trace.steps).unwrap_or_default();
     if let Some(last) = trace.last_mut()
-        && last.what == "resume"
+        && last.kind == Kind::Resume
     {
+        // It did nothing more, but how the machine was left is to be seen from the last step.
+        let after = core::mem::take(&mut last.after);
         trace.pop();
+        if let Some(last) = trace.last_mut() {
+            last.after = after;
+        }
     }
     let verdict =
         m.take_verdict().unwrap_or_else(|| Verdict::Error("the execution ended without a verdict".to_owned()));
