@@ -9,12 +9,14 @@ use crate::fuzz;
 use crate::misuse::{self, Suite};
 use crate::registry;
 use crate::replay;
+use crate::report::Costs;
 use crate::run::{self, Plan, Search};
 use crate::schedule::Printable;
+use crate::shrink::{self, Limit, Subject};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freebsd_sys::cpu::MAXCPU;
 use freebsd_sys::host::workers;
-use freebsd_sys::machine::{Budget, Config, Engine, Preemption};
+use freebsd_sys::machine::{Budget, Config, Engine, Machine, Preemption, Verdict};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read, Write};
@@ -37,8 +39,10 @@ Examples:
   lkpi compare                                       every scenario on every mapping
   lkpi compare abba --mapping busted --cpus 4        one cell
   lkpi compare --format json | jq '.cells[].verdict'
+  lkpi compare --report report                       report/report.html: verdicts, and each failure as a picture
   lkpi compare --save schedules                      a file for each schedule that shows a failure
   lkpi replay schedules/abba.busted.sched            one of them, step by step
+  lkpi shrink x.sched > y.sched                      the same failure with fewer context switches and interrupts
   lkpi test misuse                                   whether the kernel complains as FreeBSD does
   lkpi fuzz --programs 1000000                       the same for random programs, against a model of the rules
 
@@ -59,6 +63,8 @@ enum Command {
     Compare(Box<Compare>),
     /// Run one schedule again, step by step
     Replay(ReplayArgs),
+    /// Find a shorter schedule that ends like a given one
+    Shrink(ShrinkArgs),
     /// Run a suite against the emulated kernel itself
     Test(Test),
     /// Run random programs of lock calls on the emulated kernel and by a model of FreeBSD's rules
@@ -127,13 +133,13 @@ struct Compare {
     /// Schedules for each cell, unless its verdict is settled before [default: 2000]
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     schedules: Option<u64>,
-    /// Every schedule within the budget, depth first; with --schedules, at most so many
+    /// Every schedule within the budget, one of each class; with --schedules, at most so many
     #[arg(long)]
     exhaustive: bool,
     /// Seed of the schedules, or of the interrupts' times
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// Seconds that each cell runs on smp [default: 1]
+    /// Seconds that each cell runs on smp [default: 1], or at most with --exhaustive [default: 60]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
     /// How often and how long locks are waited for and held, on smp: LOCK_PROFILING(9)
@@ -145,9 +151,12 @@ struct Compare {
     /// Write the schedule of each failure to DIR/SCENARIO.MAPPING.sched
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
-    /// Write DIR/report.json and DIR/report.md as well
+    /// Write DIR/report.html, a page with each failure's picture, and report.json, junit.xml and report.md beside it
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// Costs to plot in the report, as ci/bench.sh writes them [default: target/bench/summary.json, if there]
+    #[arg(long, value_name = "FILE", requires = "report")]
+    bench: Option<PathBuf>,
     /// Cells that run at a time [default: one for each processor]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
@@ -192,6 +201,16 @@ struct ReplayArgs {
     /// Output
     #[arg(short, long, value_enum, default_value = "text")]
     format: TextFormat,
+}
+
+#[derive(Debug, Args)]
+struct ShrinkArgs {
+    /// A schedule's line, a file with one, or - for standard input
+    #[arg(value_name = "SCHEDULE|FILE")]
+    schedule: String,
+    /// Replays that may be spent on it
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
+    replays: u64,
 }
 
 #[derive(Debug, Args)]
@@ -264,6 +283,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compare(args) => compare(&args),
         Command::Replay(args) => replay_one(&args),
+        Command::Shrink(args) => shrink_one(&args),
         Command::Test(args) => test(&args),
         Command::Fuzz(args) => fuzz(&args),
         Command::List(args) => emit(&list(args.what)).map(|()| 0),
@@ -284,6 +304,9 @@ fn emit(text: &str) -> Result<(), String> {
     }
 }
 
+/// Seconds for a cell that is searched exhaustively.
+const EXHAUSTIVE_SECONDS: u64 = 60;
+
 impl Compare {
     fn plan(&self) -> Result<Plan, String> {
         let engine = self.engine.into();
@@ -291,7 +314,7 @@ impl Compare {
             (self.schedules.is_some(), "--schedules", Engine::Explore),
             (self.exhaustive, "--exhaustive", Engine::Explore),
             (self.save.is_some(), "--save", Engine::Explore),
-            (self.seconds.is_some(), "--seconds", Engine::Smp),
+            (self.seconds.is_some() && !self.exhaustive, "--seconds", Engine::Smp),
             (self.profile, "--profile", Engine::Smp),
         ] {
             if given && of != engine {
@@ -318,7 +341,7 @@ impl Compare {
             budget: Budget { ticks: kernel.ticks, interrupts: kernel.interrupts, migrations: kernel.migrations },
             ..Config::default()
         };
-        let time = Duration::from_secs(self.seconds.unwrap_or(1));
+        let time = Duration::from_secs(self.seconds.unwrap_or(if self.exhaustive { EXHAUSTIVE_SECONDS } else { 1 }));
         Ok(Plan { engine, config, search, seed: self.seed, time })
     }
 
@@ -356,8 +379,9 @@ fn compare(args: &Compare) -> Result<u8, String> {
         let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
         let _ = writeln!(io::stderr(), "lkpi: warning: expected.toml: {first}{more}");
     }
+    // Better now than after the work.
+    let costs = if args.report.is_some() { Costs::read(args.bench.as_deref())? } else { None };
     for dir in [&args.save, &args.report].into_iter().flatten() {
-        // Better now than after the work.
         std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     }
     workers::catch_interrupt();
@@ -372,7 +396,7 @@ fn compare(args: &Compare) -> Result<u8, String> {
         report.save(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     }
     if let Some(dir) = &args.report {
-        report.write(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        report.write(dir, costs.as_ref()).map_err(|error| format!("{}: {error}", dir.display()))?;
     }
     emit(&match args.format {
         Format::Json => report.json(),
@@ -417,6 +441,29 @@ fn replay_one(args: &ReplayArgs) -> Result<u8, String> {
         TextFormat::Json => replayed.json(),
     })?;
     Ok(if replayed.agrees() { 0 } else { DIFFERS })
+}
+
+/// Prints what a file may hold: the schedule, and comments.
+fn shrink_one(args: &ShrinkArgs) -> Result<u8, String> {
+    let mut schedule = read_schedule(&args.schedule)?;
+    let verdict = replay::replay(&schedule, None)?.execution().verdict.clone();
+    if verdict == Verdict::Pass {
+        return Err("the schedule passes, so there is nothing to shrink it to".to_owned());
+    }
+    let (_, cell) = registry::cell(&schedule.scenario, &schedule.mapping)?;
+    let (machine, units) = (Machine::new(schedule.config.clone(), Engine::Explore), (cell.units)());
+    workers::catch_interrupt();
+    let bar = bar(args.replays, "{wide_bar} {pos}/{len} replays, {elapsed}");
+    let subject = Subject { machine: &machine, main: &|| (cell.run)(), units: &units };
+    let limit = Limit::replays(args.replays);
+    let shrunk = shrink::shrink(subject, &verdict, &schedule.events, limit, &mut |n| bar.set_position(n));
+    bar.finish_and_clear();
+    let Some(shrunk) = shrunk else {
+        return Err(format!("each replay ends with '{verdict}', which takes too long to shrink"));
+    };
+    schedule.events.clone_from(&shrunk.events);
+    emit(&format!("# {}\n# {shrunk}\n{schedule}\n", verdict.to_string().replace('\n', " ")))?;
+    Ok(if shrunk.interrupted { INTERRUPTED } else { 0 })
 }
 
 fn test(args: &Test) -> Result<u8, String> {
@@ -507,7 +554,7 @@ fn list(what: Option<Listed>) -> String {
         Some(Listed::Schedules) => out.push_str(
             "random      a random walk                                    compare, every other schedule\n\
              pct         random priorities, changed at random points      compare, every other schedule\n\
-             exhaustive  depth first, all within the budget               compare --exhaustive\n\
+             exhaustive  all within the budget, reduced                   compare --exhaustive\n\
              replay      a recorded one                                   replay\n",
         ),
         _ => {}

@@ -2,6 +2,7 @@
 
 use crate::expected::{Expectation, Expected, OneOf};
 use crate::registry::{Cell, Scenario};
+use crate::report::Costs;
 use crate::run::{Outcome, Plan, Search};
 use anstyle::{AnsiColor, Style};
 use freebsd_sys::lock_profile;
@@ -45,7 +46,7 @@ pub struct Report {
 
 /// A cell in JSON.
 #[derive(Serialize)]
-struct JsonCell<'a> {
+pub(crate) struct JsonCell<'a> {
     scenario: &'a str,
     mapping: &'a str,
     engine: &'a str,
@@ -151,10 +152,50 @@ impl Report {
         Ok(())
     }
 
-    /// Writes `dir/report.json` and the same as a page, `dir/report.md`, with each failure's whole schedule.
-    pub fn write(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)?;
-        fs::write(dir.join("report.json"), self.json())?;
+    /// What was to be done.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// How long it took.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// The cell of a scenario and a mapping.
+    pub(crate) fn cell(&self, scenario: &str, mapping: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.scenario.name == scenario && row.mapping == mapping)
+    }
+
+    /// How schedules were found.
+    pub(crate) fn search(&self) -> &'static str {
+        match (self.plan.engine, self.plan.search) {
+            (Engine::Smp, _) => "real time",
+            (Engine::Explore, Search::Sample(_)) => "random and PCT",
+            (Engine::Explore, Search::Exhaustive(_)) => "depth first",
+        }
+    }
+
+    /// Executions of all cells.
+    pub(crate) fn schedules(&self) -> u64 {
+        self.done().map(|(_, outcome)| outcome.schedules).sum()
+    }
+
+    /// Whether Ctrl-C cut something short.
+    pub(crate) fn cut(&self) -> bool {
+        self.rows.iter().any(|row| row.outcome.as_ref().is_none_or(|outcome| outcome.interrupted))
+    }
+
+    /// What the table says last.
+    pub(crate) fn summary_lines(&self) -> Vec<String> {
+        let mut text = String::new();
+        self.summary(&mut text);
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Writes the report as a page, as JSON, as JUnit XML and in Markdown.
+    pub fn write(&self, dir: &Path, costs: Option<&Costs>) -> io::Result<()> {
+        crate::report::write(self, costs, dir)?;
         fs::write(dir.join("report.md"), self.page())
     }
 
@@ -195,12 +236,11 @@ impl Report {
         out
     }
 
-    /// The JSON of everything that was run.
-    pub fn json(&self) -> String {
+    /// Everything that was run, as JSON has it.
+    pub(crate) fn json_cells(&self) -> Vec<JsonCell<'_>> {
         let explore = self.plan.engine == Engine::Explore;
         let budget = self.plan.config.budget;
-        let cells = self
-            .done()
+        self.done()
             .map(|(row, outcome)| JsonCell {
                 scenario: row.scenario.name,
                 mapping: row.mapping,
@@ -219,8 +259,12 @@ impl Report {
                 expected: row.expected.as_ref().map(|expected| &expected.verdict),
                 locks: outcome.profile.iter().map(JsonLock::from).collect(),
             })
-            .collect();
-        let mut text = serde_json::to_string_pretty(&JsonReport { cells }).unwrap_or_default();
+            .collect()
+    }
+
+    /// The JSON of everything that was run.
+    pub fn json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(&JsonReport { cells: self.json_cells() }).unwrap_or_default();
         text.push('\n');
         text
     }
@@ -273,7 +317,8 @@ impl Report {
         self.rows.iter().filter_map(|row| Some((row, row.outcome.as_ref()?)))
     }
 
-    fn failures(&self) -> impl Iterator<Item = (&Row, &Outcome)> {
+    /// The cells that do not pass.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = (&Row, &Outcome)> {
         self.done().filter(|(_, outcome)| outcome.verdict != Verdict::Pass)
     }
 
@@ -297,7 +342,7 @@ impl Report {
     }
 
     fn row(&self, scenario: &Scenario, column: &Column) -> Option<&Row> {
-        self.rows.iter().find(|row| row.scenario.name == scenario.name && row.mapping == column.mapping)
+        self.cell(scenario.name, column.mapping)
     }
 
     fn grid(&self, out: &mut String, width: Option<usize>, paint: Paint) {
@@ -447,9 +492,8 @@ impl Report {
     fn summary(&self, out: &mut String) {
         let (done, all) = (self.done().count(), self.rows.len());
         let failed = self.failures().count();
-        let schedules: u64 = self.done().map(|(_, outcome)| outcome.schedules).sum();
+        let schedules = self.schedules();
         let differing = self.rows.iter().filter(|row| row.differs).count();
-        let cut = self.rows.iter().any(|row| row.outcome.as_ref().is_none_or(|outcome| outcome.interrupted));
         let unknown = self.done().filter(|(row, _)| row.expected.is_none()).count();
         let verdict = match (differing, unknown) {
             _ if !self.plan.is_default_kernel() => {
@@ -461,7 +505,7 @@ impl Report {
         };
         let seconds = self.elapsed.as_secs_f64();
         let of = if done == all { format!("{all}") } else { format!("{done} of {all}") };
-        let cut = if cut { "interrupted: " } else { "" };
+        let cut = if self.cut() { "interrupted: " } else { "" };
         let _ = writeln!(out, "{cut}{of} cells in {seconds:.1} s: {} pass, {failed} fail; {verdict}", done - failed);
         let config = &self.plan.config;
         let cpus = format!("{} CPU{}", config.cpus, if config.cpus == 1 { "" } else { "s" });
@@ -476,7 +520,7 @@ impl Report {
             Engine::Explore => {
                 let how = match self.plan.search {
                     Search::Sample(_) => format!("random and PCT, seed {seed}"),
-                    Search::Exhaustive(_) => "depth first".to_owned(),
+                    Search::Exhaustive(_) => "exhaustive".to_owned(),
                 };
                 let budget = config.budget;
                 writeln!(
@@ -606,7 +650,8 @@ mod tests {
             config: Config::default(),
             events: [Event::Run(0), Event::Run(1)].repeat(100),
         });
-        Outcome { verdict, schedules: 2000, exhausted: false, interrupted: false, schedule, profile: Vec::new() }
+        let (exhausted, interrupted, shrunk) = (false, false, None);
+        Outcome { verdict, schedules: 2000, exhausted, done: 0.0, interrupted, schedule, shrunk, profile: Vec::new() }
     }
 
     fn mixed() -> Report {

@@ -2,6 +2,10 @@
 //!
 //! A *scenario* is something a driver does, a *mapping* is how Linux's locks become FreeBSD's; a [`registry::Cell`] is one of each.
 
+/// The exhaustive search compares addresses between executions.
+#[global_allocator]
+static HEAP: freebsd_sys::host::heap::Heap = freebsd_sys::host::heap::Heap;
+
 // -- what there is to run
 pub mod c_units;
 pub mod cell;
@@ -11,6 +15,7 @@ mod scenarios;
 // -- running it
 pub mod run;
 pub mod schedule;
+pub mod shrink;
 
 // -- FreeBSD's own rules, one by one
 pub mod fuzz;
@@ -20,6 +25,7 @@ pub mod misuse;
 pub mod compare;
 pub mod expected;
 pub mod replay;
+pub mod report;
 
 // -- the command
 pub mod cli;

@@ -1,12 +1,13 @@
 //! A schedule again, step by step.
 //!
-//! The text is for reading: a thread's coming back on a CPU and another turn of a spin loop are left out unless something changed,
-//! and equal steps that follow each other share a line. JSON has every step.
+//! The text is for reading: what thread0 does until the threads of the scenario have begun is one line, a thread's coming back on
+//! a CPU and another turn of a spin loop are left out unless something changed, and equal steps that follow each other share
+//! a line. JSON has every step.
 
 use crate::registry;
 use crate::schedule::Printable;
 use freebsd_sys::cpu::MAXCPU;
-use freebsd_sys::host::explore::{self, Execution, Step};
+use freebsd_sys::host::explore::{self, Execution, Kind, Step};
 use freebsd_sys::host::schedule::replay::Replay;
 use freebsd_sys::machine::{Engine, Machine};
 use serde::Serialize;
@@ -35,8 +36,9 @@ struct JsonReplay<'a> {
     again: Option<JsonAgain>,
 }
 
-#[derive(Serialize)]
-struct JsonStep<'a> {
+/// A step in JSON.
+#[derive(Debug, Serialize)]
+pub struct JsonStep<'a> {
     step: usize,
     cpu: usize,
     thread: &'a str,
@@ -86,6 +88,11 @@ impl Replayed<'_> {
         self.again.is_none_or(|(same, of)| same == of)
     }
 
+    /// What was replayed.
+    pub fn schedule(&self) -> &Printable {
+        self.schedule
+    }
+
     /// The first replay, traced.
     pub fn execution(&self) -> &Execution {
         &self.execution
@@ -132,10 +139,9 @@ impl Replayed<'_> {
         out
     }
 
-    /// The same as JSON.
-    pub fn json(&self) -> String {
-        let Self { schedule, execution, again } = self;
-        let steps = execution.trace.iter().enumerate().map(|(at, step)| JsonStep {
+    /// Every step, as JSON has it.
+    pub fn json_steps(&self) -> Vec<JsonStep<'_>> {
+        let steps = self.execution.trace.iter().enumerate().map(|(at, step)| JsonStep {
             step: at + 1,
             cpu: step.cpu,
             thread: &step.thread,
@@ -143,13 +149,19 @@ impl Replayed<'_> {
             at: step.at.as_deref(),
             changes: &step.changes,
         });
+        steps.collect()
+    }
+
+    /// The same as JSON.
+    pub fn json(&self) -> String {
+        let Self { schedule, execution, again } = self;
         let json = JsonReplay {
             scenario: &schedule.scenario,
             mapping: &schedule.mapping,
             cpus: schedule.config.cpus,
             verdict: execution.verdict.name(),
             message: execution.verdict.message(),
-            steps: steps.collect(),
+            steps: self.json_steps(),
             locks: &execution.locks,
             console: &execution.console,
             schedule: schedule.to_string(),
@@ -163,50 +175,67 @@ impl Replayed<'_> {
 
 /// One line of the text.
 #[derive(Debug)]
-struct Line<'a> {
+pub struct Line<'a> {
     /// Number of its first step; they count from 1.
-    number: usize,
-    step: &'a Step,
+    pub number: usize,
+    /// That step.
+    pub step: &'a Step,
     /// How many equal steps it stands for.
-    times: usize,
+    pub times: usize,
+    /// If it stands for all of thread0's preparations, what came of them.
+    pub set_up: Option<Vec<String>>,
 }
 
 impl Line<'_> {
-    fn what(&self) -> String {
-        match self.times {
-            1 => self.step.what.clone(),
-            times => format!("{} x{times}", self.step.what),
+    /// What was done.
+    pub fn what(&self) -> String {
+        match (&self.set_up, self.times) {
+            (Some(_), _) => "sets up".to_owned(),
+            (None, 1) => self.step.what.clone(),
+            (None, times) => format!("{} x{times}", self.step.what),
         }
     }
 
     /// The source line, without its folder.
-    fn at(&self) -> &str {
-        let at = self.step.at.as_deref().unwrap_or_default();
+    pub fn at(&self) -> &str {
+        let at = self.step.at.as_deref().filter(|_| self.set_up.is_none()).unwrap_or_default();
         at.rsplit('/').next().unwrap_or(at)
     }
 
     /// What changed; the step's own thread need not be named again.
-    fn changes(&self) -> String {
+    pub fn changes(&self) -> String {
         let own = |change: &str| change.strip_prefix(&self.step.thread).is_some_and(|rest| rest.starts_with(' '));
         let brief = |change: &'_ String| match own(change) {
             true => change[self.step.thread.len() + 1..].to_owned(),
             false => change.clone(),
         };
-        self.step.changes.iter().map(brief).collect::<Vec<_>>().join("; ")
+        self.set_up.as_ref().unwrap_or(&self.step.changes).iter().map(brief).collect::<Vec<_>>().join("; ")
     }
 }
 
 /// The lines that the steps come to.
-fn lines(steps: &[Step]) -> Vec<Line<'_>> {
+pub fn lines(steps: &[Step]) -> Vec<Line<'_>> {
     let mut lines: Vec<Line<'_>> = Vec::new();
-    for (at, step) in steps.iter().enumerate() {
+    let own = |step: &&Step| step.thread == "thread0" && matches!(step.kind, Kind::Primitive | Kind::Resume);
+    let mut set_up = steps.iter().take_while(own).count();
+    if set_up == steps.len() {
+        // It did not come so far that anything else happened: every step may be the one that matters.
+        set_up = 0;
+    }
+    if let Some(step) = set_up.checked_sub(1).map(|last| &steps[last]) {
+        // Threads that start; the words of locks that it takes and releases meanwhile say nothing.
+        let says = |change: &&String| !change.contains('=');
+        let changes = steps[..set_up].iter().flat_map(|step| &step.changes).filter(says).cloned().collect();
+        lines.push(Line { number: 1, step, times: 1, set_up: Some(changes) });
+    }
+    for (at, step) in steps.iter().enumerate().skip(set_up) {
         let quiet = step.changes.is_empty();
-        if quiet && (step.what == "resume" || step.what.ends_with(" again")) {
+        if quiet && matches!(step.kind, Kind::Resume | Kind::Again) {
             continue;
         }
         match lines.last_mut() {
             Some(last) if quiet && last.step == step => last.times += 1,
-            _ => lines.push(Line { number: at + 1, step, times: 1 }),
+            _ => lines.push(Line { number: at + 1, step, times: 1, set_up: None }),
         }
     }
     lines
@@ -218,7 +247,33 @@ mod tests {
 
     fn step(what: &str, changes: &[&str]) -> Step {
         let changes = changes.iter().map(|&change| change.to_owned()).collect();
-        Step { cpu: 0, thread: "T".to_owned(), what: what.to_owned(), at: None, changes }
+        let kind = match what {
+            "resume" => Kind::Resume,
+            _ if what.ends_with(" again") => Kind::Again,
+            _ => Kind::Primitive,
+        };
+        Step { thread: "T".to_owned(), what: what.to_owned(), changes, kind, ..Step::default() }
+    }
+
+    #[test]
+    fn what_thread0_prepares_is_one_line() {
+        let by_thread0 = |what: &str, changes: &[&str]| Step { thread: "thread0".to_owned(), ..step(what, changes) };
+        let mut steps = vec![
+            by_thread0("mtx_init(a#0)", &[]),
+            by_thread0("mtx_lock(a#0)", &["a#0=thread0", "starts T on cpu1"]),
+            by_thread0("_sleep", &["thread0 sleeps on \"x\""]),
+            step("compute", &[]),
+            by_thread0("mtx_lock(a#0)", &[]),
+        ];
+        let text = |steps: &[Step]| -> Vec<_> {
+            lines(steps).iter().map(|line| (line.number, line.what(), line.changes())).collect()
+        };
+        let expected =
+            [(1, "sets up", "starts T on cpu1; sleeps on \"x\""), (4, "compute", ""), (5, "mtx_lock(a#0)", "")];
+        assert_eq!(text(&steps), expected.map(|(number, what, changes)| (number, what.to_owned(), changes.to_owned())));
+        // A run that ends in them shows them.
+        steps.truncate(3);
+        assert_eq!(text(&steps).len(), 3);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! One cell: runs it again and again until its verdict is settled.
 //!
 //! A cell has a machine of its own, booted once. On `explore`, executions alternate between random walks and PCT, each determined
-//! by the seed and its number alone, so results depend neither on the number of workers nor on what else runs; or a depth-first
-//! search takes every schedule in turn. The first execution that does not pass settles the verdict. On `smp` the scenario runs in
+//! by the seed and its number alone, so results depend neither on the number of workers nor on what else runs; or an exhaustive
+//! search takes one schedule of each class. The first execution that does not pass settles the verdict. On `smp` the scenario runs in
 //! a loop for some time.
 
 use crate::registry::{Cell, Scenario};
 use crate::schedule::Printable;
+use crate::shrink::{self, Limit, Shrunk, Subject};
 use freebsd_sys::host::explore::{self, Execution};
-use freebsd_sys::host::schedule::{Schedule, dfs::Dfs, pct::Pct, random::Random};
+use freebsd_sys::host::schedule::{Schedule, dpor::Dpor, pct::Pct, random::Random};
 use freebsd_sys::host::{smp, workers};
 use freebsd_sys::lock_profile;
 use freebsd_sys::machine::{Config, Engine, Machine, Unit, Verdict};
@@ -19,6 +20,9 @@ const DEPTH: usize = 3;
 
 /// Time after which a run on `smp` that has not ended is called a hang; a scenario takes a few milliseconds.
 const SMP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Replays that may be spent on shrinking a cell's schedule: about as many executions as a cell has anyway.
+const SHRINKING: u64 = 2000;
 
 /// Executions between two reports of progress.
 const STRIDE: u64 = 64;
@@ -43,7 +47,7 @@ pub struct Plan {
     pub search: Search,
     /// Seed of the schedules, or of the interrupts' times.
     pub seed: u64,
-    /// (smp) How long each cell runs.
+    /// (smp, exhaustive) How long each cell runs at most.
     pub time: Duration,
 }
 
@@ -55,18 +59,22 @@ impl Plan {
 }
 
 /// What was found in a cell.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The verdict: a pass if nothing else was found.
     pub verdict: Verdict,
     /// Executions run, the last one included.
     pub schedules: u64,
-    /// Every schedule within the budget was run.
+    /// Every schedule within the budget was run, or one that is equivalent.
     pub exhausted: bool,
+    /// (exhaustive) A guess at how much of the search was done when it was stopped: 0 to 1.
+    pub done: f64,
     /// Ctrl-C ended it early.
     pub interrupted: bool,
-    /// (explore) What replays the verdict.
+    /// (explore) What replays the verdict: as short as shrinking made it.
     pub schedule: Option<Printable>,
+    /// (explore) What shrinking came to; none if there was nothing to shrink.
+    pub shrunk: Option<Shrunk>,
     /// (smp) The locks' profile over all runs, if asked for.
     pub profile: Vec<lock_profile::Row>,
 }
@@ -74,7 +82,8 @@ pub struct Outcome {
 impl Outcome {
     /// Of no execution yet.
     fn new(verdict: Verdict) -> Self {
-        Self { verdict, schedules: 0, exhausted: false, interrupted: false, schedule: None, profile: Vec::new() }
+        let (exhausted, interrupted, schedule, shrunk) = (false, false, None, None);
+        Self { verdict, schedules: 0, exhausted, done: 0.0, interrupted, schedule, shrunk, profile: Vec::new() }
     }
 
     /// FreeBSD's message, or what a pass is worth.
@@ -82,11 +91,17 @@ impl Outcome {
         match (&self.verdict, plan.engine) {
             (Verdict::Pass, Engine::Smp) => format!("{} runs passed", self.schedules),
             (Verdict::Pass, Engine::Explore) if self.exhausted => {
-                format!("not found in any of {} schedules, all within the budget", self.schedules)
+                format!("not found in any of {} classes of schedules, all within the budget", self.schedules)
             }
             (Verdict::Pass, Engine::Explore) => match plan.search {
                 Search::Sample(_) => format!("not found in {} schedules, seed {}", self.schedules, plan.seed),
-                Search::Exhaustive(_) => format!("not found in the first {} schedules", self.schedules),
+                Search::Exhaustive(_) => {
+                    let percent = 100.0 * self.done;
+                    format!(
+                        "not found in the first {} classes of schedules, some {percent:.2} % of all",
+                        self.schedules
+                    )
+                }
             },
             (verdict, _) => verdict.message().to_owned(),
         }
@@ -121,22 +136,6 @@ pub fn cells(
         .collect()
 }
 
-/// One search strategy for each number of an execution.
-enum Strategy {
-    Sample(Random, Pct),
-    Exhaustive(Dfs),
-}
-
-impl Strategy {
-    fn of(&mut self, index: u64) -> &mut dyn Schedule {
-        match self {
-            Self::Sample(random, _) if index.is_multiple_of(2) => random,
-            Self::Sample(_, pct) => pct,
-            Self::Exhaustive(dfs) => dfs,
-        }
-    }
-}
-
 fn sampled(
     plan: &Plan,
     scenario: &'static Scenario,
@@ -144,44 +143,81 @@ fn sampled(
     units: &[Unit],
     tally: &workers::Tally,
 ) -> Outcome {
-    let (mut strategy, limit) = match plan.search {
-        Search::Sample(n) => (Strategy::Sample(Random::new(plan.seed), Pct::new(plan.seed, DEPTH)), n),
-        Search::Exhaustive(limit) => (Strategy::Exhaustive(Dfs::new()), limit.unwrap_or(u64::MAX)),
-    };
     let machine = Machine::new(plan.config.clone(), Engine::Explore);
+    let main = || (cell.run)();
+    let run = |schedule: &mut dyn Schedule, index| {
+        explore::run(&machine, schedule, explore::Options { trace: false, index, units }, &main)
+    };
+    let subject = || Subject { machine: &machine, main: &main, units };
     let mut outcome = Outcome::new(Verdict::Pass);
     let mut told = 0;
-    while outcome.schedules < limit {
-        if workers::interrupted() {
-            outcome.interrupted = true;
-            break;
+    // A search that is begun anew counts from 0.
+    let mut tell = |schedules: u64| {
+        tally.add(schedules.saturating_sub(told));
+        told = told.max(schedules);
+    };
+    match plan.search {
+        Search::Sample(n) => {
+            let (mut random, mut pct) = (Random::new(plan.seed), Pct::new(plan.seed, DEPTH));
+            while outcome.schedules < n && !outcome.interrupted {
+                let index = outcome.schedules;
+                let schedule: &mut dyn Schedule = if index.is_multiple_of(2) { &mut random } else { &mut pct };
+                let execution = run(schedule, index);
+                outcome.schedules += 1;
+                if execution.verdict != Verdict::Pass {
+                    settle(&mut outcome, plan, scenario, cell, execution);
+                    shorten(&mut outcome, subject());
+                    break;
+                }
+                if outcome.schedules.is_multiple_of(STRIDE) {
+                    tell(outcome.schedules);
+                    outcome.interrupted = workers::interrupted();
+                }
+            }
         }
-        let index = outcome.schedules;
-        let schedule = strategy.of(index);
-        let execution =
-            explore::run(&machine, schedule, explore::Options { trace: false, index, units }, &|| (cell.run)());
-        outcome.schedules += 1;
-        if outcome.schedules - told == STRIDE {
-            tally.add(STRIDE);
-            told = outcome.schedules;
-        }
-        if execution.verdict != Verdict::Pass {
-            settle(&mut outcome, plan, scenario, cell, execution);
-            break;
-        }
-        if !schedule.end(execution.events.len()) {
-            outcome.exhausted = true;
-            break;
+        Search::Exhaustive(limit) => {
+            let started = Instant::now();
+            let mut dpor = Dpor::new();
+            for index in 0.. {
+                let execution = run(&mut dpor, index);
+                if !dpor.lost() && execution.verdict != Verdict::Pass {
+                    settle(&mut outcome, plan, scenario, cell, execution);
+                    shorten(&mut outcome, subject());
+                    outcome.schedules = dpor.counts().executions + 1;
+                    break;
+                }
+                let more = dpor.end(execution.events.len());
+                outcome.schedules = dpor.counts().executions;
+                if !more {
+                    outcome.exhausted = dpor.exhausted();
+                    if !outcome.exhausted {
+                        outcome.verdict =
+                            Verdict::Error("memory moves between executions: is the heap installed?".to_owned());
+                    }
+                    break;
+                }
+                if index.is_multiple_of(STRIDE) {
+                    tell(outcome.schedules);
+                    outcome.interrupted = workers::interrupted();
+                }
+                if outcome.interrupted
+                    || limit.is_some_and(|n| outcome.schedules >= n)
+                    || started.elapsed() >= plan.time
+                {
+                    outcome.done = dpor.progress();
+                    break;
+                }
+            }
         }
     }
-    tally.add(outcome.schedules - told);
+    tell(outcome.schedules);
     outcome
 }
 
 /// The execution did not pass: its verdict is the cell's.
 fn settle(outcome: &mut Outcome, plan: &Plan, scenario: &Scenario, cell: &Cell, execution: Execution) {
     outcome.verdict = match execution.diverged {
-        // Only a depth-first search repeats itself, so only it can notice.
+        // Only the exhaustive search repeats itself, so only it can notice.
         Some(diverged) => Verdict::Error(format!("the scenario is not deterministic: {diverged}")),
         None => execution.verdict,
     };
@@ -191,6 +227,17 @@ fn settle(outcome: &mut Outcome, plan: &Plan, scenario: &Scenario, cell: &Cell, 
         config: plan.config.clone(),
         events: execution.events,
     });
+}
+
+/// Shrinks the schedule that was found.
+fn shorten(outcome: &mut Outcome, subject: Subject<'_>) {
+    let Some(schedule) = &mut outcome.schedule else { return };
+    let limit = Limit::replays(SHRINKING);
+    outcome.shrunk = shrink::shrink(subject, &outcome.verdict, &schedule.events, limit, &mut |_| ());
+    if let Some(shrunk) = &outcome.shrunk {
+        schedule.events.clone_from(&shrunk.events);
+        outcome.interrupted |= shrunk.interrupted;
+    }
 }
 
 fn looped(plan: &Plan, cell: &'static Cell, units: &[Unit], tally: &workers::Tally) -> Outcome {

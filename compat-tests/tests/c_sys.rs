@@ -54,6 +54,17 @@ fn sections_and_callbacks() {
 #[test]
 fn callouts_tasks_and_threads() {
     passes("selftest-sys-deferred", 20);
+    passes("selftest-sys-kthread", 20);
+}
+
+#[test]
+fn sleep_queues_themselves() {
+    passes("selftest-sys-sleepqueue", 300);
+}
+
+#[test]
+fn rendezvous_of_cpus() {
+    passes("selftest-sys-smp", 50);
 }
 
 #[test]

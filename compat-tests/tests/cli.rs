@@ -1,5 +1,10 @@
 //! The real `lkpi`, as people and programs use it.
 
+use compat_tests::registry;
+use compat_tests::schedule::Printable;
+use freebsd_sys::host::explore;
+use freebsd_sys::host::schedule::random::Random;
+use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -97,7 +102,7 @@ impl Drop for Folder {
 #[test]
 fn help_says_what_there_is() {
     let help = out(&run(&["--help"]));
-    for word in ["compare", "replay", "list", "Exit status"] {
+    for word in ["compare", "replay", "shrink", "list", "Exit status"] {
         assert!(help.contains(word), "{help}");
     }
     let help = run(&["compare", "--help"]);
@@ -259,7 +264,8 @@ fn workers_and_processes_change_nothing() {
 fn seeds_matter_and_repeat() {
     let with = |seed: &str| cell(&[CASE, "--mapping", PANICS, "--seed", seed]);
     assert_eq!(with("5"), with("5"));
-    assert!((6..20).any(|seed| with("5")["schedule"] != with(&seed.to_string())["schedule"]));
+    // What each finds may shrink to the same; when it finds something differs.
+    assert!((6..20).any(|seed| with("5")["schedules"] != with(&seed.to_string())["schedules"]));
 }
 
 #[test]
@@ -343,16 +349,20 @@ fn replay_reads_like_the_kernel() {
         let found = lines.iter().position(|line| parts.iter().all(|part| line.contains(part)));
         found.unwrap_or_else(|| panic!("no line with {parts:?}: {text}"))
     };
-    let init = line(&["thread0", "mtx_init(lnxspin#0)"]);
+    let set_up = line(&["thread0", "sets up", "starts submit on cpu0; starts ioctl on cpu0"]);
     let taken = line(&["mtx_lock(lnxspin#0)", "driver.rs:", "lnxspin#0="]);
     let preempted = line(&["interrupt bystander", "preempted by intr: bystander"]);
     let critical = line(&["ioctl", "critical_enter", "critnest=1"]);
     let blocks =
         line(&["ioctl", "mtx_lock(lnxspin#0)", "driver.rs:", "blocks on lnxspin#0", "|CONTESTED", "critnest=2"]);
-    assert!(init < taken && taken < preempted && critical < blocks, "{text}");
+    assert!(set_up < taken && taken < preempted && critical < blocks, "{text}");
     assert_eq!(lines.last(), Some(&format!("panic: {MESSAGE}").as_str()));
-    // A thread that comes back on its CPU, and does nothing else, has no line; equal ones share one.
-    assert!(!text.contains(" resume\n") && text.contains(" compute x"), "{text}");
+    // What is shrunk has no line too many: a thread that comes back on its CPU, and does nothing else, has none.
+    assert!(!text.contains(" resume\n") && lines.iter().filter(|line| line.contains(".rs:")).count() >= 4, "{text}");
+    assert!(
+        lines.iter().filter(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit())).count() <= 12,
+        "{text}"
+    );
     assert!(!text.contains("(null)"), "{text}");
 }
 
@@ -380,14 +390,15 @@ fn every_schedule_that_is_found_replays() {
 }
 
 #[test]
-fn a_report_is_the_same_as_json_and_as_a_page() {
+fn a_report_has_the_same_as_json_and_as_a_page() {
     let folder = Folder::new("report");
     let dir = folder.0.join("deep/er");
     let dir = dir.to_str().expect("a name");
     let output =
         run(&["compare", CASE, "-m", &format!("{PANICS},{PASSES}"), "--report", dir, "--format", "json", "-n", "1000"]);
     let read = |name| std::fs::read_to_string(format!("{dir}/{name}")).expect("a report");
-    assert_eq!(read("report.json"), out(&output));
+    let whole: Value = serde_json::from_str(&read("report.json")).expect("JSON");
+    assert_eq!(whole["cells"], json(&output)["cells"]);
     let page = read("report.md");
     let row = format!("| `{CASE}` | panic | pass (1000) |");
     for part in [row.as_str(), MESSAGE, "lkpi replay 'lkpi1;", "seed 1"] {
@@ -405,7 +416,8 @@ fn schedules_that_do_not_fit_are_refused() {
     refused(&["replay", &format!("{schedule},0*1000")], "but it has ended with panic");
     refused(&["replay", &schedule.replace(CASE, OTHER)], "diverged at step");
     refused(&["replay", &schedule.replace(PANICS, PASSES)], "does not fit");
-    refused(&["replay", &schedule.replace(";cpus=2;", ";cpus=1;")], "CPU that does not exist");
+    let other_cpu = schedule.replace(";run=", ";run=1,");
+    refused(&["replay", &other_cpu.replace(";cpus=2;", ";cpus=1;")], "CPU that does not exist");
 }
 
 #[test]
@@ -479,6 +491,80 @@ fn interrupted_with_what_was_found_so_far() {
     let verdicts: Vec<_> = cells.iter().map(|cell| cell["verdict"].as_str().expect("a name")).collect();
     assert_eq!(verdicts, ["panic", "pass"]);
     assert!(cells[1]["schedules"].as_u64() > Some(10), "{}", cells[1]);
+}
+
+/// What a random walk finds, longer than need be, of a failure that takes several switches and interrupts.
+fn long_schedule() -> String {
+    let (scenario, mapping, config) = ("abba", "cpu_mutex", Config::default());
+    let (_, cell) = registry::cell(scenario, mapping).expect("a cell");
+    let (machine, units) = (Machine::new(config.clone(), Engine::Explore), (cell.units)());
+    let mut random = Random::new(1);
+    let mut executions = (0..10_000).map(|index| {
+        let options = explore::Options { trace: false, index, units: &units };
+        explore::run(&machine, &mut random, options, &|| (cell.run)())
+    });
+    let events = executions.find(|execution| execution.verdict != Verdict::Pass).expect("it fails").events;
+    Printable { scenario: scenario.to_owned(), mapping: mapping.to_owned(), config, events }.to_string()
+}
+
+#[test]
+fn shrinking_gives_a_file_that_replays_alike() {
+    let folder = Folder::new("shrink");
+    let file = folder.file("long.sched", long_schedule());
+    let output = run(&["shrink", &file, "--replays", "3000"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    let text = out(&output);
+    assert!(text.starts_with("# deadlock: ") && text.contains("\n# shrunk from "), "{text}");
+    let again = |file: &str| json(&run(&["replay", file, "--format", "json"]));
+    let (before, after) = (again(&file), again(&folder.file("short.sched", &text)));
+    assert_eq!((&before["verdict"], &before["message"]), (&after["verdict"], &after["message"]));
+    // The same every time.
+    assert_eq!(text, out(&run(&["shrink", &file, "--replays", "3000"])));
+    refused(&["shrink", &schedule().replace(PANICS, PASSES)], "does not fit");
+    refused(&["shrink", &folder.file("empty.sched", "")], "no schedule");
+    refused(&["shrink", &file, "--replays", "0"], "--replays");
+}
+
+#[test]
+fn interrupted_while_shrinking_it_prints_the_shortest_so_far() {
+    // Two threads in critical sections on two CPUs: to try all schedules with two deviations and three takes minutes.
+    let cell = cell(&["abba", "--mapping", "lock_then_critical"]);
+    let child = lkpi()
+        .args(["shrink", cell["schedule"].as_str().expect("a schedule"), "--replays", "1000000000000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("lkpi runs");
+    std::thread::sleep(Duration::from_secs(2));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("signalled");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(code(&output), 130, "{output:?}");
+    let folder = Folder::new("interrupted");
+    let short = folder.file("short.sched", out(&output));
+    assert_eq!(json(&run(&["replay", &short, "--format", "json"]))["verdict"], "deadlock");
+}
+
+#[test]
+fn interrupted_it_still_writes_the_report() {
+    let folder = Folder::new("interrupted-report");
+    let dir = folder.0.to_str().expect("a name");
+    let cells_of = format!("{PANICS},{PASSES}");
+    let child = lkpi()
+        .args(["compare", CASE, "--mapping", &cells_of, "--schedules", "1000000000", "--report", dir])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("lkpi runs");
+    std::thread::sleep(Duration::from_secs(2));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("signalled");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(code(&output), 130, "{output:?}");
+    let read = |name: &str| std::fs::read_to_string(folder.0.join(name)).expect("a report");
+    let whole: Value = serde_json::from_str(&read("report.json")).expect("JSON");
+    assert_eq!(whole["explored"]["interrupted"], true);
+    assert_eq!(whole["failures"].as_array().map(Vec::len), Some(1));
+    let page = read("report.html");
+    assert!(page.contains("Interrupted: ") && page.contains(MESSAGE) && page.contains("</html>"));
 }
 
 #[test]

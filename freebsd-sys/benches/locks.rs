@@ -5,6 +5,8 @@
 mod harness;
 
 use freebsd_sys::critical::{critical_enter, critical_exit};
+use freebsd_sys::ffi;
+use freebsd_sys::lock::LockObject;
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rmlock::{PrioTracker, Rm, Rmf};
 use freebsd_sys::rwlock::{Rw, Rwf};
@@ -15,7 +17,9 @@ use harness::peers::{
     read_pairs,
 };
 use harness::{Group, Suite, chain, subject};
+use std::ffi::{c_char, c_int};
 use std::hint::black_box;
+use tracing_mutex::stdsync::tracing::Mutex as TracingMutex;
 
 /// mtx(9), a sleep mutex.
 struct SleepMutex(Mtx);
@@ -25,6 +29,57 @@ struct SpinMutex(Mtx);
 struct Rwlock(Rw);
 /// rmlock(9).
 struct Rmlock(Rm);
+
+/// mtx(9), a sleep mutex, by the functions that C calls.
+struct FromC(Mtx);
+/// Two sleep mutexes, the second inside the first, enrolled in WITNESS.
+struct Nested(Mtx, Mtx);
+/// The same of tracing-mutex, which checks the order as well.
+struct NestedTracing(TracingMutex<()>, TracingMutex<()>);
+
+impl Lock for FromC {
+    fn init(&self) {
+        self.0.init(c"bench", Mtxf::NOWITNESS | Mtxf::NEW);
+    }
+    #[inline]
+    fn exclusive(&self, body: impl FnOnce()) {
+        type Function = unsafe extern "C-unwind" fn(*const usize, c_int, *const c_char, c_int);
+        let (lock, unlock): (Function, Function) = black_box((ffi::__mtx_lock_flags, ffi::__mtx_unlock_flags));
+        // `mtx_lock`: right after the lock object.
+        let cookie = core::ptr::from_ref(&self.0).cast::<usize>().wrapping_byte_add(size_of::<LockObject>());
+        // SAFETY: the word of a live mutex; the file is a literal.
+        unsafe { lock(cookie, 0, c"bench".as_ptr(), 0) };
+        body();
+        // SAFETY: as above.
+        unsafe { unlock(cookie, 0, c"bench".as_ptr(), 0) };
+    }
+}
+
+impl Lock for Nested {
+    fn init(&self) {
+        self.0.init(c"bench a", Mtxf::NEW);
+        self.1.init(c"bench b", Mtxf::NEW);
+    }
+    #[inline]
+    fn exclusive(&self, body: impl FnOnce()) {
+        self.0.lock();
+        self.1.lock();
+        body();
+        self.1.unlock();
+        self.0.unlock();
+    }
+}
+
+impl Lock for NestedTracing {
+    #[inline]
+    fn exclusive(&self, body: impl FnOnce()) {
+        let outer = self.0.lock().unwrap();
+        let inner = self.1.lock().unwrap();
+        body();
+        drop(inner);
+        drop(outer);
+    }
+}
 
 impl Lock for SleepMutex {
     fn init(&self) {
@@ -92,6 +147,7 @@ impl Lock for Rmlock {
 fn groups() -> Vec<Group> {
     let exclusive = beside_mutexes([
         pairs("mtx", SleepMutex(Mtx::zeroed())),
+        pairs("mtx, called from C", FromC(Mtx::zeroed())),
         pairs("mtx, spin", SpinMutex(Mtx::zeroed())),
         pairs("rw, write", Rwlock(Rw::zeroed())),
         subject(
@@ -116,10 +172,16 @@ fn groups() -> Vec<Group> {
             }
         },
     );
+    let nested = vec![
+        pairs("floor: tracing-mutex", NestedTracing(TracingMutex::new(()), TracingMutex::new(()))),
+        pairs("mtx", Nested(Mtx::zeroed(), Mtx::zeroed())),
+    ];
+    let group = |bench, subjects| Group { bench, checks: false, subjects };
     vec![
-        Group { bench: "uncontended pair", subjects: exclusive },
-        Group { bench: "uncontended read pair", subjects: shared },
-        Group { bench: "read section of four words", subjects: vec![bare_seqlock(), section] },
+        group("uncontended pair", exclusive),
+        group("uncontended read pair", shared),
+        group("read section of four words", vec![bare_seqlock(), section]),
+        Group { bench: "two nested, order checked", checks: true, subjects: nested },
     ]
 }
 
@@ -154,6 +216,8 @@ fn main() {
         contest("16 threads, 100 ns in, 200 out", Load { threads: 16, ..work }, mutexes()),
         contest("4 threads, holder gives its CPU away", Load { threads: 4, yields: 64, ..work }, mutexes()),
         contest("2 threads, interrupts", Load { threads: 2, interrupts: 64, ..work }, interrupted()),
+        contest("1 thread, readers", Load { threads: 1, readers: u64::MAX, ..Load::default() }, rwlocks()),
+        contest("2 threads, readers", Load { threads: 2, readers: u64::MAX, ..Load::default() }, rwlocks()),
         contest("2 threads, 1 of 1000 writes", Load { threads: 2, readers: 1000, ..Load::default() }, rwlocks()),
         contest("4 threads, 1 of 1000 writes", Load { threads: 4, readers: 1000, ..Load::default() }, rwlocks()),
     ];

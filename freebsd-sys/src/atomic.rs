@@ -156,6 +156,12 @@ macro_rules! owned {
 }
 
 owned!(
+    /// [`Owned32`] of 8 bits.
+    Owned8, AtomicU8, u8);
+owned!(
+    /// [`Owned32`] of 16 bits.
+    Owned16, AtomicU16, u16);
+owned!(
     /// A field that one thread (or the holder of one lock) writes and anybody may peek at: a plain load and a plain store
     /// on every processor, so `td_critnest++` costs what it costs in the kernel.
     Owned32, AtomicU32, u32);

@@ -15,6 +15,7 @@
 
 use crate::atomic::{Counter64, Guarded, OwnedPtr, Shared32};
 use crate::cpu::{self, curcpu, machine};
+use crate::host::footprint::{key, touch};
 use crate::interrupt;
 use crate::lock::{ChainLock, Loc, LockClass, LockObject, lc_assert, lc_lock, lc_unlock};
 use crate::panic::kassert;
@@ -367,6 +368,7 @@ fn softclock_thread(cpu: usize) {
         Kthread { name: &name, priority: pri::PI_SOFT, flags: tdf::KPROC | tdf::PARKED, cpu: Some(cpu) },
         move || softclock(cpu),
     );
+    td.pri_class.set(pri::CLASS_ITHD);
     td.inhibit(tdi::IWAIT);
     td.lastcpu.set(cpu as i32);
     td.tscpu.set(cpu as i32);
@@ -455,6 +457,8 @@ fn run(due: Due, cpu: usize) {
 
 /// `hardclock()`: a tick on this CPU, in an interrupt frame.
 pub(crate) fn hardclock() {
+    touch(key::CLOCK, 1, true);
+    touch(key::GLOBAL, 1, true);
     let m = machine();
     let cpu = curcpu().cpuid;
     // In `smp` all CPUs tick; one of them is the clock. In `explore` a tick on any CPU is time passing.

@@ -4,6 +4,7 @@
 //! anything is to be done there; zero is the fast path, one load and one branch not taken.
 
 use crate::atomic::{Counter64, Guarded, Owned32, OwnedPtr, Shared32, thread_fence_compiler, thread_fence_seq_cst};
+use crate::host::footprint::{key as footprint, touch};
 use crate::host::gs::{self, word as bits};
 use crate::host::{explore, membarrier, smp};
 use crate::lock::{Loc, LockInstance, LockObject};
@@ -20,6 +21,8 @@ pub const MAXCPU: usize = 8;
 pub struct Pcpu {
     /// `pc_cpuid`.
     pub cpuid: usize,
+    /// `pc_cpumask`: this CPU's bit.
+    pub(crate) cpumask: usize,
     /// `pc_curthread`; (h) written by the host loop that drives this CPU.
     pub curthread: OwnedPtr<Thread>,
     /// `pc_idlethread`.
@@ -66,6 +69,7 @@ impl Pcpu {
     pub(crate) fn new(cpuid: usize) -> Self {
         Self {
             cpuid,
+            cpumask: 1 << cpuid,
             curthread: OwnedPtr::null(),
             idlethread: OwnedPtr::null(),
             pending: Shared32::new(0),
@@ -111,6 +115,7 @@ impl Pcpu {
 
     /// Posts `bits` and makes the CPU look at its next boundary.
     pub(crate) fn post(&self, bits: u32) {
+        touch(footprint::CPU + self.cpuid, 1, true);
         self.pending.or(bits);
         let block = self.block.get();
         if !block.is_null() {
@@ -315,6 +320,12 @@ pub(crate) fn witness() -> bool {
 #[inline(always)]
 pub(crate) fn profiling() -> bool {
     gs::word() & (bits::PROFILE | bits::STOPPED) == bits::PROFILE
+}
+
+/// Whether options EPOCH_TRACE is on.
+#[inline(always)]
+pub(crate) fn epoch_trace() -> bool {
+    gs::word() & (bits::EPOCH_TRACE | bits::STOPPED) == bits::EPOCH_TRACE
 }
 
 /// Whether to report what FreeBSD does not detect.

@@ -73,21 +73,19 @@ pub fn spinlock_exit() {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn spinlock_enter_internal() {
     let td = curthread();
-    if td.spinlock_count.get() == 0 {
-        td.spinlock_count.set(1);
+    td.spinlock_count.nest();
+    if td.spinlock_count.get() == 1 {
         enter(td);
-    } else {
-        td.spinlock_count.add(1);
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn spinlock_exit_internal() {
     let td = curthread();
-    td.spinlock_count.sub(1);
+    td.spinlock_count.unnest();
     if td.spinlock_count.get() == 0 {
         // Interrupts come back first, as far as the emulation is concerned: one that waits is taken at the next boundary,
         // which in `smp` is this one.

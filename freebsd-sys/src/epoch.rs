@@ -37,7 +37,8 @@
 //! critical section. A waiter that is alone on its CPU spins instead of switching to itself over and over. FreeBSD starts the
 //! threads for callbacks at boot, has one task for all epochs of a CPU as here, and looks at each clock interrupt; here the clock is a
 //! callout of one tick. An epoch that was freed keeps its memory until the execution ends. The three epochs of the kernel are made
-//! when first used. `EPOCH_TRACE` is not there.
+//! when first used. With options EPOCH_TRACE (a machine's option) a thread keeps its list of sections apart from the trackers, which are
+//! the same with and without; a report comes once per place in the program, for which FreeBSD has the stack, and no stack is printed.
 //!
 //! References: kern/subr_epoch.c, sys/epoch.h, ck_epoch.h, epoch(9).
 
@@ -49,7 +50,7 @@ use crate::giant;
 use crate::lock::{ChainLock, Loc};
 use crate::module::{Dpcpu, ModuleData};
 use crate::mutex::{Mtx, Mtxf};
-use crate::panic::{kassert, mpass};
+use crate::panic::{kassert, kpanic, kprintf, mpass};
 use crate::sched::{self, pri, sw, swt};
 use crate::sleep::{self, How};
 use crate::sx::{Sx, Sxf};
@@ -157,6 +158,60 @@ impl Context {
     /// A context for [`Epoch::call`].
     pub const fn new() -> Self {
         Self { func: Guarded::new(None), next: OwnedPtr::null() }
+    }
+}
+
+/// A section, as options EPOCH_TRACE knows it: `et_epoch`, `et_file`, `et_line` and `et_flags`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Section {
+    epoch: *const Epoch,
+    tracker: *const Tracker,
+    loc: Loc,
+    /// `ET_REPORT_EXIT`.
+    report_exit: bool,
+}
+
+/// `epoch_stacks`: from where reports have come.
+#[derive(Debug)]
+struct Reported {
+    lock: ChainLock,
+    /// (lock)
+    places: Guarded<Vec<String>>,
+}
+
+impl Default for Reported {
+    fn default() -> Self {
+        Self { lock: ChainLock::new(), places: Guarded::new(Vec::new()) }
+    }
+}
+
+static REPORTED: ModuleData<Reported> = ModuleData::new();
+
+/// `epoch_trace_report()`: prints, once per place.
+fn report(loc: Loc, text: core::fmt::Arguments<'_>) {
+    let (reported, place) = (REPORTED.get(), loc.to_string());
+    reported.lock.lock();
+    // SAFETY: (lock)
+    let places = unsafe { reported.places.get() };
+    let fresh = !places.contains(&place);
+    if fresh {
+        places.push(place);
+    }
+    reported.lock.unlock();
+    if fresh {
+        kprintf!("{text}");
+    }
+}
+
+/// `epoch_trace_list()`: prints the sections that `td` is in, the latest first. What asserts that a thread may sleep calls it before
+/// it panics. With options EPOCH_TRACE only.
+pub fn trace_list(td: &Thread) {
+    if cpu::epoch_trace() {
+        // SAFETY: (k) `td` is the caller, or it does not run.
+        for section in unsafe { td.epochs.get() }.iter().rev() {
+            // SAFETY: epochs live as long as the execution.
+            kprintf!("Epoch {} entered at {}", unsafe { &*section.epoch }.name(), section.loc);
+        }
     }
 }
 
@@ -653,6 +708,9 @@ impl Epoch {
             loc
         );
         mpass!(self.is_preempt(), "epoch->e_flags & EPOCH_PREEMPT", loc);
+        if cpu::epoch_trace() {
+            self.trace_enter(tracker, loc);
+        }
         let record = self.enter_preempt_int(curthread(), tracker);
         mpass!(record.td.get().is_null(), "er->er_td == NULL", loc);
     }
@@ -714,6 +772,68 @@ impl Epoch {
         }
         mpass!(self.currecord().td.get().is_null(), "er->er_td == NULL", loc);
         self.exit_preempt_int(td, tracker);
+        if cpu::epoch_trace() {
+            self.trace_exit(tracker, loc);
+        }
+    }
+
+    /// `epoch_trace_enter()`.
+    fn trace_enter(&self, tracker: &Tracker, loc: Loc) {
+        // SAFETY: (k) the running thread's own, and no boundary lies within.
+        let sections = unsafe { curthread().epochs.get() };
+        for section in sections.iter().rev().filter(|section| core::ptr::eq(section.epoch, self)) {
+            let (name, earlier) = (self.name(), section.loc);
+            report(loc, format_args!("Recursively entering epoch {name} at {loc}, previously entered at {earlier}"));
+        }
+        sections.push(Section { epoch: self, tracker, loc, report_exit: false });
+    }
+
+    /// `epoch_trace_exit()`.
+    fn trace_exit(&self, tracker: &Tracker, loc: Loc) {
+        let td = curthread();
+        // SAFETY: (k) the running thread's own, and no boundary lies within.
+        let sections = unsafe { td.epochs.get() };
+        let Some(at) = sections.iter().rposition(|section| core::ptr::eq(section.tracker, tracker)) else {
+            // SLIST_REMOVE() follows the list to its end, and beyond.
+            kpanic!("page fault");
+        };
+        if at + 1 != sections.len() {
+            let latest = sections[sections.len() - 1];
+            // SAFETY: epochs live as long as the execution.
+            let (name, entered) = (self.name(), unsafe { &*latest.epoch }.name());
+            report(
+                loc,
+                format_args!(
+                    "Exiting epoch {name} in a not nested order at {loc}. Most recently entered {entered} at {}",
+                    latest.loc
+                ),
+            );
+        }
+        if sections.remove(at).report_exit {
+            kprintf!("Td {:p} exiting epoch {} at {loc}", td.ptr(), self.name());
+        }
+    }
+
+    /// `epoch_where_report()`: says on the console where the caller entered its latest section of this preemptible epoch, and later where
+    /// it leaves it. With options EPOCH_TRACE only.
+    ///
+    /// # Panics
+    ///
+    /// MPASS `(epoch->e_flags & EPOCH_PREEMPT) != 0` and `!THREAD_CAN_SLEEP()` (INVARIANTS).
+    #[track_caller]
+    pub fn where_report(&self) {
+        if !cpu::epoch_trace() || !cpu::step("epoch_where_report", 0) {
+            return;
+        }
+        mpass!(self.is_preempt(), "(epoch->e_flags & EPOCH_PREEMPT) != 0", Loc::caller());
+        let td = curthread();
+        mpass!(td.no_sleeping.get() != 0, "!THREAD_CAN_SLEEP()", Loc::caller());
+        // SAFETY: (k) the running thread's own, and no boundary lies within.
+        let mut sections = unsafe { td.epochs.get() }.iter_mut();
+        if let Some(section) = sections.find(|section| core::ptr::eq(section.epoch, self)) {
+            section.report_exit = true;
+            kprintf!("Td {:p} entered epoch {} at {}", td.ptr(), self.name(), section.loc);
+        }
     }
 
     /// The rest, in a critical section, which it ends.

@@ -7,6 +7,8 @@
 
 pub mod deferred;
 pub mod locks;
+pub mod sleepqueue;
+pub mod smp;
 
 use crate::cpu;
 use crate::lock::Loc;
@@ -72,7 +74,7 @@ pub fn lock_on_stack(at: *const (), size: usize) {
 }
 
 fn here(file: *const c_char, line: c_int) -> Loc {
-    Loc::C(file, line as u32)
+    Loc::c(file, line as u32)
 }
 
 /// The mutex whose word is at `cookie`.
@@ -150,7 +152,10 @@ pub unsafe extern "C-unwind" fn mtx_sysinit(args: *const c_void) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn __mtx_lock_flags(cookie: *const usize, opts: c_int, file: *const c_char, line: c_int) {
     // SAFETY: the caller's promise.
-    unsafe { mtx(cookie) }.lock_at(opts as u32, here(file, line));
+    let mtx = unsafe { mtx(cookie) };
+    if !mtx.lock_alone() {
+        mtx.lock_at(opts as u32, here(file, line));
+    }
 }
 
 /// `__mtx_unlock_flags()`.
@@ -166,7 +171,7 @@ pub unsafe extern "C-unwind" fn __mtx_unlock_flags(
     line: c_int,
 ) {
     // SAFETY: the caller's promise.
-    unsafe { mtx(cookie) }.unlock_at(here(file, line));
+    unsafe { mtx(cookie) }.unlock_loc(here(file, line));
 }
 
 /// `_mtx_trylock_flags_()`.
@@ -198,7 +203,10 @@ pub unsafe extern "C-unwind" fn __mtx_lock_spin_flags(
     line: c_int,
 ) {
     // SAFETY: the caller's promise.
-    unsafe { mtx(cookie) }.lock_spin_at(opts as u32, here(file, line));
+    let mtx = unsafe { mtx(cookie) };
+    if !mtx.lock_spin_alone() {
+        mtx.lock_spin_at(opts as u32, here(file, line));
+    }
 }
 
 /// `__mtx_unlock_spin_flags()`.
@@ -214,7 +222,7 @@ pub unsafe extern "C-unwind" fn __mtx_unlock_spin_flags(
     line: c_int,
 ) {
     // SAFETY: the caller's promise.
-    unsafe { mtx(cookie) }.unlock_spin_at(here(file, line));
+    unsafe { mtx(cookie) }.unlock_spin_loc(here(file, line));
 }
 
 /// `__mtx_trylock_spin_flags()`.

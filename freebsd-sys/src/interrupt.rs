@@ -4,12 +4,22 @@
 //! stack, inside a critical section with `td_intr_nesting_level` raised; an ithread is made runnable and preempts when its
 //! priority says so. A boundary is thus where FreeBSD's hardware would interrupt, in both engines.
 //!
+//! A source whose ithread has run so often without waiting in between as `hw.intr_storm_threshold` says (a machine's option; 0, as on
+//! FreeBSD, for never) is in a storm: its ithread sleeps for a tick after each run, and the console says so once a second, until
+//! the ithread finds nothing to do.
+//!
+//! # Deviations from FreeBSD
+//!
+//! All sources are edge-triggered, as MSIs are: none is masked while its ithread runs.
+//!
 //! References: kern/kern_intr.c, amd64/amd64/exception.S, BUS_SETUP_INTR(9).
 
-use crate::atomic::{Guarded, OwnedPtr, Shared32, Word, thread_fence_acq, thread_fence_seq_cst};
+use crate::atomic::{Guarded, Owned32, Owned64, OwnedPtr, Shared32, Word, thread_fence_acq, thread_fence_seq_cst};
 use crate::cpu::{self, Pcpu, curcpu, machine, pending};
 use crate::critical;
+use crate::host::footprint::{touch, touch_thread};
 use crate::lock::ChainLock;
+use crate::panic::kprintf;
 use crate::sched::{self, pri, sw, swt};
 use crate::thread::{self, Kthread, Thread, curthread, tdf, tdi};
 
@@ -59,10 +69,16 @@ struct Source {
     need: Shared32,
     /// Interrupts raised and not yet taken.
     asserted: Shared32,
+    /// (i) `ie_count`: runs of the ithread since it last waited.
+    runs: Owned32,
+    /// (i) `ie_warntm`: the tick after the one in which the console was told of a storm; 0 for never.
+    warned: Owned64,
     priority: u32,
     /// CPU that takes it; `None` for any.
     cpu: Option<usize>,
 }
+
+// Locking key: (i) the source's ithread, (t) as in `sched`.
 
 impl Source {
     /// The handler at `at`; `None` at the end, `Some(None)` at a hole.
@@ -185,6 +201,8 @@ pub fn create(name: &str, arrival: Arrival, priority: u32, cpu: Option<usize>) -
         thread: OwnedPtr::null(),
         need: Shared32::new(0),
         asserted: Shared32::new(0),
+        runs: Owned32::new(0),
+        warned: Owned64::new(0),
         priority,
         cpu,
     });
@@ -216,6 +234,7 @@ pub fn setup(irq: Irq, filter: Option<Box<dyn Fn() -> Filter>>, ithread: Option<
             Kthread { name: &name, priority: source.priority, flags: tdf::KPROC, cpu: source.cpu },
             move || ithread_loop(irq),
         );
+        td.pri_class.set(pri::CLASS_ITHD);
         td.inhibit(tdi::IWAIT);
         td.flags.or(tdf::PARKED);
         td.lastcpu.set(source.cpu.unwrap_or(0) as i32);
@@ -296,6 +315,7 @@ pub fn raise(irq: Irq) {
     }
     let m = machine();
     let source = m.interrupts.source(irq);
+    touch_source(source);
     source.asserted.fetchadd(1);
     if !sched::explored() {
         let to = source.cpu.unwrap_or_else(|| usize::from(irq.0) % m.cpus.len());
@@ -328,6 +348,7 @@ pub(crate) fn take_pending() {
     frame(|| {
         if bits & pending::RENDEZVOUS != 0 {
             crate::rmlock::ipi_rendezvous();
+            crate::smp::ipi_rendezvous();
         }
         if bits & pending::INTR != 0 {
             let mut irqs = cpu.irqs.take();
@@ -356,6 +377,7 @@ pub(crate) fn take_ipis() {
     frame(|| {
         if bits & pending::RENDEZVOUS != 0 {
             crate::rmlock::ipi_rendezvous();
+            crate::smp::ipi_rendezvous();
         }
         if bits & pending::IPI_PREEMPT != 0 {
             sched::ipi_preempt();
@@ -383,9 +405,14 @@ pub(crate) fn tick() {
     frame(crate::callout::hardclock);
 }
 
+fn touch_source(source: &Source) {
+    touch(core::ptr::from_ref(source) as usize, size_of::<Source>(), true);
+}
+
 /// `intr_event_handle()`.
 fn handle(irq: Irq) {
     let source = machine().interrupts.source(irq);
+    touch_source(source);
     if source.asserted.get() > 0 {
         source.asserted.set(source.asserted.get() - 1);
     }
@@ -415,6 +442,7 @@ fn schedule_thread(source: &Source) {
     if td.is_null() {
         return;
     }
+    touch(source.need.as_ptr() as usize, 4, true);
     source.need.set(1);
     // SAFETY: threads are type-stable.
     wake(unsafe { &*td });
@@ -423,6 +451,7 @@ fn schedule_thread(source: &Source) {
 /// Ends an ithread's wait for work that its caller has posted.
 pub(crate) fn wake(td: &Thread) {
     let me = curthread();
+    touch_thread(td, true);
     sched::thread_lock(me);
     if td.inhibitors.get() & tdi::IWAIT != 0 {
         td.uninhibit(tdi::IWAIT);
@@ -431,18 +460,40 @@ pub(crate) fn wake(td: &Thread) {
     sched::thread_unlock(me);
 }
 
-/// The running ithread waits until [`wake`], unless `need` says that there is work already.
-pub(crate) fn wait(need: &Shared32) {
+/// The running ithread waits until [`wake`], unless `need` says that there is work already. Returns whether it waited.
+pub(crate) fn wait(need: &Shared32) -> bool {
     let td = curthread();
+    touch(need.as_ptr() as usize, 4, true);
     sched::thread_lock(td);
     if need.get() == 0 && !cpu::scheduler_stopped() {
         td.inhibit(tdi::IWAIT);
         td.flags.or(tdf::PARKED);
         sched::mi_switch(sw::VOL | swt::IWAIT);
+        true
     } else {
         sched::thread_unlock(td);
+        false
     }
 }
+
+/// What ithread_execute_handlers() does about interrupt storms. May sleep.
+fn throttle(source: &Source) {
+    let threshold = machine().config.intr_storm_threshold;
+    if threshold == 0 || source.runs.get() < threshold {
+        source.runs.add(1);
+        return;
+    }
+    // ppsratecheck(): once a second.
+    let now = crate::callout::now() + 1;
+    if source.warned.get() == 0 || now - source.warned.get() >= HZ {
+        source.warned.set(now);
+        kprintf!("interrupt storm detected on \"{}\"; throttling interrupt source", source.name);
+    }
+    crate::sleep::pause("istorm", 1);
+}
+
+/// Ticks of a second.
+const HZ: u64 = 1000;
 
 /// `ithread_loop()`.
 fn ithread_loop(irq: Irq) {
@@ -464,9 +515,12 @@ fn ithread_loop(irq: Irq) {
                 }
             }
             thread::thread_sleeping_ok();
+            throttle(source);
         }
         crate::witness::warn_suspending_ithread();
-        wait(&source.need);
+        if wait(&source.need) {
+            source.runs.set(0);
+        }
     }
 }
 

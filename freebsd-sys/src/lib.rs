@@ -15,6 +15,7 @@ pub mod critical;
 pub mod interrupt;
 pub mod panic;
 pub mod sched;
+pub mod smp;
 pub mod thread;
 
 // -- lock substrate

@@ -219,38 +219,57 @@ impl Drop for LockObject {
 }
 
 /// Where a lock operation was written, for messages: a Rust location, or C's `__FILE__` and `__LINE__`.
+///
+/// A pair of two plain words, and no enum, because it is passed to every lock function: a pair travels in registers, an enum is stored
+/// piece by piece and read back as a whole, which no processor forwards from its store buffer.
 #[derive(Clone, Copy)]
-pub enum Loc {
-    /// From `#[track_caller]`.
-    Rust(&'static Location<'static>),
-    /// From a C macro; the string is a literal.
-    C(*const c_char, u32),
+pub struct Loc {
+    /// The Rust location, or the C file: a literal.
+    at: *const (),
+    /// The C line, or [`Loc::RUST`].
+    line: u32,
 }
 
 impl Loc {
+    /// No line of C: the location is Rust's.
+    const RUST: u32 = u32::MAX;
+
     /// The Rust caller's location.
     #[track_caller]
     #[inline(always)]
     pub fn caller() -> Self {
-        Self::Rust(Location::caller())
+        Self { at: core::ptr::from_ref(Location::caller()).cast(), line: Self::RUST }
+    }
+
+    /// What a C macro gave; `file` is a literal.
+    #[inline(always)]
+    pub fn c(file: *const c_char, line: u32) -> Self {
+        Self { at: file.cast(), line: line.min(Self::RUST - 1) }
+    }
+
+    /// The same for the same place.
+    pub(crate) fn key(&self) -> (usize, u32) {
+        (self.at as usize, self.line)
+    }
+
+    fn rust(&self) -> Option<&'static Location<'static>> {
+        // SAFETY: `caller` alone gives this line, with a location that lives for ever.
+        (self.line == Self::RUST).then(|| unsafe { &*self.at.cast() })
     }
 
     /// `file`.
     pub fn file(&self) -> &'static str {
-        match *self {
-            Self::Rust(at) => at.file(),
-            Self::C(file, _) if file.is_null() => "(null)",
+        match self.rust() {
+            Some(at) => at.file(),
+            None if self.at.is_null() => "(null)",
             // SAFETY: C passes `__FILE__`, a literal.
-            Self::C(file, _) => unsafe { CStr::from_ptr(file) }.to_str().unwrap_or("(not text)"),
+            None => unsafe { CStr::from_ptr(self.at.cast()) }.to_str().unwrap_or("(not text)"),
         }
     }
 
     /// `line`.
     pub fn line(&self) -> u32 {
-        match *self {
-            Self::Rust(at) => at.line(),
-            Self::C(_, line) => line,
-        }
+        self.rust().map_or(self.line, Location::line)
     }
 }
 
@@ -296,7 +315,17 @@ impl ChainLock {
     /// `mtx_lock_spin` of a chain: raises critnest as it does.
     pub(crate) fn lock(&self) {
         crate::critical::spinlock_enter_internal();
-        self.lock_raw();
+        while self.0.fcmpset_acq(0, 1).is_err() {
+            if !crate::sched::explored() {
+                self.lock_raw();
+                return;
+            }
+            // In `explore` no primitive is left with a chain locked, but a driver that calls sleepqueue(9) may be between two of them.
+            crate::cpu::observe_only(self.0.as_ptr().cast(), 8);
+            if !crate::cpu::spinwait() {
+                return;
+            }
+        }
     }
 
     /// `mtx_unlock_spin` of a chain.

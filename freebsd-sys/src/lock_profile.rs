@@ -159,11 +159,7 @@ fn obtained_slow(lock: &LockObject, loc: Loc) {
         held.recursed += 1;
         return;
     }
-    let place = match loc {
-        Loc::Rust(at) => (core::ptr::from_ref(at) as usize, 0),
-        Loc::C(file, line) => (file as usize, line),
-    };
-    let key = (lock.name().as_ptr() as usize, place);
+    let key = (lock.name().as_ptr() as usize, loc.key());
     let row = machine().profile.with(|rows| {
         let at = rows.iter().position(|(other, _)| *other == key).unwrap_or_else(|| {
             let row = Row {

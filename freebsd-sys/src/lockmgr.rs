@@ -18,14 +18,17 @@
 //! if there are any that will take it, else the others; it prefers neither of the two when it is downgraded, which wakes nobody.
 //! A sleeper with `LK_SLEEPFAIL` goes away when woken: `lk_exslpfail` counts those, so that a wake-up is not spent on them alone.
 //!
+//! With `LK_ADAPTIVE` and without an interlock who finds an exclusive owner that runs spins, as long as it does and nobody sleeps on the lock:
+//! the sleepers' turn is not to be taken from them.
+//!
 //! # Memory ordering
 //!
 //! As of an sx lock: what takes is an acquire, what releases a release; the waiters' flags are ordered by the chain lock.
 //!
 //! # Deviations from FreeBSD
 //!
-//! `LK_ADAPTIVE` is accepted and nobody spins: a bounded spin that gives up at once. A thread never has `TDP_DEADLKTREAT`.
-//! `lockmgr_printinfo` and the fast paths of vnodes are not there.
+//! `debug.lockmgr.adaptive_spinning` is on. A thread never has `TDP_DEADLKTREAT`. `lockmgr_printinfo` and the fast paths of
+//! vnodes are not there.
 //!
 //! References: kern/kern_lock.c, sys/lockmgr.h, sys/_lockmgr.h, lock(9).
 
@@ -213,6 +216,11 @@ impl Request<'_> {
 
     fn nowait(&self) -> bool {
         self.flags & lk::NOWAIT != 0
+    }
+
+    /// `LK_ADAPTIVE` counts only without an interlock: its holder might be who the owner waits for.
+    fn may_spin(&self) -> bool {
+        self.flags & (lk::ADAPTIVE | lk::INTERLOCK) == lk::ADAPTIVE
     }
 }
 
@@ -419,6 +427,12 @@ impl Lock {
             if x & LK_SHARE == 0 && holder(x) == curthread_word() {
                 return EDEADLK;
             }
+            if request.may_spin() && self.owner_runs_alone(x) {
+                if !self.spin(x) {
+                    return 0;
+                }
+                continue;
+            }
             if request.nowait() {
                 cpu::observe(self.lk_lock.as_ptr().cast(), 8);
                 return EBUSY;
@@ -460,6 +474,13 @@ impl Lock {
                 if self.lk_lock.fcmpset_acq(LK_UNLOCKED, curthread_word()).is_ok() {
                     break;
                 }
+                let x = self.lk_lock.read();
+                if request.may_spin() && self.owner_runs_alone(x) {
+                    if !self.spin(x) {
+                        return 0;
+                    }
+                    continue;
+                }
                 if request.nowait() {
                     cpu::observe(self.lk_lock.as_ptr().cast(), 8);
                     return EBUSY;
@@ -478,6 +499,23 @@ impl Lock {
         }
         self.note_xlock(request.loc);
         0
+    }
+
+    /// What lockmgr_slock_adaptive() and lockmgr_xlock_adaptive() go on for: `x` names an owner that runs, and nobody sleeps on the lock.
+    fn owner_runs_alone(&self, x: usize) -> bool {
+        if x & (LK_SHARE | LK_ALL_WAITERS) != 0 || matches!(holder(x), 0 | LK_KERNPROC) {
+            return false;
+        }
+        // SAFETY: the word names a thread, and threads are type-stable.
+        unsafe { &*(holder(x) as *const Thread) }.is_running()
+    }
+
+    /// One round of it; false when the machine has stopped.
+    fn spin(&self, x: usize) -> bool {
+        cpu::observe_only(self.lk_lock.as_ptr().cast(), 8);
+        // SAFETY: as above.
+        unsafe { &*(holder(x) as *const Thread) }.observe_running();
+        self.lk_lock.read() != x || cpu::spinwait_on(&self.lock_object)
     }
 
     fn note_xlock(&self, loc: Loc) {

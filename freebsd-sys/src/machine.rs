@@ -83,6 +83,10 @@ pub struct Config {
     pub profile: bool,
     /// Preemption.
     pub preemption: Preemption,
+    /// Options EPOCH_TRACE: see [`crate::epoch`].
+    pub epoch_trace: bool,
+    /// `hw.intr_storm_threshold`: interrupts back to back after which a source is throttled; 0 for never. See [`crate::interrupt`].
+    pub intr_storm_threshold: u32,
     /// Budget of a schedule.
     pub budget: Budget,
     /// Boundaries after which an execution that has not ended is an error.
@@ -98,6 +102,8 @@ impl Default for Config {
             lint: false,
             profile: false,
             preemption: Preemption::Ule,
+            epoch_trace: false,
+            intr_storm_threshold: 0,
             budget: Budget::default(),
             step_limit: 20_000,
         }
@@ -235,6 +241,7 @@ pub struct Machine {
     pub(crate) callouts: crate::callout::Callouts,
     pub(crate) malloc: crate::malloc::Arena,
     pub(crate) rendezvous: crate::rmlock::Rendezvous,
+    pub(crate) smp_rv: crate::smp::Rendezvous,
     pub(crate) giant: crate::giant::Giant,
     pub(crate) modules: Values,
     pub(crate) profile: crate::lock_profile::Profile,
@@ -287,6 +294,7 @@ impl Machine {
             witness: crate::witness::Witness::new(),
             callouts: crate::callout::Callouts::new(),
             rendezvous: crate::rmlock::Rendezvous::new(),
+            smp_rv: crate::smp::Rendezvous::new(),
             giant: crate::giant::Giant::new(),
             modules: Values::new(),
             profile: crate::lock_profile::Profile::new(),
@@ -324,6 +332,9 @@ impl Machine {
         if self.config.profile {
             w |= word::PROFILE;
         }
+        if self.config.epoch_trace {
+            w |= word::EPOCH_TRACE;
+        }
         w
     }
 
@@ -343,6 +354,7 @@ impl Machine {
         self.callouts.reset();
         self.malloc.reset();
         self.rendezvous.reset();
+        self.smp_rv.reset();
         self.giant.reset();
         self.modules.reset();
         self.profile.reset();

@@ -7,6 +7,7 @@
 
 use crate::atomic::Guarded;
 use crate::cpu::{self, machine};
+use crate::host::footprint::{key, touch};
 use crate::lock::{ChainLock, Loc};
 use crate::machine::Engine;
 use crate::panic::{kassert, kpanic};
@@ -142,6 +143,9 @@ pub fn malloc(size: usize, what: &'static str, flags: M) -> *mut u8 {
     }
     if flags.contains(M::WAITOK) {
         kassert!(curthread().intr_nesting_level.get() == 0, "malloc(M_WAITOK) in interrupt context");
+        if !crate::thread::thread_can_sleep() {
+            crate::epoch::trace_list(curthread());
+        }
         kassert!(crate::thread::thread_can_sleep(), "malloc(M_WAITOK) with sleeping prohibited");
     }
     kassert!(curthread().critnest.get() == 0, "malloc: called with spinlock or critical section held");
@@ -178,6 +182,7 @@ fn alloc_at(size: usize, what: &'static str, flags: M) -> *mut u8 {
             }
         }
     };
+    touch(key::ARENA, 1, true);
     if !at.is_null() {
         inner.blocks.push(Block { start: at as usize, size, freed: false, what });
     }
@@ -211,6 +216,7 @@ pub fn free(at: *mut u8, what: &'static str) {
             // SAFETY: allocated above with this layout.
             unsafe { dealloc(at, layout(block.size)) };
         } else {
+            touch(at as usize, inner.blocks[i].size.max(1), true);
             inner.blocks[i].freed = true;
             machine().locks_in_freed(at as usize, inner.blocks[i].size);
             // SAFETY: the block is in the arena.

@@ -24,10 +24,12 @@ struct Slot(Word);
 impl Slot {
     /// Gives the definition its number.
     #[cold]
+    #[inline(never)]
     fn number(&self) -> usize {
         match self.0.read() {
             0 => {
                 let fresh = SLOTS.fetchadd(1) + 1;
+                assert!(fresh < MAXSLOTS, "at most {} definitions of ModuleData and Dpcpu", MAXSLOTS - 1);
                 // Machines of several host threads may race here: whoever comes second uses the first one's number.
                 match self.0.fcmpset_acq(0, fresh) {
                     Ok(()) => fresh,
@@ -69,10 +71,11 @@ impl Values {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn get<T: Any + Default>(&'static self, slot: &Slot) -> &'static T {
         let number = slot.0.read();
-        let mut value = self.table.get(number).map_or(0, Word::load_acq) as *const T;
+        // SAFETY: `number` gives out no other numbers than the table has; 0, of a definition not used yet, has no value.
+        let mut value = unsafe { self.table.get_unchecked(number) }.load_acq() as *const T;
         if value.is_null() {
             value = self.make(slot.number());
         }
@@ -82,8 +85,8 @@ impl Values {
 
     /// Makes the value of `slot`, unless somebody else just did.
     #[cold]
+    #[inline(never)]
     fn make<T: Any + Default>(&self, slot: usize) -> *const T {
-        assert!(slot < MAXSLOTS, "at most {} definitions of ModuleData and Dpcpu", MAXSLOTS - 1);
         self.lock.lock_raw();
         let mut value = self.table[slot].read();
         if value == 0 {
@@ -117,7 +120,7 @@ impl<T: Any + Default> ModuleData<T> {
     /// The current machine's value.
     ///
     /// The reference stays valid for the execution. `T` is shared by all CPUs of the machine and guards itself.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self) -> &'static T {
         machine().modules.get(&self.slot)
     }
@@ -144,7 +147,7 @@ impl<T: Any + Default> Dpcpu<T> {
     }
 
     /// `DPCPU_PTR`: this CPU's value. It stays this CPU's only as long as the caller cannot migrate.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self) -> &'static T {
         curcpu().dynamic.get(&self.slot)
     }

@@ -242,9 +242,15 @@ impl Mtx {
     /// [`Mtx::lock`] on behalf of code at `loc`.
     #[inline(always)]
     pub fn lock_loc(&self, loc: Loc) {
-        if cpu::word() != 0 || self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()).is_err() {
+        if !self.lock_alone() {
             self.lock_at(0, loc);
         }
+    }
+
+    /// Takes a free mutex, if nothing is to be done at the boundary.
+    #[inline(always)]
+    pub(crate) fn lock_alone(&self) -> bool {
+        cpu::word() == 0 && self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()).is_ok()
     }
 
     /// `mtx_unlock()`.
@@ -261,9 +267,15 @@ impl Mtx {
     /// [`Mtx::unlock`] on behalf of code at `loc`.
     #[inline(always)]
     pub fn unlock_loc(&self, loc: Loc) {
-        if cpu::word() != 0 || self.mtx_lock.fcmpset_rel(curthread_word(), MTX_UNOWNED).is_err() {
+        if !self.unlock_alone() {
             self.unlock_at(loc);
         }
+    }
+
+    /// Gives back a mutex that is neither contested nor recursed, if nothing is to be done at the boundary.
+    #[inline(always)]
+    pub(crate) fn unlock_alone(&self) -> bool {
+        cpu::word() == 0 && self.mtx_lock.fcmpset_rel(curthread_word(), MTX_UNOWNED).is_ok()
     }
 
     /// `mtx_trylock()`: no critnest test, no lock order test, no priority lending. The owner of a recursive mutex gets it again
@@ -271,10 +283,7 @@ impl Mtx {
     #[track_caller]
     #[inline]
     pub fn trylock(&self) -> bool {
-        if cpu::word() == 0 && self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()).is_ok() {
-            return true;
-        }
-        self.trylock_at(0, Loc::caller())
+        self.lock_alone() || self.trylock_at(0, Loc::caller())
     }
 
     /// `mtx_lock_flags()` with options, e.g. `MTX_DUPOK`.
@@ -283,7 +292,7 @@ impl Mtx {
         self.lock_at(opts.bits(), Loc::caller());
     }
 
-    /// `__mtx_lock_flags()`: what C calls.
+    /// `__mtx_lock_flags()`, the long way.
     #[cold]
     #[inline(never)]
     pub fn lock_at(&self, opts: u32, loc: Loc) {
@@ -408,7 +417,7 @@ impl Mtx {
         taken
     }
 
-    /// `__mtx_unlock_flags()`: what C calls.
+    /// `__mtx_unlock_flags()`, the long way.
     #[cold]
     #[inline(never)]
     pub fn unlock_at(&self, loc: Loc) {
@@ -454,11 +463,36 @@ impl Mtx {
     ///
     /// Rows 16, 17, 18 and 22 of the misuse table.
     #[track_caller]
+    #[inline]
     pub fn lock_spin(&self) {
-        self.lock_spin_at(0, Loc::caller());
+        self.lock_spin_loc(Loc::caller());
     }
 
-    /// `__mtx_lock_spin_flags()`.
+    /// [`Mtx::lock_spin`] on behalf of code at `loc`.
+    #[inline(always)]
+    pub fn lock_spin_loc(&self, loc: Loc) {
+        if !self.lock_spin_alone() {
+            self.lock_spin_at(0, loc);
+        }
+    }
+
+    /// Takes a free spin mutex, if nothing is to be done at the boundary.
+    #[inline(always)]
+    pub(crate) fn lock_spin_alone(&self) -> bool {
+        if cpu::word() != 0 {
+            return false;
+        }
+        critical::spinlock_enter_internal();
+        let taken = self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()).is_ok();
+        if !taken {
+            critical::spinlock_exit_internal();
+        }
+        taken
+    }
+
+    /// `__mtx_lock_spin_flags()`, the long way.
+    #[cold]
+    #[inline(never)]
     pub fn lock_spin_at(&self, opts: u32, loc: Loc) {
         if !cpu::step_at("mtx_lock_spin", self.lock_object.id(), loc) {
             return;
@@ -580,11 +614,33 @@ impl Mtx {
     ///
     /// Row 19 of the misuse table, and 24 or 25 if the caller does not own it.
     #[track_caller]
+    #[inline]
     pub fn unlock_spin(&self) {
-        self.unlock_spin_at(Loc::caller());
+        self.unlock_spin_loc(Loc::caller());
     }
 
-    /// `__mtx_unlock_spin_flags()`.
+    /// [`Mtx::unlock_spin`] on behalf of code at `loc`.
+    #[inline(always)]
+    pub fn unlock_spin_loc(&self, loc: Loc) {
+        if !self.unlock_spin_alone() {
+            self.unlock_spin_at(loc);
+        }
+    }
+
+    /// Gives back a spin mutex that is not recursed, if nothing is to be done at the boundary.
+    #[inline(always)]
+    pub(crate) fn unlock_spin_alone(&self) -> bool {
+        if cpu::word() != 0 || self.lock_object.data.get() != 0 {
+            return false;
+        }
+        self.mtx_lock.store_rel(MTX_UNOWNED);
+        critical::spinlock_exit_internal();
+        true
+    }
+
+    /// `__mtx_unlock_spin_flags()`, the long way.
+    #[cold]
+    #[inline(never)]
     pub fn unlock_spin_at(&self, loc: Loc) {
         if !cpu::step_at("mtx_unlock_spin", self.lock_object.id(), loc) {
             return;

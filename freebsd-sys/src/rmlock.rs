@@ -7,6 +7,7 @@
 //! | `rm_writecpus` has this CPU | readers here must ask: take the backing lock once, and the bit goes |
 //! | it has not | this CPU has a read token: readers here only put a tracker on the CPU's queue |
 //! | tracker on `pc_rm_queue` | read-held by its thread, which is pinned to this CPU |
+//! | ... and the queue's head is tagged | the only one there: its links and flags are not written, and mean none |
 //! | ... and on `rm_activeReaders` | a writer knows of it (RMPF_ONQUEUE) and may wait for it (RMPF_SIGNAL) |
 //! | backing lock owned | write-held, or a writer or an asking reader is at work |
 //! | `rm_activeReaders` is RM_DESTROYED | destroyed |
@@ -14,8 +15,12 @@
 //! # Algorithm
 //!
 //! A reader queues its tracker and pins itself, in what FreeBSD makes a critical section by hand and what lies between two
-//! boundaries here: no atomic operation and no fence. If its CPU has a token it holds the lock. Else it takes the tracker back and waits for the backing lock (a mutex, or an sx if the
-//! lock is sleepable), which makes it wait for the writer; with it, it gives its CPU a token and queues the tracker.
+//! boundaries here: no atomic operation and no fence. If its CPU has a token it holds the lock. Else it takes the tracker back and
+//! waits for the backing lock (a mutex, or an sx if the lock is sleepable), which makes it wait for the writer; with it, it gives its
+//! CPU a token and queues the tracker.
+//!
+//! The usual reader is alone on its CPU and gone before anybody looks. It leaves its links and flags out and tags the queue's head
+//! instead; whoever looks at the queue writes them first. That it is still alone is then one comparison.
 //!
 //! A writer takes the backing lock and then all tokens back: a rendezvous runs on each CPU that had one and moves the trackers
 //! it finds to `rm_activeReaders`. Then the writer waits on the lock's turnstile for one active reader after the other,
@@ -51,7 +56,8 @@ use crate::thread::{self, Thread, curthread};
 use crate::{turnstile, witness};
 use bitflags::bitflags;
 use core::ffi::CStr;
-use core::mem::ManuallyDrop;
+use core::mem::{ManuallyDrop, MaybeUninit};
+use core::ops::Deref;
 
 bitflags! {
     /// Options of [`Rm::init`]: `RM_*`.
@@ -86,23 +92,48 @@ const CPUSET_WORDS: usize = 16;
 
 /// `struct rm_priotracker`: one read acquisition, on its thread's stack.
 #[repr(C)]
-#[derive(Debug)]
 pub struct PrioTracker {
     /// (k) `rmp_cpuQueue`.
-    next: OwnedPtr<PrioTracker>,
-    prev: OwnedPtr<PrioTracker>,
+    next: Unwritten<OwnedPtr<PrioTracker>>,
+    prev: Unwritten<OwnedPtr<PrioTracker>>,
     /// (b) `rmp_rmlock`.
-    rmlock: OwnedPtr<Rm>,
-    /// (b) `rmp_thread`.
+    rmlock: Unwritten<OwnedPtr<Rm>>,
+    /// (b) `rmp_thread`; null in a tracker that was never used.
     thread: OwnedPtr<Thread>,
     /// (r) `rmp_flags`; the reader may look without the lock once the tracker has left the CPU's queue.
-    flags: Owned32,
+    flags: Unwritten<Owned32>,
     /// (r) `rmp_qentry`.
-    active_next: OwnedPtr<PrioTracker>,
-    active_prev: OwnedPtr<PrioTracker>,
+    active_next: Unwritten<OwnedPtr<PrioTracker>>,
+    active_prev: Unwritten<OwnedPtr<PrioTracker>>,
 }
 
 // Locking key: (b) before it is queued, (k) the CPU whose queue it is, outside of interrupts, (r) rm_spinlock.
+
+/// A field of a tracker, which is on the stack and, as in C, not zeroed: what queues or lists the tracker writes it first.
+#[repr(transparent)]
+struct Unwritten<T>(MaybeUninit<T>);
+
+impl<T> Unwritten<T> {
+    const fn new() -> Self {
+        Self(MaybeUninit::uninit())
+    }
+}
+
+impl<T> Deref for Unwritten<T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: `T` is a cell of `atomic`, whose memory is there; its `set` comes before any `get`: the links and the flags are
+        // read of queued and listed trackers only, `rmlock` likewise, and `add`, `active_add` and the readers wrote them.
+        unsafe { &*self.0.as_ptr() }
+    }
+}
+
+impl core::fmt::Debug for PrioTracker {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "rm_priotracker of {:p}", self.thread.get())
+    }
+}
 
 impl Default for PrioTracker {
     fn default() -> Self {
@@ -112,28 +143,40 @@ impl Default for PrioTracker {
 
 impl PrioTracker {
     /// A tracker for [`Rm::rlock`].
+    #[inline(always)]
     pub const fn new() -> Self {
         Self {
-            next: OwnedPtr::null(),
-            prev: OwnedPtr::null(),
-            rmlock: OwnedPtr::null(),
+            next: Unwritten::new(),
+            prev: Unwritten::new(),
+            rmlock: Unwritten::new(),
             thread: OwnedPtr::null(),
-            flags: Owned32::new(0),
-            active_next: OwnedPtr::null(),
-            active_prev: OwnedPtr::null(),
+            flags: Unwritten::new(),
+            active_next: Unwritten::new(),
+            active_prev: Unwritten::new(),
         }
     }
 
+    #[inline(always)]
     fn ptr(&self) -> *mut Self {
         core::ptr::from_ref(self).cast_mut()
+    }
+
+    /// What the queue's head is while this is the only tracker there and its links and flags are not written.
+    #[inline(always)]
+    fn alone(&self) -> *mut Self {
+        self.ptr().map_addr(|at| at | ALONE)
     }
 }
 
 /// `pc_rm_queue`: the trackers of a CPU's readers, latest first.
 #[derive(Debug)]
 pub(crate) struct PcpuQueue {
+    /// With [`ALONE`], see [`PrioTracker::alone`].
     head: OwnedPtr<PrioTracker>,
 }
+
+/// The tag of a queue's head.
+const ALONE: usize = 1;
 
 impl PcpuQueue {
     pub(crate) fn new() -> Self {
@@ -144,10 +187,27 @@ impl PcpuQueue {
         self.head.set(core::ptr::null_mut());
     }
 
+    /// The latest tracker, with its links and flags written.
+    #[inline]
+    fn head(&self) -> *mut PrioTracker {
+        let head = self.head.get();
+        if head.addr() & ALONE == 0 {
+            return head;
+        }
+        let head = head.map_addr(|at| at & !ALONE);
+        // SAFETY: queued trackers are alive: their readers hold them.
+        let tracker = unsafe { &*head };
+        tracker.next.set(core::ptr::null_mut());
+        tracker.prev.set(core::ptr::null_mut());
+        tracker.flags.set(0);
+        self.head.set(head);
+        head
+    }
+
     /// `rm_tracker_add()`.
     #[inline]
     fn add(&self, tracker: &PrioTracker) {
-        let head = self.head.get();
+        let head = self.head();
         tracker.next.set(head);
         tracker.prev.set(core::ptr::null_mut());
         if !head.is_null() {
@@ -160,6 +220,8 @@ impl PcpuQueue {
     /// `rm_tracker_remove()`.
     #[inline]
     fn remove(&self, tracker: &PrioTracker) {
+        // If it is the one, its links are not written yet.
+        self.head();
         let (next, prev) = (tracker.next.get(), tracker.prev.get());
         // SAFETY: queued trackers are alive, and these are this one's neighbours.
         unsafe {
@@ -177,7 +239,7 @@ impl PcpuQueue {
     fn iter(&self) -> impl Iterator<Item = &PrioTracker> {
         // SAFETY: queued trackers are alive, and the queue does not change while its CPU looks.
         let deref = |tracker: *mut PrioTracker| unsafe { tracker.cast_const().as_ref() };
-        core::iter::successors(deref(self.head.get()), move |tracker| deref(tracker.next.get()))
+        core::iter::successors(deref(self.head()), move |tracker| deref(tracker.next.get()))
     }
 
     /// `rm_trackers_present()`: how often `td` holds `rm` for reading.
@@ -272,7 +334,7 @@ impl Rendezvous {
 /// The rendezvous IPI's handler, in an interrupt frame of its CPU.
 pub(crate) fn ipi_rendezvous() {
     let (rendezvous, cpu) = (&machine().rendezvous, curcpu());
-    let bit = 1 << cpu.cpuid;
+    let bit = cpu.cpumask as u32;
     if rendezvous.waiting.get() & bit != 0 {
         thread_fence_acq();
         // SAFETY: the writer keeps its lock alive and waits until this CPU's bit is gone.
@@ -502,7 +564,7 @@ impl Rm {
     ///
     /// `tracker` is not in use, and stays where it is until this thread's [`Rm::runlock`] with it.
     #[track_caller]
-    #[inline]
+    #[inline(always)]
     pub unsafe fn rlock(&self, tracker: &PrioTracker) {
         if cpu::word() != 0 || !self.rlock_alone(tracker) {
             // SAFETY: the caller's promise.
@@ -510,48 +572,35 @@ impl Rm {
         }
     }
 
-    /// `_rm_rlock()` of the first reader on a CPU that has a token, by a thread that is not pinned: what is stored then depends on
-    /// nothing that was read but for branches, so the processor need not wait for the last reader's stores. False, and nothing
-    /// done, for any other.
+    /// `_rm_rlock()` of the first reader on a CPU that has a token. False, and nothing done, for any other. What the queue's head
+    /// becomes does not depend on what it was but for a branch, so the processor need not wait for the last reader's store.
     #[inline(always)]
     fn rlock_alone(&self, tracker: &PrioTracker) -> bool {
         let (td, pc) = (curthread(), curcpu());
         let head = &pc.rm_queue.head;
-        // No boundary lies between these looks and the stores, so no IPI takes the token in between.
-        if !head.get().is_null()
-            || td.pinned.get() != 0
-            || td.owepreempt.get() != 0
-            || self.token_gone(pc)
-            || self.sleepable()
-        {
+        // No boundary lies between these looks and the stores, so no IPI takes the token in between. td_owepreempt need not be looked
+        // at: between primitives it is set in critical sections only, where `rlock_hard` would leave it.
+        let sleepable = self.lock_object.flags().bits() & Lo::SLEEPABLE.bits();
+        if head.get().addr() | self.token_gone(pc) | sleepable as usize != 0 {
             return false;
         }
-        tracker.flags.set(0);
         tracker.thread.set(td.ptr());
         tracker.rmlock.set(core::ptr::from_ref(self).cast_mut());
-        tracker.next.set(core::ptr::null_mut());
-        tracker.prev.set(core::ptr::null_mut());
-        head.set(tracker.ptr());
-        td.pinned.set(1);
+        td.pinned.add(1);
+        head.set(tracker.alone());
         true
     }
 
-    /// Undoes [`Rm::rlock_alone`] in the same way.
+    /// Undoes [`Rm::rlock_alone`], if nobody has looked at the tracker.
     #[inline(always)]
     fn runlock_alone(&self, tracker: &PrioTracker) -> bool {
         let (td, pc) = (curthread(), curcpu());
         let head = &pc.rm_queue.head;
-        if head.get() != tracker.ptr()
-            || !tracker.next.get().is_null()
-            || td.pinned.get() != 1
-            || td.owepreempt.get() != 0
-            || tracker.flags.get() != 0
-            || self.sleepable()
-        {
+        if head.get() != tracker.alone() {
             return false;
         }
         head.set(core::ptr::null_mut());
-        td.pinned.set(0);
+        td.pinned.sub(1);
         true
     }
 
@@ -617,7 +666,7 @@ impl Rm {
             thread::thread_no_sleeping();
         }
         let pc = Self::queue_here(td, tracker);
-        td.owepreempt.get() == 0 && !self.token_gone(pc) || self.rlock_hard(tracker, try_only, loc)
+        td.owepreempt.get() == 0 && self.token_gone(pc) == 0 || self.rlock_hard(tracker, try_only, loc)
     }
 
     /// Puts the tracker on this CPU's queue and pins the thread; a preemption that is due stays due.
@@ -630,10 +679,10 @@ impl Rm {
         pc
     }
 
-    /// Whether readers on this CPU have to ask.
+    /// Not 0 if readers on this CPU have to ask.
     #[inline(always)]
-    fn token_gone(&self, pc: &Pcpu) -> bool {
-        self.writecpus[0].read() >> (pc.cpuid % cpu::MAXCPU) & 1 != 0
+    fn token_gone(&self, pc: &Pcpu) -> usize {
+        self.writecpus[0].read() & pc.cpumask
     }
 
     /// `_rm_rlock_hard()`.
@@ -643,7 +692,7 @@ impl Rm {
         let td = curthread();
         critical::enter(td);
         let pc = curcpu();
-        if !self.token_gone(pc) {
+        if self.token_gone(pc) == 0 {
             critical::exit(td);
             return true;
         }
@@ -669,7 +718,7 @@ impl Rm {
         }
         critical::enter(td);
         let pc = curcpu();
-        self.writecpus[0].clear(1 << pc.cpuid);
+        self.writecpus[0].clear(pc.cpumask);
         Self::queue_here(td, tracker);
         critical::exit(td);
         match self.backing() {
@@ -710,7 +759,7 @@ impl Rm {
     /// `tracker` is in use by this thread's [`Rm::rlock`] of this lock; under INVARIANTS it is enough that the thread holds the
     /// lock or none at all.
     #[track_caller]
-    #[inline]
+    #[inline(always)]
     pub unsafe fn runlock(&self, tracker: &PrioTracker) {
         if cpu::word() != 0 || !self.runlock_alone(tracker) {
             // SAFETY: the caller's promise.

@@ -543,9 +543,10 @@ impl Rw {
             turnstile::trywait();
             match self.wlock_block(spinner) {
                 Queued::Taken { waiters } => {
-                    turnstile::cancel();
                     if waiters {
                         turnstile::claim(&self.lock_object);
+                    } else {
+                        turnstile::cancel();
                     }
                     break;
                 }
@@ -738,9 +739,10 @@ impl Rw {
             }
             let upgraded = self.rw_lock.fcmpset_acq(v, curthread_word() | waiters).is_ok();
             if waiters != 0 {
-                turnstile::chain_unlock();
                 if upgraded {
                     turnstile::claim(&self.lock_object);
+                } else {
+                    turnstile::chain_unlock();
                 }
             }
             if upgraded {

@@ -20,6 +20,7 @@
 use crate::cpu::{Pcpu, curcpu, machine, pending};
 use crate::critical;
 use crate::host;
+use crate::host::footprint::{key, touch, touch_thread};
 use crate::machine::{Engine, Preemption};
 use crate::panic::{kassert, kpanic, mpass};
 use crate::thread::{NOCPU, State, Thread, curthread, tdf};
@@ -68,13 +69,13 @@ pub mod pri {
     /// `PRI_IDLE`.
     pub const CLASS_IDLE: u32 = 4;
 
+    /// The class of a thread that nobody gives one to: kernel threads inherit thread0's, whatever their priority; the others are taken
+    /// for user threads that rtprio(2) or idprio(2) was called for.
     pub(crate) fn class_of(priority: u32) -> u32 {
         match priority {
-            0..PRI_MIN_REALTIME => CLASS_ITHD,
             PRI_MIN_REALTIME..PRI_MIN_KERN => CLASS_REALTIME,
-            // Kernel threads inherit thread0's class, whatever their priority.
-            PRI_MIN_KERN..PRI_MIN_IDLE => CLASS_TIMESHARE,
-            _ => CLASS_IDLE,
+            PRI_MIN_IDLE.. => CLASS_IDLE,
+            _ => CLASS_TIMESHARE,
         }
     }
 }
@@ -154,6 +155,10 @@ pub fn mi_switch(flags: u32) {
     }
     sched_switch(td, flags);
     critical::spinlock_exit_internal();
+    if flags & sw::VOL == 0 {
+        // Who gave its CPU up goes on with what it waited for; who was preempted, with something else.
+        host::explore::forget_operand(td);
+    }
     resumed();
 }
 
@@ -197,6 +202,7 @@ fn sched_switch(td: &Thread, flags: u32) {
 
 /// Called by the host loop with the scheduler's lock held and the old thread's context saved.
 pub(crate) fn finish_switch(cpu: &Pcpu, next: &Thread) {
+    touch(key::LOAD + cpu.cpuid, 1, true);
     cpu.curthread.set(next.ptr());
     next.oncpu.set(cpu.cpuid as i32);
     next.set_state(State::Running);
@@ -217,6 +223,7 @@ pub(crate) fn thread_exit() {
 
 /// `sched_choose()`: dequeues the best thread of this CPU, or the idle thread.
 fn choosethread(cpu: &Pcpu) -> &'static Thread {
+    touch(key::LOAD + cpu.cpuid, 1, true);
     // SAFETY: (t) the scheduler's lock is held; threads are type-stable.
     unsafe {
         let runq = cpu.runq.get();
@@ -230,6 +237,7 @@ fn choosethread(cpu: &Pcpu) -> &'static Thread {
 
 /// `tdq_runq_add()`: best priority first; behind its equals, or before them if it was preempted.
 fn runq_add(cpu: &Pcpu, td: &Thread, preempted: bool) {
+    touch(key::LOAD + cpu.cpuid, 1, true);
     let priority = td.priority.get();
     td.tscpu.set(cpu.cpuid as i32);
     td.set_state(State::RunQ);
@@ -250,6 +258,7 @@ fn runq_add(cpu: &Pcpu, td: &Thread, preempted: bool) {
 /// `sched_rem()`.
 fn runq_remove(td: &Thread) {
     let cpu = &machine().cpus[td.tscpu.get() as usize];
+    touch(key::LOAD + cpu.cpuid, 1, true);
     // SAFETY: (t) the scheduler's lock is held.
     unsafe { cpu.runq.get() }.retain(|&other| other != td.ptr());
     cpu.queued.sub(1);
@@ -286,6 +295,7 @@ fn pickcpu(td: &Thread) -> &'static Pcpu {
         return me;
     }
     let idle = |cpu: &Pcpu| {
+        touch(key::LOAD + cpu.cpuid, 1, false);
         // SAFETY: (t) the scheduler's lock is held.
         cpu.is_idle() && unsafe { cpu.runq.get() }.is_empty()
     };
@@ -312,6 +322,7 @@ fn shouldpreempt(priority: u32, current: u32, remote: bool) -> bool {
 /// `sched_setpreempt()`: a thread of `priority` was queued on this CPU.
 fn setpreempt(priority: u32) {
     let td = curthread();
+    touch_thread(td, false);
     let current = td.priority.get();
     if priority < current {
         td.flags.or(tdf::NEEDRESCHED);
@@ -324,6 +335,8 @@ fn setpreempt(priority: u32) {
 
 /// `tdq_notify()`: a thread of `priority` was queued on another CPU.
 fn notify(cpu: &Pcpu, priority: u32) {
+    touch(key::LOAD + cpu.cpuid, 1, false);
+    touch_thread(cpu.current(), false);
     if cpu.is_idle() || shouldpreempt(priority, cpu.current().priority.get(), true) {
         cpu.post(pending::IPI_PREEMPT);
     }
@@ -346,6 +359,8 @@ pub(crate) fn ipi_preempt() {
     let m = machine();
     // Interrupts are off while the lock is held, so this frame cannot have interrupted its holder on this CPU.
     m.sched_lock.lock_raw();
+    touch(key::LOAD + curcpu().cpuid, 1, false);
+    touch_thread(td, false);
     // SAFETY: (t) the scheduler's lock is held; threads are type-stable.
     let best = unsafe { curcpu().runq.get() }.first().map(|&td| unsafe { (*td).priority.get() });
     m.sched_lock.unlock_raw();
@@ -371,6 +386,7 @@ pub(crate) fn sched_clock() {
         return;
     }
     td.flags.or(tdf::NEEDRESCHED | tdf::SLICEEND);
+    touch(key::LOAD + curcpu().cpuid, 1, false);
     if machine().config.preemption == Preemption::Any && curcpu().queued.get() != 0 {
         td.owepreempt.set(1);
     }
@@ -404,10 +420,16 @@ pub(crate) fn force_preemption(cpu: &Pcpu) {
     td.owepreempt.set(1);
 }
 
-/// `setrunnable()`/`sched_wakeup()`: the thread's last inhibitor is gone. The scheduler's lock is held.
+/// `setrunnable()`/`sched_wakeup()`: if the thread's last inhibitor is gone, it queues. The scheduler's lock is held.
+///
+/// # Panics
+///
+/// `setrunnable: state 0x%x`: the thread has exited.
 pub(crate) fn setrunnable(td: &Thread) {
-    if td.state() != State::CanRun {
-        kpanic!("setrunnable: td {:p} is not TDS_CAN_RUN", td.ptr());
+    match td.state() {
+        State::CanRun => {}
+        State::Running | State::RunQ | State::Inhibited => return,
+        State::Inactive => kpanic!("setrunnable: state 0x{:x}", td.state() as u32),
     }
     // An interrupt thread that waits for its interrupt was demoted for what it did for an earlier one.
     if td.pri_class.get() == pri::CLASS_ITHD
@@ -463,6 +485,7 @@ pub(crate) fn add_new(td: &'static Thread, cpu: Option<usize>) {
 
 /// Whether an idle `cpu` finds a thread: its own, or one to steal.
 pub(crate) fn runnable(cpu: &Pcpu) -> bool {
+    touch(key::LOAD + cpu.cpuid, 1, false);
     if cpu.queued.get() != 0 {
         return true;
     }
@@ -481,7 +504,11 @@ pub(crate) fn runnable(cpu: &Pcpu) -> bool {
 /// The run queues do not change meanwhile.
 unsafe fn steal_from(cpu: &Pcpu) -> Option<(usize, usize)> {
     let m = machine();
-    m.cpus.iter().filter(|other| other.cpuid != cpu.cpuid && !other.is_idle()).find_map(|other| {
+    m.cpus.iter().filter(|other| other.cpuid != cpu.cpuid).find_map(|other| {
+        touch(key::LOAD + other.cpuid, 1, false);
+        if other.is_idle() {
+            return None;
+        }
         // SAFETY: the caller's promise; threads are type-stable.
         let queue = unsafe { other.runq.get() };
         let at = queue.iter().position(|&td| {
@@ -507,6 +534,7 @@ pub(crate) fn idletd() -> ! {
                     && let Some((other, at)) = steal_from(cpu)
                 {
                     let other = &machine().cpus[other];
+                    touch(key::LOAD + other.cpuid, 1, true);
                     let stolen = other.runq.get().remove(at);
                     other.queued.sub(1);
                     runq_add(cpu, &*stolen, false);
@@ -608,6 +636,7 @@ pub fn kern_yield(priority: u32) {
 
 /// `sched_thread_priority()`: the scheduler's lock is held.
 fn thread_priority(td: &Thread, priority: u32) {
+    touch_thread(td, true);
     if td.priority.get() == priority {
         return;
     }

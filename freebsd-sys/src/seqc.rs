@@ -93,7 +93,7 @@ impl Seqc {
     /// [`Seqc::sleepable_write_begin`] on behalf of code at `loc`.
     #[inline]
     pub fn sleepable_write_begin_at(&self, loc: Loc) {
-        if !cpu::step_at("seqc_write_begin", 0, loc) {
+        if !cpu::step_at("seqc_write_begin", self.0.as_ptr() as usize, loc) {
             return;
         }
         let count = self.0.get();
@@ -135,7 +135,7 @@ impl Seqc {
     /// [`Seqc::sleepable_write_end`] on behalf of code at `loc`.
     #[inline]
     pub fn sleepable_write_end_at(&self, loc: Loc) {
-        if !cpu::step_at("seqc_write_end", 0, loc) {
+        if !cpu::step_at("seqc_write_end", self.0.as_ptr() as usize, loc) {
             return;
         }
         let count = self.0.get().wrapping_add(1);
@@ -148,7 +148,7 @@ impl Seqc {
     /// `seqc_read_any()`: the count, odd or even.
     #[inline]
     pub fn read_any(&self) -> u32 {
-        cpu::step("seqc_read_any", 0);
+        cpu::step("seqc_read_any", self.0.as_ptr() as usize);
         self.load()
     }
 
@@ -177,7 +177,7 @@ impl Seqc {
     /// `seqc_read()`: spins until the count is even.
     #[inline]
     pub fn read(&self) -> u32 {
-        cpu::step("seqc_read", 0);
+        cpu::step("seqc_read", self.0.as_ptr() as usize);
         loop {
             let count = self.load();
             if !seqc_in_modify(count) || !cpu::spinwait() {
@@ -224,7 +224,7 @@ impl Seqc {
 
     #[inline]
     fn consistent_no_fence_at(&self, old: u32, loc: Loc) -> bool {
-        if !cpu::step_at("seqc_consistent", 0, loc) {
+        if !cpu::step_at("seqc_consistent", self.0.as_ptr() as usize, loc) {
             return true;
         }
         mpass!(!seqc_in_modify(old), "!(seqc_in_modify(__oldseqc))", loc);

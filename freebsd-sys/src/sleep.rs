@@ -182,6 +182,15 @@ pub fn wakeup_one(ident: usize) {
     }
 }
 
+/// `wakeup_any()`: wakes the one who has slept for the shortest time, whose caches are warm.
+pub fn wakeup_any(ident: usize) {
+    if cpu::step("wakeup_any", 0) {
+        sleepqueue::lock(ident);
+        sleepqueue::signal_unfair(ident, Type::Sleep, 0, 0);
+        sleepqueue::release(ident);
+    }
+}
+
 /// Virtual time in ticks of a millisecond.
 pub fn ticks() -> u64 {
     callout::now()

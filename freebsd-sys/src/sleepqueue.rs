@@ -5,12 +5,14 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! One chain lock serves all queues, and a queue is a slot of a machine-wide table rather than donated by the first sleeper.
+//! One chain lock serves all queues. In `explore` no primitive is left with it held; a driver that calls these functions holds it between
+//! them. A queue is a slot of a machine-wide table rather than donated by the first sleeper.
 //!
 //! References: kern/subr_sleepqueue.c, sleepqueue(9).
 
 use crate::atomic::Guarded;
 use crate::cpu::machine;
+use crate::host::footprint::{key, touch, touch_thread};
 use crate::lock::ChainLock;
 use crate::panic::{kassert, kpanic, mpass};
 use crate::sched::{self, sw, swt};
@@ -36,8 +38,17 @@ pub const EWOULDBLOCK: i32 = 35;
 /// `EINTR`.
 pub const EINTR: i32 = 4;
 
+/// The wait channel that a null pointer is, where nobody asserts that there is none: a channel like any other. In a thread, 0 is none.
+const NULL_CHANNEL: usize = usize::MAX;
+
+/// What a channel is called in here.
+fn channel(wchan: usize) -> usize {
+    if wchan == 0 { NULL_CHANNEL } else { wchan }
+}
+
 #[derive(Debug)]
 struct Sleepq {
+    /// Meaningless while nobody sleeps on it: the slot is free then.
     wchan: usize,
     lock: usize,
     kind: Type,
@@ -61,10 +72,15 @@ impl Sleepqueues {
         self.chain.unlock_raw();
         // SAFETY: between executions nobody else is running.
         for sq in unsafe { self.table.get() } {
-            sq.wchan = 0;
             sq.blocked[0].clear();
             sq.blocked[1].clear();
         }
+    }
+}
+
+impl Sleepq {
+    fn is_empty(&self) -> bool {
+        self.blocked[0].is_empty() && self.blocked[1].is_empty()
     }
 }
 
@@ -75,7 +91,7 @@ fn table() -> &'static mut Vec<Sleepq> {
 }
 
 fn find(wchan: usize) -> Option<&'static mut Sleepq> {
-    table().iter_mut().find(|sq| sq.wchan == wchan)
+    table().iter_mut().find(|sq| sq.wchan == channel(wchan) && !sq.is_empty())
 }
 
 /// `sleepq_lock()`.
@@ -95,12 +111,16 @@ pub fn release(_wchan: usize) {
 /// `sleepq_add: td %p to sleep on wchan %p with sleeping prohibited`, and the MPASS on the thread, the channel, interlock and type
 /// (INVARIANTS).
 pub fn add(wchan: usize, interlock: usize, wmesg: &'static str, kind: Type, queue: usize) {
+    touch(wchan, 1, true);
     let td = curthread();
     mpass!(td.wchan.get() == 0, "td->td_sleepqueue != NULL", crate::lock::Loc::caller());
     mpass!(wchan != 0, "wchan != NULL", crate::lock::Loc::caller());
     if td.wchan.get() != 0 {
         // The thread gave its sleep queue away when it went on the first one; FreeBSD follows the null pointer.
         kpanic!("page fault");
+    }
+    if td.no_sleeping.get() != 0 {
+        crate::epoch::trace_list(td);
     }
     kassert!(
         td.no_sleeping.get() == 0,
@@ -116,19 +136,19 @@ pub fn add(wchan: usize, interlock: usize, wmesg: &'static str, kind: Type, queu
         }
         None => {
             let table = table();
-            let at = table.iter().position(|sq| sq.wchan == 0).unwrap_or_else(|| {
+            let at = table.iter().position(Sleepq::is_empty).unwrap_or_else(|| {
                 table.push(Sleepq { wchan: 0, lock: 0, kind, blocked: [Vec::new(), Vec::new()] });
                 table.len() - 1
             });
             let sq = &mut table[at];
-            sq.wchan = wchan;
+            sq.wchan = channel(wchan);
             sq.lock = interlock;
             sq.kind = kind;
             sq
         }
     };
     sq.blocked[queue].push(td.ptr());
-    td.wchan.set(wchan);
+    td.wchan.set(channel(wchan));
     td.sqqueue.set(queue as u32);
     td.intrval.set(0);
     // SAFETY: (s) the chain lock is held.
@@ -140,6 +160,7 @@ pub fn add(wchan: usize, interlock: usize, wmesg: &'static str, kind: Type, queu
 /// `sleepq_set_timeout()`: the sleep ends after `ticks` of virtual time. Between [`add`] and the wait.
 pub fn set_timeout(ticks: u64) {
     let td = curthread();
+    touch(key::CLOCK, 1, true);
     td.sleep_deadline.set(crate::callout::now() + ticks.max(1));
 }
 
@@ -183,6 +204,7 @@ pub fn timedwait_sig(wchan: usize) -> i32 {
 
 fn catch_signals(_wchan: usize) -> i32 {
     let td = curthread();
+    touch_thread(td, true);
     if td.flags.get() & tdf::SIGPENDING != 0 {
         remove(td);
         machine().sleepqueues.chain.unlock();
@@ -221,11 +243,10 @@ fn switch() {
 
 /// Takes `td` off its queue; the chain lock is held.
 fn remove(td: &Thread) {
+    touch(td.wchan.get(), 1, true);
+    touch_thread(td, true);
     if let Some(sq) = find(td.wchan.get()) {
         sq.blocked[td.sqqueue.get() as usize].retain(|&other| other != td.ptr());
-        if sq.blocked[0].is_empty() && sq.blocked[1].is_empty() {
-            sq.wchan = 0;
-        }
     }
     td.wchan.set(0);
 }
@@ -251,12 +272,33 @@ fn resume(td: &Thread, priority: u32) {
 ///
 /// `%s: mismatch between sleep/wakeup and cv_*`, `sleepq_signal: invalid NULL wait channel` (INVARIANTS).
 pub fn signal(wchan: usize, kind: Type, priority: u32, queue: usize) {
+    signal_chosen(wchan, kind, priority, queue, |blocked| {
+        // SAFETY: threads are type-stable.
+        blocked.iter().copied().min_by_key(|&td| unsafe { (*td).priority.get() })
+    });
+}
+
+/// [`signal`] with `SLEEPQ_UNFAIR`: the latest sleeper, whatever its priority.
+///
+/// # Panics
+///
+/// As [`signal`].
+pub fn signal_unfair(wchan: usize, kind: Type, priority: u32, queue: usize) {
+    signal_chosen(wchan, kind, priority, queue, |blocked| blocked.last().copied());
+}
+
+fn signal_chosen(
+    wchan: usize,
+    kind: Type,
+    priority: u32,
+    queue: usize,
+    choose: impl FnOnce(&[*mut Thread]) -> Option<*mut Thread>,
+) {
     kassert!(wchan != 0, "sleepq_signal: invalid NULL wait channel");
+    touch(wchan, 1, true);
     let Some(sq) = find(wchan) else { return };
     kassert!(sq.kind == kind, "sleepq_signal: mismatch between sleep/wakeup and cv_*");
-    // SAFETY: threads are type-stable.
-    let best = sq.blocked[queue].iter().copied().min_by_key(|&td| unsafe { (*td).priority.get() });
-    if let Some(td) = best {
+    if let Some(td) = choose(&sq.blocked[queue]) {
         // SAFETY: threads are type-stable, and queues name threads only.
         resume(unsafe { &*td }, priority);
     }
@@ -269,6 +311,7 @@ pub fn signal(wchan: usize, kind: Type, priority: u32, queue: usize) {
 /// As [`signal`].
 pub fn broadcast(wchan: usize, kind: Type, priority: u32, queue: usize) {
     kassert!(wchan != 0, "sleepq_broadcast: invalid NULL wait channel");
+    touch(wchan, 1, true);
     loop {
         let Some(sq) = find(wchan) else { return };
         kassert!(sq.kind == kind, "sleepq_broadcast: mismatch between sleep/wakeup and cv_*");
@@ -285,7 +328,25 @@ pub fn broadcast(wchan: usize, kind: Type, priority: u32, queue: usize) {
 /// `sleepq_sleepcnt: invalid NULL wait channel` (INVARIANTS).
 pub fn sleepcnt(wchan: usize, queue: usize) -> usize {
     kassert!(wchan != 0, "sleepq_sleepcnt: invalid NULL wait channel");
+    touch(wchan, 1, false);
     find(wchan).map_or(0, |sq| sq.blocked[queue].len())
+}
+
+/// `sleepq_type()`: what the sleepers on `wchan` use it for, if there are any. Takes the chain lock itself.
+pub fn kind_of(wchan: usize) -> Option<Type> {
+    lock(wchan);
+    let kind = find(wchan).map(|sq| sq.kind);
+    release(wchan);
+    kind
+}
+
+/// `sleepq_remove()`: wakes `td` if it sleeps on `wchan`. Takes the chain lock itself.
+pub fn remove_thread(td: &Thread, wchan: usize) {
+    lock(wchan);
+    if td.wchan.get() == channel(wchan) {
+        resume(td, 0);
+    }
+    release(wchan);
 }
 
 /// Ends the timed sleeps whose deadline has passed: called from the clock interrupt.
@@ -325,6 +386,7 @@ pub(crate) fn next_deadline() -> Option<u64> {
 pub fn abort(td: &Thread, error: i32) {
     let m = machine();
     m.sleepqueues.chain.lock();
+    touch_thread(td, true);
     td.flags.or(tdf::SIGPENDING);
     if td.is_sleeping() && td.flags.get() & tdf::SINTR != 0 {
         td.intrval.set(error);

@@ -7,6 +7,8 @@
 //! | `ta_pending` 0 | on no queue; it may be running |
 //! | n | on a queue, asked for n times since its last run: the handler is told n and called once |
 //!
+//! A task with a closure has a function of this file for `ta_func`, and the closure's box for `ta_context`.
+//!
 //! # Algorithm
 //!
 //! A queue's mutex guards its list, in order of the tasks' priorities and first come among equals. A *normal* queue's is a
@@ -22,29 +24,30 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! A queue's memory goes with the execution, also after `free`. Threads come with the queue's name. No timeout tasks, no
-//! swi queues, no `taskqueue_quiesce`.
+//! A queue's memory goes with the execution, also after `free`. Threads come with the queue's name. A queue is a table of tasks, so that
+//! `ta_link` stays unused, and so are the flags in `ta_flags`. The queues that a kernel has from the start are made when first asked for;
+//! the swi threads of three of them wait for work like the others. No `taskqueue_quiesce`.
 //!
 //! References: kern/subr_taskqueue.c, sys/_task.h, taskqueue(9).
 
-use crate::atomic::{Guarded, Owned32, OwnedPtr};
+use crate::atomic::{Guarded, Owned8, Owned16, Owned32, OwnedPtr, OwnedUsize, Shared32};
 use crate::callout::{self, Callout, Cf};
 use crate::cpu;
+use crate::giant;
 use crate::lock::{ChainLock, Loc};
 use crate::module::ModuleData;
 use crate::mutex::{Mtx, Mtxf, ma};
 use crate::panic::kassert;
+use crate::sched::{self, pri};
 use crate::sleep::{self, How};
 use crate::thread::{Kthread, Thread, curthread, kthread_add, tdf};
-use crate::{sched, witness};
+use crate::witness;
 use core::ffi::{CStr, c_int, c_void};
+use core::mem::offset_of;
 use std::rc::Rc;
 
 /// `EBUSY`.
 pub const EBUSY: i32 = 16;
-
-/// `USHRT_MAX`: where `ta_pending` stops counting, and a barrier's priority.
-const USHRT_MAX: u32 = 0xffff;
 
 /// What a task calls with its pending count.
 pub type Handler = Rc<dyn Fn(usize)>;
@@ -52,20 +55,37 @@ pub type Handler = Rc<dyn Fn(usize)>;
 /// `task_fn_t`: a function that takes the context and the pending count.
 pub type TaskFn = unsafe extern "C-unwind" fn(*mut c_void, c_int);
 
-/// `struct task`: 40 bytes.
+/// `struct task`: 32 bytes.
 #[repr(C)]
 pub struct Task {
-    /// (q) `ta_pending`.
-    pending: Owned32,
+    /// `ta_link`.
+    link: OwnedUsize,
+    /// (q) `ta_pending`, which stops counting at its largest value.
+    pending: Owned16,
     /// (b) `ta_priority`: higher runs first.
-    priority: Owned32,
-    /// (b) `ta_func` and `ta_context`, as C has them; copied (q) for each run, so that the function may free its task.
-    func: Guarded<Option<(TaskFn, *mut c_void)>>,
-    /// (b) A closure instead; cloned (q) for each run, likewise.
-    handler: Guarded<Option<Handler>>,
+    priority: Owned8,
+    /// (b) `ta_flags`.
+    flags: Owned8,
+    /// (b) `ta_func` and `ta_context`, copied (q) for each run, so that the function may free its task. Of [`closure`], the context is a
+    /// boxed [`Handler`] that is the task's own; it is cloned (q) for each run, likewise.
+    func: Guarded<Option<TaskFn>>,
+    context: OwnedPtr<c_void>,
 }
 
-const _: () = assert!(size_of::<Task>() == 40);
+// `linuxkpi/include/sys/taskqueue.h` asserts the same.
+const _: () = {
+    assert!(size_of::<Task>() == 32);
+    assert!(offset_of!(Task, pending) == 8);
+    assert!(offset_of!(Task, priority) == 10);
+    assert!(offset_of!(Task, flags) == 11);
+    assert!(offset_of!(Task, func) == 16);
+    assert!(offset_of!(Task, context) == 24);
+};
+
+/// `ta_func` of a task with a closure: a mark, which is never called.
+unsafe extern "C-unwind" fn closure(_context: *mut c_void, _pending: c_int) {
+    unreachable!("a queue calls the closure itself");
+}
 
 // Locking key: (b) before it is enqueued, (q) the queue's mutex.
 
@@ -90,21 +110,49 @@ impl Task {
     /// A task that was not initialised: it does nothing.
     pub const fn new() -> Self {
         Self {
-            pending: Owned32::new(0),
-            priority: Owned32::new(0),
+            link: OwnedUsize::new(0),
+            pending: Owned16::new(0),
+            priority: Owned8::new(0),
+            flags: Owned8::new(0),
             func: Guarded::new(None),
-            handler: Guarded::new(None),
+            context: OwnedPtr::null(),
         }
     }
 
     /// `TASK_INIT()`. Not while it is on a queue or runs.
     pub fn init(&self, priority: u8, handler: Handler) {
+        self.drop_closure();
+        let boxed: *mut Handler = Box::into_raw(Box::new(handler));
+        self.set(priority, closure, boxed.cast());
+    }
+
+    fn set(&self, priority: u8, func: TaskFn, context: *mut c_void) {
+        self.link.set(0);
         self.pending.set(0);
-        self.priority.set(priority.into());
+        self.priority.set(priority);
+        self.flags.set(0);
         // SAFETY: (b)
-        unsafe {
-            *self.func.get() = None;
-            *self.handler.get() = Some(handler);
+        unsafe { *self.func.get() = Some(func) };
+        self.context.set(context);
+    }
+
+    /// The closure, if it has one; before it is enqueued, or with the queue's mutex.
+    fn handler(&self) -> Option<&Handler> {
+        // SAFETY: (b), (q)
+        let func = unsafe { *self.func.get() };
+        // SAFETY: only `init` pairs this function with a context, which `drop_closure` alone frees.
+        func.filter(|&func| core::ptr::fn_addr_eq(func, closure as TaskFn))
+            .map(|_| unsafe { &*self.context.get().cast::<Handler>() })
+    }
+
+    /// The task loses its closure, if it has one.
+    fn drop_closure(&self) {
+        if let Some(handler) = self.handler() {
+            let boxed = core::ptr::from_ref(handler).cast_mut();
+            // SAFETY: (b)
+            unsafe { *self.func.get() = None };
+            // SAFETY: `init` made the box, and nobody else refers to it: a run has its own clone.
+            drop(unsafe { Box::from_raw(boxed) });
         }
     }
 
@@ -114,13 +162,7 @@ impl Task {
     ///
     /// Whenever the task was enqueued, `func` may be called with `context`, from a thread of the queue.
     pub unsafe fn init_fn(&self, priority: u8, func: TaskFn, context: *mut c_void) {
-        self.pending.set(0);
-        self.priority.set(priority.into());
-        // SAFETY: (b); there is no closure to drop, and garbage must not be taken for one.
-        unsafe {
-            *self.func.get() = Some((func, context));
-            core::ptr::from_mut(self.handler.get()).write(None);
-        }
+        self.set(priority, func, context);
     }
 
     /// `ta_pending`.
@@ -130,6 +172,12 @@ impl Task {
 
     fn wchan(&self) -> usize {
         core::ptr::from_ref(self) as usize
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.drop_closure();
     }
 }
 
@@ -222,6 +270,8 @@ struct State {
 pub struct Taskqueue {
     mutex: Mtx,
     spin: bool,
+    /// Its tasks run under Giant.
+    giant: bool,
     name: &'static CStr,
     /// (mutex)
     state: Guarded<State>,
@@ -243,21 +293,96 @@ impl Default for Registry {
 
 static REGISTRY: ModuleData<Registry> = ModuleData::new();
 
+/// A queue that the kernel has from the start: the index is C's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+enum Known {
+    Thread,
+    Swi,
+    SwiGiant,
+    Fast,
+}
+
+/// The queues that the kernel has from the start, once somebody has asked for them.
+#[derive(Debug, Default)]
+struct Queues([OnceQueue; 4]);
+
+/// A queue, and who makes it.
+#[derive(Debug)]
+struct OnceQueue {
+    queue: OwnedPtr<Taskqueue>,
+    /// 0: not made; 1: somebody is at it; 2: it is.
+    state: Shared32,
+}
+
+impl Default for OnceQueue {
+    fn default() -> Self {
+        Self { queue: OwnedPtr::null(), state: Shared32::new(0) }
+    }
+}
+
+static QUEUES: ModuleData<Queues> = ModuleData::new();
+
+fn known(which: Known) -> &'static Taskqueue {
+    let OnceQueue { queue, state } = &QUEUES.get().0[which as usize];
+    if state.get() != 2 && state.fcmpset(0, 1).is_ok() {
+        let (name, kind, priority) = match which {
+            Known::Thread => (c"thread taskq", Mtxf::DEF, pri::PWAIT),
+            Known::Swi => (c"swi6: task queue", Mtxf::DEF, pri::PI_SOFT),
+            Known::SwiGiant => (c"swi5: Giant taskq", Mtxf::DEF, pri::PI_SOFT),
+            Known::Fast => (c"swi6: fast taskq", Mtxf::SPIN, pri::PI_SOFT),
+        };
+        let made = Taskqueue::create_with(name, kind, which == Known::SwiGiant);
+        made.start_threads(1, priority);
+        queue.set(core::ptr::from_ref(made).cast_mut());
+        state.set(2);
+    }
+    while state.get() != 2 {
+        cpu::observe(state.as_ptr().cast(), 4);
+        if !cpu::spinwait() {
+            // The machine has stopped while it was made; whatever is done with this one comes to nothing.
+            return Taskqueue::create(c"taskq");
+        }
+    }
+    // SAFETY: queues live as long as the execution.
+    unsafe { &*queue.get() }
+}
+
+/// `taskqueue_thread`: run by a thread, where one may sleep. Not with a spin mutex held the first time.
+pub fn taskqueue_thread() -> &'static Taskqueue {
+    known(Known::Thread)
+}
+
+/// `taskqueue_swi`: run at the priority of software interrupts. Not with a spin mutex held the first time.
+pub fn taskqueue_swi() -> &'static Taskqueue {
+    known(Known::Swi)
+}
+
+/// `taskqueue_swi_giant`: [`taskqueue_swi`] under Giant.
+pub fn taskqueue_swi_giant() -> &'static Taskqueue {
+    known(Known::SwiGiant)
+}
+
+/// `taskqueue_fast`: [`taskqueue_swi`] for interrupt filters and critical sections.
+pub fn taskqueue_fast() -> &'static Taskqueue {
+    known(Known::Fast)
+}
+
 impl Taskqueue {
     /// `taskqueue_create()`: a queue under a sleep mutex, without threads yet. Valid until the execution ends.
     #[track_caller]
     pub fn create(name: &'static CStr) -> &'static Self {
-        Self::create_with(name, Mtxf::DEF)
+        Self::create_with(name, Mtxf::DEF, false)
     }
 
     /// `taskqueue_create_fast()`: a queue under a spin mutex, for critical sections and interrupt filters.
     #[track_caller]
     pub fn create_fast(name: &'static CStr) -> &'static Self {
-        Self::create_with(name, Mtxf::SPIN)
+        Self::create_with(name, Mtxf::SPIN, false)
     }
 
     #[track_caller]
-    fn create_with(name: &'static CStr, kind: Mtxf) -> &'static Self {
+    fn create_with(name: &'static CStr, kind: Mtxf, giant: bool) -> &'static Self {
         let state = State {
             queue: Vec::new(),
             active: Vec::new(),
@@ -268,7 +393,7 @@ impl Taskqueue {
             blocked: false,
         };
         let spin = kind == Mtxf::SPIN;
-        let tq = Box::new(Self { mutex: Mtx::zeroed(), spin, name, state: Guarded::new(state) });
+        let tq = Box::new(Self { mutex: Mtx::zeroed(), spin, giant, name, state: Guarded::new(state) });
         tq.mutex.init(name, kind);
         let registry = REGISTRY.get();
         registry.lock.lock();
@@ -366,7 +491,7 @@ impl Taskqueue {
     fn enqueue_locked(&self, task: &Task, loc: Loc) {
         let pending = task.pending.get();
         if pending != 0 {
-            task.pending.set((pending + 1).min(USHRT_MAX));
+            task.pending.set(pending.saturating_add(1));
             self.unlock(loc);
             return;
         }
@@ -374,16 +499,16 @@ impl Taskqueue {
         let blocked = self.state().blocked;
         self.unlock(loc);
         if !blocked {
-            sleep::wakeup_one(self.wchan());
+            sleep::wakeup_any(self.wchan());
         }
     }
 
-    /// Queues by priority, behind equals; the mutex is held.
+    /// Queues by priority, behind equals and behind any barrier; the mutex is held.
     fn insert(&self, task: &Task) {
         let queue = &mut self.state().queue;
         // SAFETY: queued tasks are alive.
-        let at = queue.iter().position(|&other| unsafe { (*other).priority.get() } < task.priority.get());
-        queue.insert(at.unwrap_or(queue.len()), task);
+        let before = queue.iter().rposition(|&other| unsafe { (*other).priority.get() } >= task.priority.get());
+        queue.insert(before.map_or(0, |at| at + 1), task);
         task.pending.set(1);
     }
 
@@ -552,7 +677,7 @@ impl Taskqueue {
         }
         // A task without a handler, behind everything that is there, whatever its priority.
         let barrier = Task::new();
-        barrier.priority.set(USHRT_MAX);
+        barrier.priority.set(u8::MAX);
         self.lock(loc);
         if !self.state().queue.is_empty() {
             barrier.pending.set(1);
@@ -590,7 +715,7 @@ impl Taskqueue {
             let wake = !self.state().queue.is_empty();
             self.unlock(loc);
             if wake {
-                sleep::wakeup_one(self.wchan());
+                sleep::wakeup_any(self.wchan());
             }
         }
     }
@@ -641,18 +766,17 @@ impl Taskqueue {
             self.state().active.push(Busy { thread, task, seq });
             // SAFETY: a queued task is alive, and (q) the mutex is held. After this the task is an address only: the handler
             // may free it.
-            let (pending, func, handler) = unsafe {
+            let (pending, func, context, handler) = unsafe {
                 let pending = (*task).pending();
                 (*task).pending.set(0);
-                (pending, *(*task).func.get(), (*task).handler.get().clone())
+                (pending, *(*task).func.get(), (*task).context.get(), (*task).handler().cloned())
             };
             self.unlock(loc);
-            if let Some((func, context)) = func {
-                // SAFETY: `init_fn`'s caller promised it.
-                unsafe { func(context, pending as c_int) };
-            }
             if let Some(handler) = &handler {
                 handler(pending);
+            } else if let Some(func) = func {
+                // SAFETY: `init_fn`'s caller promised it.
+                unsafe { func(context, pending as c_int) };
             }
             self.lock(loc);
             drop(handler);
@@ -666,6 +790,17 @@ impl Taskqueue {
         let loc = Loc::caller();
         self.lock(loc);
         while !cpu::scheduler_stopped() {
+            if self.giant && !self.state().queue.is_empty() {
+                // Giant comes first.
+                self.unlock(loc);
+                giant::giant().lock_at(0, loc);
+                self.lock(loc);
+                self.run_locked(loc);
+                self.unlock(loc);
+                giant::giant().unlock_at(loc);
+                self.lock(loc);
+                continue;
+            }
             self.run_locked(loc);
             if self.state().ending {
                 break;

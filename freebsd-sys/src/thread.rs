@@ -4,10 +4,15 @@
 //! frees one while it lives, so adaptive spinning may look at an owner that has just exited.
 
 use crate::atomic::{Guarded, Owned32, Owned64, OwnedI32, OwnedUsize, Shared32};
-use crate::cpu::machine;
+use crate::cpu::{self, machine};
 use crate::host::coroutine::{Context, YielderPtr};
+use crate::host::footprint::{Operand, key, touch, touch_thread};
 use crate::host::gs;
 use crate::lock::LockInstance;
+use crate::module::ModuleData;
+use crate::mutex::{Mtx, Mtxf};
+use crate::panic::kpanic;
+use crate::sleep::How;
 
 /// Thread flags, `td_flags`.
 pub mod tdf {
@@ -31,6 +36,8 @@ pub mod tdf {
     pub const KPROC: u32 = 0x0004_0000;
     /// Page faults are errors: `TDP_NOFAULTING`, of the thread's private flags.
     pub const NOFAULTING: u32 = 0x0020_0000;
+    /// kthread_suspend(9) wants it to stop.
+    pub const KTH_SUSP: u32 = 0x0040_0000;
     /// A service thread waits in its base loop: nothing on its stack needs dropping.
     pub const PARKED: u32 = 0x0008_0000;
     /// The thread said that nothing on its stack needs dropping: see [`super::discard_stack`].
@@ -175,6 +182,9 @@ pub struct Thread {
     #[doc(alias = "td_sleeplocks")]
     pub(crate) sleeplocks: Guarded<Vec<LockInstance>>,
 
+    /// (k) `td_epochs`: with options EPOCH_TRACE.
+    pub(crate) epochs: Guarded<Vec<crate::epoch::Section>>,
+
     /// (k) `td_lprof`.
     pub(crate) profile: Guarded<crate::lock_profile::Thread>,
 
@@ -203,6 +213,8 @@ pub struct Thread {
     pub(crate) waited_blindly: Flag,
     /// `explore`: the primitive it is about to perform.
     pub(crate) op: Guarded<(&'static str, usize)>,
+    /// `explore`: what that works on.
+    pub(crate) operand: Guarded<Operand>,
     /// `explore`: plain access it is about to perform: address, size, is a write.
     pub(crate) access: Guarded<Option<(usize, usize, bool)>>,
     /// Interrupt flag word of the handler bookkeeping: the ithread's event, if it is one.
@@ -272,6 +284,7 @@ impl Thread {
             intrval: OwnedI32::new(0),
             sleep_deadline: Owned64::new(0),
             sleeplocks: Guarded::new(Vec::with_capacity(8)),
+            epochs: Guarded::new(Vec::new()),
             profile: Guarded::new(crate::lock_profile::Thread::new()),
             context: Guarded::new(None),
             yielder: Guarded::new(core::ptr::null()),
@@ -285,6 +298,7 @@ impl Thread {
             read_too_much: Flag::new(),
             waited_blindly: Flag::new(),
             op: Guarded::new(("", 0)),
+            operand: Guarded::new(Operand::NONE),
             access: Guarded::new(None),
             ithread: OwnedUsize::new(0),
         }
@@ -328,9 +342,11 @@ impl Thread {
         unsafe {
             *self.wmesg.get() = "";
             self.sleeplocks.get().clear();
+            self.epochs.get().clear();
             self.profile.get().reset();
             self.read_set.get().clear();
             *self.op.get() = ("fork_exit", 0);
+            *self.operand.get() = Operand::NONE;
             *self.access.get() = None;
         }
     }
@@ -355,6 +371,7 @@ impl Thread {
 
     #[inline]
     pub(crate) fn set_state(&self, state: State) {
+        touch_thread(self, true);
         self.state.set(state as u32);
     }
 
@@ -362,6 +379,11 @@ impl Thread {
     #[inline]
     pub fn is_running(&self) -> bool {
         self.state.get() == State::Running as u32
+    }
+
+    /// Where [`Thread::state`] is.
+    pub fn state_address(&self) -> *const u32 {
+        self.state.as_ptr()
     }
 
     /// Notes that the caller's next decision depends on whether this thread runs (see [`crate::cpu::observe`]).
@@ -400,6 +422,11 @@ impl Thread {
     pub(crate) fn ptr(&self) -> *mut Thread {
         core::ptr::from_ref(self).cast_mut()
     }
+
+    /// What kthread_suspend(9) and its thread sleep on.
+    fn flags_wchan(&self) -> usize {
+        self.flags.as_ptr() as usize
+    }
 }
 
 /// The running thread.
@@ -409,6 +436,11 @@ pub fn curthread() -> &'static Thread {
     debug_assert!(!td.is_null(), "curthread outside a machine");
     // SAFETY: inside a machine the block names a live thread, and threads are type-stable for the machine's life.
     unsafe { &*td }
+}
+
+/// `FOREACH_THREAD_IN_PROC()`: the machine's threads, which are all the kernel's; those made after the call are not among them.
+pub fn foreach_thread_in_proc() -> impl Iterator<Item = &'static Thread> {
+    machine().threads().iter().map(|td| &**td)
 }
 
 /// The running thread's address: the owner that lock words carry.
@@ -439,9 +471,116 @@ pub fn kthread_add(spec: Kthread<'_>, body: impl FnOnce() + 'static) -> &'static
     td
 }
 
+/// `kthread_exit()`: ends the calling thread, and wakes who sleeps on its `struct thread`. May not be called with a lock held.
+///
+/// As in C, nothing on its stack is dropped: what the thread's body owns is leaked. Code in Rust returns from the body instead.
+///
+/// # Panics
+///
+/// Row 78 of the misuse table.
+pub fn kthread_exit() -> ! {
+    if cpu::step("kthread_exit", 0) {
+        let td = curthread();
+        crate::sleep::wakeup(td.ptr() as usize);
+        td.flags.or(tdf::PARKED);
+        crate::sched::thread_exit();
+    }
+    crate::host::park_forever()
+}
+
+/// `EINVAL`: not a kernel thread.
+pub const EINVAL: i32 = 22;
+
+/// `kthread_suspend()`: asks `td` to stop at its next [`kthread_suspend_check`], and sleeps until it has, or for `timo` ticks (0: for ever).
+/// Returns 0, [`EINVAL`], or what a sleep returns. May sleep.
+#[track_caller]
+pub fn kthread_suspend(td: &Thread, timo: u64) -> i32 {
+    if !cpu::step("kthread_suspend", 0) {
+        return 0;
+    }
+    if td.flags.get() & tdf::KPROC == 0 {
+        return EINVAL;
+    }
+    let lock = proc_lock();
+    lock.lock();
+    td.flags.or(tdf::KTH_SUSP);
+    let how = How { drop: true, ticks: timo, ..How::default() };
+    crate::sleep::sleep(td.flags_wchan(), Some(lock.object()), how, "suspkt")
+}
+
+/// `kthread_resume()`: lets `td` go on. Returns 0 or [`EINVAL`].
+pub fn kthread_resume(td: &Thread) -> i32 {
+    if !cpu::step("kthread_resume", 0) {
+        return 0;
+    }
+    if td.flags.get() & tdf::KPROC == 0 {
+        return EINVAL;
+    }
+    let lock = proc_lock();
+    lock.lock();
+    td.flags.clear(tdf::KTH_SUSP);
+    crate::sleep::wakeup(td.flags_wchan());
+    lock.unlock();
+    0
+}
+
+/// `kthread_suspend_check()`: the calling kernel thread stops as long as [`kthread_suspend`] wants. May sleep.
+///
+/// # Panics
+///
+/// `kthread_suspend_check: curthread is not a valid kthread`.
+#[track_caller]
+pub fn kthread_suspend_check() {
+    if !cpu::step("kthread_suspend_check", 0) {
+        return;
+    }
+    let td = curthread();
+    if td.flags.get() & tdf::KPROC == 0 {
+        kpanic!("kthread_suspend_check: curthread is not a valid kthread");
+    }
+    let lock = proc_lock();
+    lock.lock();
+    while td.flags.get() & tdf::KTH_SUSP != 0 && !cpu::scheduler_stopped() {
+        crate::sleep::wakeup(td.flags_wchan());
+        crate::sleep::sleep(td.flags_wchan(), Some(lock.object()), How::default(), "ktsusp");
+    }
+    lock.unlock();
+}
+
+/// `PROC_LOCK()` of proc0, which all threads are of.
+struct ProcLock {
+    mtx: Mtx,
+    /// 0: not initialised; 1: somebody is at it; 2: it is.
+    state: Shared32,
+}
+
+impl Default for ProcLock {
+    fn default() -> Self {
+        Self { mtx: Mtx::zeroed(), state: Shared32::new(0) }
+    }
+}
+
+static PROC_LOCK: ModuleData<ProcLock> = ModuleData::new();
+
+fn proc_lock() -> &'static Mtx {
+    let ProcLock { mtx, state } = PROC_LOCK.get();
+    if state.get() != 2 && state.fcmpset(0, 1).is_ok() {
+        mtx.init(c"process lock", Mtxf::DUPOK);
+        state.set(2);
+    }
+    while state.get() != 2 {
+        cpu::observe(state.as_ptr().cast(), 4);
+        if !cpu::spinwait() {
+            break;
+        }
+    }
+    mtx
+}
+
 /// [`kthread_add`] without making it runnable.
 pub(crate) fn create(spec: Kthread<'_>, body: impl FnOnce() + 'static) -> &'static Thread {
     let m = machine();
+    touch(key::THREADS, 1, true);
     let td = m.alloc_thread();
     td.reset();
     td.flags.set(spec.flags);

@@ -15,9 +15,10 @@
 
 use crate::atomic::Guarded;
 use crate::cpu::machine;
-use crate::lock::{ChainLock, LockObject};
+use crate::host::footprint::{touch, touch_thread};
+use crate::lock::{ChainLock, Loc, LockObject};
 use crate::lock_profile;
-use crate::panic::{kassert, kpanic, kprintf};
+use crate::panic::{kassert, kpanic, kprintf, mpass};
 use crate::sched::{self, sw, swt};
 use crate::thread::{Thread, curthread, tdi};
 
@@ -137,7 +138,9 @@ fn insert(queue: &mut Vec<*mut Thread>, td: &Thread) {
 ///
 /// # Panics
 ///
-/// `sleeping thread`, if the owner (or one it waits for) sleeps; and mi_switch's, above all in a critical section.
+/// `sleeping thread`, if the owner (or one it waits for) sleeps; MPASS `owner == ts->ts_owner`, if the others that wait were told of
+/// another one (INVARIANTS); and mi_switch's, above all in a critical section.
+#[track_caller]
 pub fn wait(lock: &LockObject, owner: *mut Thread, queue: usize) {
     lock_profile::waits(lock);
     let td = curthread();
@@ -147,10 +150,7 @@ pub fn wait(lock: &LockObject, owner: *mut Thread, queue: usize) {
     }
     let ts = match find(lock) {
         Some(ts) => {
-            kassert!(ts.owner == owner || owner.is_null() || ts.owner.is_null(), "stale ts_lockobj pointer");
-            if ts.owner.is_null() {
-                ts.owner = owner;
-            }
+            mpass!(owner == ts.owner, "owner == ts->ts_owner", Loc::caller());
             ts
         }
         None => {
@@ -171,6 +171,7 @@ pub fn wait(lock: &LockObject, owner: *mut Thread, queue: usize) {
         }
     };
     insert(&mut ts.blocked[queue], td);
+    touch(lock.id(), size_of::<LockObject>(), true);
     sched::thread_lock(td);
     td.blocked_on.set(lock.id());
     td.tsqueue.set(queue as u32);
@@ -209,6 +210,7 @@ fn propagate_priority(td: &Thread) {
         }
         // SAFETY: threads are type-stable.
         let owner = unsafe { &*ts.owner };
+        touch_thread(owner, true);
         if owner.is_sleeping() {
             let m = machine();
             m.turnstiles.chain.unlock_raw();
@@ -242,6 +244,7 @@ fn propagate_priority(td: &Thread) {
 
 /// `turnstile_adjust_thread()`: `td`'s priority changed while it is blocked.
 fn requeue(td: &Thread) {
+    touch(td.blocked_on.get(), size_of::<LockObject>(), true);
     if let Some(ts) = table().iter_mut().find(|ts| ts.lock == td.blocked_on.get()) {
         let queue = &mut ts.blocked[td.tsqueue.get() as usize];
         queue.retain(|&other| other != td.ptr());
@@ -249,10 +252,12 @@ fn requeue(td: &Thread) {
     }
 }
 
-/// `turnstile_claim()`: the caller has just become the owner of a lock that still has waiters.
+/// `turnstile_claim()`: the caller has just become the owner of a lock that still has waiters. Entered with the chain lock held, since
+/// before the lock was taken, so that nobody joins the waiters before they have their owner; returns without it.
 pub(crate) fn claim(lock: &LockObject) {
     let m = machine();
-    m.turnstiles.chain.lock();
+    touch(lock.id(), size_of::<LockObject>(), true);
+    touch_thread(curthread(), true);
     let ts = existing(lock);
     ts.owner = curthread().ptr();
     if let Some(best) = ts.best() {
@@ -273,6 +278,7 @@ pub(crate) fn claim(lock: &LockObject) {
 ///
 /// MPASS `ts->ts_owner == curthread || ts->ts_owner == NULL` (INVARIANTS).
 pub fn broadcast(lock: &LockObject, queue: usize) {
+    touch(lock.id(), size_of::<LockObject>(), true);
     let ts = existing(lock);
     let td = curthread();
     kassert!(
@@ -307,6 +313,7 @@ pub fn broadcast(lock: &LockObject, queue: usize) {
 
 /// `turnstile_disown()`: the caller downgraded; the waiters stay, the loans go back. The chain lock is held.
 pub(crate) fn disown(lock: &LockObject) {
+    touch(lock.id(), size_of::<LockObject>(), true);
     existing(lock).owner = core::ptr::null_mut();
     let td = curthread();
     sched::thread_lock(td);
@@ -316,6 +323,7 @@ pub(crate) fn disown(lock: &LockObject) {
 
 /// Gives back what no remaining contested lock lends.
 fn unlend(td: &Thread) {
+    touch_thread(td, true);
     let best = table().iter().filter(|ts| ts.lock != 0 && ts.owner == td.ptr()).filter_map(Turnstile::best).min();
     sched::unlend_prio(td, best.unwrap_or(sched::pri::PRI_MAX));
 }

@@ -34,6 +34,9 @@ pub fn userret() {
         td.lk_slocks.get()
     );
     kassert!(td.flags.get() & tdf::NOFAULTING == 0, "userret: Returning with pagefaults disabled");
+    if td.no_sleeping.get() != 0 {
+        crate::epoch::trace_list(td);
+    }
     kassert!(td.no_sleeping.get() == 0, "userret: Returning with sleep disabled");
     kassert!(td.pinned.get() == 0, "userret: Returning with pinned thread");
     if td.flags.get() & tdf::NEEDRESCHED != 0 {

@@ -28,12 +28,13 @@
 //! # Deviations from FreeBSD
 //!
 //! No static order list (`order_lists[]`), no blessed reversals: but for Giant no lock of the real kernel exists here. No stacks
-//! under "lock order .. established at". The pool of witnesses grows instead of running out. Each execution starts with an empty graph,
-//! so that it does not depend on the ones before; witnesses are numbered in order of enrolment.
+//! under "lock order .. established at". The pool of witnesses is as large as FreeBSD's, where the kernel's own locks take most of it; the
+//! pool of list entries grows instead of running out. Each execution starts with an empty graph, so that it does not depend on the ones
+//! before; witnesses are numbered in order of enrolment.
 //!
 //! References: kern/subr_witness.c, sys/lock.h, witness(4).
 
-use crate::atomic::Guarded;
+use crate::atomic::{Guarded, Shared32};
 use crate::cpu::{self, curcpu, machine};
 use crate::giant;
 use crate::lock::{ChainLock, Lo, Loc, LockClass, LockInstance, LockObject};
@@ -140,9 +141,14 @@ impl Graph {
     }
 }
 
+/// Witnesses that there are: `WITNESS_COUNT`, of which the first is not used.
+const WITNESS_COUNT: usize = 1536 - 1;
+
 /// WITNESS of a machine.
 #[derive(Debug)]
 pub(crate) struct Witness {
+    /// `witness_watch` is -1: there was no witness left for a lock, and nothing is checked any more.
+    exhausted: Shared32,
     /// `w_mtx`.
     lock: ChainLock,
     /// (lock)
@@ -152,6 +158,7 @@ pub(crate) struct Witness {
 impl Witness {
     pub(crate) fn new() -> Self {
         Self {
+            exhausted: Shared32::new(0),
             lock: ChainLock::new(),
             graph: Guarded::new(Graph {
                 classes: Vec::with_capacity(16),
@@ -166,6 +173,7 @@ impl Witness {
     /// Forgets an execution; costs nothing but what enrolling writes again.
     pub(crate) fn reset(&self) {
         self.lock.unlock_raw();
+        self.exhausted.set(0);
         // SAFETY: between executions nobody else is running.
         let graph = unsafe { self.graph.get() };
         graph.classes.clear();
@@ -184,12 +192,17 @@ impl Witness {
     }
 }
 
-/// The witness of an enrolled lock, unless there is nothing to check: not enrolled, or the machine has stopped.
+/// Whether WITNESS gave up.
+fn exhausted() -> bool {
+    machine().witness.exhausted.get() != 0
+}
+
+/// The witness of an enrolled lock, unless there is nothing to check: not enrolled, the machine has stopped, or WITNESS gave up.
 #[inline]
 fn enrolled(lock: &LockObject) -> Option<usize> {
     match lock.witness.get() {
         0 => None,
-        _ if cpu::scheduler_stopped() => None,
+        _ if cpu::scheduler_stopped() || exhausted() => None,
         number => Some(number - 1),
     }
 }
@@ -249,29 +262,38 @@ impl fmt::Display for LockInstance {
     }
 }
 
-/// `witness_init()`: enrols `lock` if it wants to and the machine has WITNESS.
+/// `witness_init()`: enrols `lock` if it wants to and the machine has WITNESS. Prints row 82 of the misuse table, and WITNESS is off from
+/// then on, if there are too many names of locks.
 ///
 /// # Panics
 ///
 /// Row 79 of the misuse table.
 pub(crate) fn init(lock: &LockObject) {
-    if !cpu::witness() || !lock.flags().contains(Lo::WITNESS) {
+    if !cpu::witness() || exhausted() || !lock.flags().contains(Lo::WITNESS) {
         return;
     }
     let (name, class) = (lock.name(), lock.class());
-    let (number, earlier) = machine().witness.with(|graph| {
+    let enrolled = machine().witness.with(|graph| {
         if let Some(number) = graph.classes.iter().position(|other| other.name == name) {
             let known = &mut graph.classes[number];
             known.refcount += 1;
             if known.refcount == 1 {
                 known.class = class;
             }
-            return (number, known.class);
+            return Some((number, known.class));
+        }
+        if graph.classes.len() == WITNESS_COUNT {
+            return None;
         }
         graph.classes.push(Class { name, class, refcount: 1 });
         graph.grow();
-        (graph.classes.len() - 1, class)
+        Some((graph.classes.len() - 1, class))
     });
+    let Some((number, earlier)) = enrolled else {
+        machine().witness.exhausted.set(1);
+        kprintf!("WITNESS: unable to allocate a new witness object");
+        return;
+    };
     if class != earlier {
         kpanic!("lock ({name}) {} does not match earlier ({}) lock", class.name(), earlier.name());
     }
@@ -470,6 +492,21 @@ pub fn unlock(lock: &LockObject, exclusive: bool, loc: Loc) {
     lock_profile::released(lock);
     if enrolled(lock).is_some() {
         unlock_enrolled(lock, exclusive, loc);
+    } else if lock.witness.get() != 0 && exhausted() {
+        forget(lock);
+    }
+}
+
+/// A lock is released that was taken before WITNESS gave up: it goes off its list, without a word.
+#[cold]
+fn forget(lock: &LockObject) {
+    let held = list(lock);
+    if let Some(at) = held.iter().position(|held| core::ptr::eq(held.lock, lock)) {
+        if held[at].recursed > 0 {
+            held[at].recursed -= 1;
+        } else {
+            held.remove(at);
+        }
     }
 }
 
@@ -686,7 +723,7 @@ pub(crate) fn warn_suspending_ithread() {
 
 /// `witness_warn()`.
 fn warn_held(interlock: Option<&LockObject>, what: &dyn fmt::Display, sleepok: bool) -> usize {
-    if !cpu::witness() {
+    if !cpu::witness() || exhausted() {
         return 0;
     }
     let kind = if sleepok { "non-sleepable " } else { "" };
@@ -794,7 +831,7 @@ mod tests {
     }
 
     fn here() -> Loc {
-        Loc::C(c"a.c".as_ptr(), 7)
+        Loc::c(c"a.c".as_ptr(), 7)
     }
 
     fn object(class: LockClass, name: &'static CStr) -> Box<LockObject> {

@@ -343,3 +343,102 @@ fn there_are_64_epochs_and_a_freed_one_makes_room() {
         Verdict::Pass
     );
 }
+
+/// A machine with options EPOCH_TRACE.
+fn traced() -> Config {
+    Config { epoch_trace: true, ..Config::default() }
+}
+
+/// Console lines with what varies, places in this file and addresses, left out.
+fn texts(console: &[String]) -> Vec<String> {
+    let plain = |word: &str| !(word.contains("tests/epoch.rs:") || word.starts_with("0x"));
+    let text = |line: &String| line.split(' ').filter(|&word| plain(word)).collect::<Vec<_>>().join(" ");
+    console.iter().map(text).collect()
+}
+
+#[test]
+fn trace_reports_recursion_once_per_place() {
+    let body = || {
+        for _ in 0..3 {
+            net_epoch_preempt().section(|| net_epoch_preempt().section(boundary));
+        }
+        // Another place, and another epoch.
+        let other = Epoch::alloc(c"other", Epochf::PREEMPT).expect("there is room");
+        net_epoch_preempt().section(|| other.section(|| net_epoch_preempt().section(boundary)));
+    };
+    let e = common::once(traced(), body);
+    assert_eq!(e.verdict, Verdict::Pass);
+    assert_eq!(texts(&e.console), ["Recursively entering epoch Net preemptible at previously entered at"; 2]);
+    // Without the option nobody says anything, and without INVARIANTS the option works as well.
+    assert!(common::once(Config::default(), body).console.is_empty());
+    let bare = Config { invariants: false, witness: false, ..traced() };
+    assert_eq!(common::once(bare, body).console.len(), 2);
+}
+
+#[test]
+fn trace_reports_sections_that_do_not_nest() {
+    let e = common::once(traced(), || {
+        let other = Epoch::alloc(c"other", Epochf::PREEMPT).expect("there is room");
+        let (a, b) = (Tracker::new(), Tracker::new());
+        // SAFETY: both stay here until the sections are over.
+        unsafe {
+            net_epoch_preempt().enter_preempt(&a);
+            other.enter_preempt(&b);
+            net_epoch_preempt().exit_preempt(&a);
+            other.exit_preempt(&b);
+        }
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    let text = "Exiting epoch Net preemptible in a not nested order at Most recently entered other at";
+    assert_eq!(texts(&e.console), [text]);
+}
+
+#[test]
+fn trace_lists_the_sections_of_a_thread_that_must_not_sleep() {
+    let nap = || {
+        let other = Epoch::alloc(c"other", Epochf::PREEMPT).expect("there is room");
+        net_epoch_preempt().section(|| other.section(|| _ = freebsd_sys::sleep::pause("nap", 1)));
+    };
+    let e = common::once(traced(), nap);
+    assert!(e.verdict.message().ends_with("with sleeping prohibited"), "{}", e.verdict);
+    let list = ["Epoch other entered at", "Epoch Net preemptible entered at"];
+    assert_eq!(texts(&e.console), list);
+    assert!(common::once(Config::default(), nap).console.is_empty());
+    let allocate = || {
+        net_epoch_preempt().section(|| _ = freebsd_sys::malloc::malloc(8, "test", freebsd_sys::malloc::M::WAITOK));
+    };
+    assert_eq!(texts(&common::once(traced(), allocate).console), list[1..]);
+    let leave = || {
+        let tracker = Tracker::new();
+        // SAFETY: the machine panics while the tracker is there.
+        unsafe { net_epoch_preempt().enter_preempt(&tracker) };
+        freebsd_sys::userret::userret();
+    };
+    let e = common::once(Config { witness: false, ..traced() }, leave);
+    assert_eq!(e.verdict, Verdict::Panic("userret: Returning with sleep disabled".to_owned()));
+    assert_eq!(texts(&e.console), list[1..]);
+}
+
+#[test]
+fn trace_says_where_a_section_ends() {
+    let e = common::once(traced(), || {
+        net_epoch_preempt().section(|| net_epoch_preempt().where_report());
+        net_epoch_preempt().section(boundary);
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    let expected = ["Td entered epoch Net preemptible at", "Td exiting epoch Net preemptible at"];
+    assert_eq!(texts(&e.console), expected);
+    let outside = common::once(traced(), || net_epoch_preempt().where_report());
+    assert!(outside.verdict.message().starts_with("Assertion !THREAD_CAN_SLEEP() failed at"), "{}", outside.verdict);
+}
+
+#[test]
+fn trace_on_smp() {
+    let bare = Config { invariants: false, witness: false, ..traced() };
+    let m = freebsd_sys::machine::Machine::new(bare, freebsd_sys::machine::Engine::Smp);
+    let options = freebsd_sys::host::smp::Options { limit: std::time::Duration::from_secs(300), seed: 1, units: &[] };
+    let run = freebsd_sys::host::smp::run(&m, options, &|| {
+        net_epoch_preempt().section(|| net_epoch_preempt().section(boundary));
+    });
+    assert_eq!((run.verdict, run.console.len()), (Verdict::Pass, 1));
+}

@@ -3,14 +3,14 @@
 mod common;
 
 use common::{explore_random, mtx, once, panic_text, passes, spawn_at, threads, up};
-use freebsd_sys::atomic::Owned32;
+use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::host::explore;
 use freebsd_sys::interrupt::{self, Arrival, Filter, Irq};
 use freebsd_sys::machine::{Budget, Config, Verdict};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::sched::{self, pri};
 use freebsd_sys::thread::{Thread, curthread};
-use freebsd_sys::{critical, sleep};
+use freebsd_sys::{cpu, critical, sleep};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -297,4 +297,79 @@ fn better_ithread_runs_first() {
         assert_eq!(*order.borrow(), ["hard", "soft", "user"]);
     });
     assert_eq!(e.verdict, Verdict::Pass);
+}
+
+/// A machine that throttles.
+fn storm(threshold: u32) -> Config {
+    Config { intr_storm_threshold: threshold, ..Config::default() }
+}
+
+/// Runs an ithread `runs` times back to back; returns how many ticks that took.
+fn back_to_back(runs: u32) -> u64 {
+    let (taken, ran) = (Arc::new(Shared32::new(0)), Arc::new(Shared32::new(0)));
+    let (taken2, taken3, ran2) = (Arc::clone(&taken), Arc::clone(&taken), Arc::clone(&ran));
+    let irq = interrupt::create("dev", Arrival::Raised, pri::PI_INTR, None);
+    let filter = move || {
+        taken2.fetchadd(1);
+        Filter::ScheduleThread
+    };
+    let handler = move || {
+        if ran2.fetchadd(1) + 1 < runs {
+            let before = taken3.get();
+            interrupt::raise(irq);
+            while taken3.get() == before {
+                cpu::observe(taken3.as_ptr().cast(), 4);
+                if !cpu::spinwait() {
+                    return;
+                }
+            }
+        }
+    };
+    interrupt::setup(irq, Some(Box::new(filter)), Some(Box::new(handler)), 1);
+    let start = sleep::ticks();
+    explore::begin();
+    interrupt::raise(irq);
+    while ran.get() < runs && !cpu::scheduler_stopped() {
+        sleep::pause("storm", 1);
+    }
+    explore::end();
+    sleep::ticks() - start
+}
+
+#[test]
+fn storm_is_throttled_to_one_run_a_tick_and_reported_once_a_second() {
+    let e = once(storm(3), || {
+        let ticks = back_to_back(10);
+        // The runs after the fourth wait for a tick each.
+        assert!(ticks >= 6, "{ticks} ticks");
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    assert_eq!(e.console, ["interrupt storm detected on \"dev\"; throttling interrupt source"]);
+    // Long enough for a second report.
+    let e = once(Config { step_limit: 200_000, ..storm(3) }, || _ = back_to_back(1100));
+    assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 2));
+    // As many runs as the threshold allows, and no threshold at all.
+    for (threshold, runs) in [(10, 10), (0, 50)] {
+        let e = once(storm(threshold), move || _ = back_to_back(runs));
+        assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 0), "{threshold} {runs}");
+    }
+}
+
+#[test]
+fn pauses_between_interrupts_end_a_storm() {
+    let e = once(storm(3), || {
+        let (ran, count) = counter();
+        let irq = ithread(Arrival::Raised, move || ran.set(ran.get() + 1));
+        for _ in 0..10 {
+            raise_and_wait(irq);
+        }
+        assert_eq!(count.get(), 10);
+    });
+    assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 0));
+}
+
+#[test]
+fn storm_on_smp() {
+    let took = common::smp_once(storm(3), 1, &|| assert!(back_to_back(30) >= 20));
+    assert_eq!(took, Verdict::Pass);
 }

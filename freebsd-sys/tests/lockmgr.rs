@@ -4,12 +4,15 @@ mod common;
 
 use common::{explore_random, mtx, passes, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
+use freebsd_sys::critical::{critical_enter, critical_exit};
+use freebsd_sys::host::explore;
 use freebsd_sys::lock::Loc;
 use freebsd_sys::lockmgr::{EBUSY, EDEADLK, ENOLCK, Lock, Wait, ka, lk};
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::mutex::Mtxf;
+use freebsd_sys::sched::pri::PUSER;
 use freebsd_sys::sleep::EWOULDBLOCK;
-use freebsd_sys::thread::curthread;
+use freebsd_sys::thread::{curthread, thread_no_sleeping, thread_sleeping_ok};
 use freebsd_sys::{cpu, sleep};
 use std::sync::Arc;
 
@@ -222,4 +225,99 @@ fn a_sleeper_that_fails_spends_no_wakeup() {
             }
         });
     });
+}
+
+/// A thread that may not sleep wants a lock whose owner, in a critical section on the other CPU, runs on.
+fn wanted_without_sleeping(flags: u32, op: u32) -> impl Fn() {
+    move || {
+        let lk = lock(lk::NOWITNESS);
+        let other = Arc::clone(&lk);
+        let latch = common::Latch::new(1);
+        let done = Arc::clone(&latch);
+        explore::begin();
+        common::spawn_at("taker", PUSER, Some(1), move || {
+            thread_no_sleeping();
+            assert_eq!(other.lockmgr(op | flags), 0);
+            assert!(other.lockmgr(lk::RELEASE) == 0 || cpu::scheduler_stopped());
+            thread_sleeping_ok();
+            done.done();
+        });
+        critical_enter();
+        if lk.lockmgr(lk::EXCLUSIVE | lk::NOWAIT) == 0 {
+            for _ in 0..2 {
+                critical_enter();
+                critical_exit();
+            }
+            lk.lockmgr(lk::RELEASE);
+        }
+        critical_exit();
+        explore::end();
+        latch.wait();
+    }
+}
+
+#[test]
+fn adaptive_taker_spins_while_the_owner_runs() {
+    for op in [lk::EXCLUSIVE, lk::SHARED] {
+        passes(Config::default(), 300, wanted_without_sleeping(lk::ADAPTIVE, op));
+        let slept = explore_random(Config::default(), 300, &wanted_without_sleeping(0, op)).expect("never slept");
+        assert!(slept.1.verdict.message().ends_with("with sleeping prohibited"), "{}", slept.1.verdict);
+    }
+}
+
+#[test]
+fn adaptive_taker_sleeps_when_the_owner_does() {
+    for cpus in [1, 2, 4] {
+        passes(Config { cpus, ..Config::default() }, 300, || {
+            let (lk, n) = (lock(0), Arc::new(Owned32::new(0)));
+            let (lk2, n2) = (Arc::clone(&lk), Arc::clone(&n));
+            threads(4, move |i| {
+                let op = if i == 3 { lk::SHARED } else { lk::EXCLUSIVE };
+                assert_eq!(lk2.lockmgr(op | lk::ADAPTIVE), 0);
+                if i == 3 {
+                    let seen = n2.get();
+                    sleep::pause("held", 1);
+                    assert!(n2.get() == seen || cpu::scheduler_stopped());
+                } else {
+                    let seen = n2.get();
+                    sleep::pause("held", 1);
+                    n2.set(seen + 1);
+                }
+                lk2.lockmgr(lk::RELEASE);
+            });
+            assert_eq!((n.get(), lk.status()), (3, 0));
+        });
+    }
+}
+
+#[test]
+fn adaptive_taker_with_an_interlock_does_not_spin() {
+    // Its holder might be who the owner waits for.
+    let found = explore_random(Config::default(), 300, &|| {
+        let lk = lock(lk::NOWITNESS);
+        let other = Arc::clone(&lk);
+        let latch = common::Latch::new(1);
+        let done = Arc::clone(&latch);
+        explore::begin();
+        common::spawn_at("taker", PUSER, Some(1), move || {
+            let i = mtx(c"i", Mtxf::NOWITNESS);
+            i.lock();
+            thread_no_sleeping();
+            _ = other.lockmgr_interlock(lk::EXCLUSIVE | lk::ADAPTIVE, i.object());
+            thread_sleeping_ok();
+            other.lockmgr(lk::RELEASE);
+            done.done();
+        });
+        critical_enter();
+        if lk.lockmgr(lk::EXCLUSIVE | lk::NOWAIT) == 0 {
+            critical_enter();
+            critical_exit();
+            lk.lockmgr(lk::RELEASE);
+        }
+        critical_exit();
+        explore::end();
+        latch.wait();
+    });
+    let (_, execution) = found.expect("it never slept");
+    assert!(execution.verdict.message().ends_with("with sleeping prohibited"), "{}", execution.verdict);
 }

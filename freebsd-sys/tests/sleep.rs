@@ -7,7 +7,9 @@ use freebsd_sys::atomic::Owned32;
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::sched::pri::PUSER;
-use freebsd_sys::sleep::{self, EINTR, EWOULDBLOCK, How, msleep_spin, pause, ticks, tsleep, wakeup, wakeup_one};
+use freebsd_sys::sleep::{
+    self, EINTR, EWOULDBLOCK, How, msleep_spin, pause, ticks, tsleep, wakeup, wakeup_any, wakeup_one,
+};
 use freebsd_sys::sleepqueue::{self};
 use freebsd_sys::thread::{self, Kthread, kthread_add};
 use std::rc::Rc;
@@ -219,4 +221,30 @@ fn sleeper_without_a_waker_is_a_deadlock() {
         sleep::sleep(1, Some(m.object()), How::default(), "never");
     });
     assert_eq!(e.verdict, Verdict::Deadlock("thread0 sleeps on \"never\"".to_owned()));
+}
+
+#[test]
+fn wakeup_any_wakes_the_latest_sleeper() {
+    let chan = 0x1000;
+    // Whom each kind of wake-up reaches first.
+    for (wake, first) in [(wakeup_any as fn(usize), 2), (wakeup_one, 1)] {
+        let e = once(up(), move || {
+            let order = Rc::new(Owned32::new(0));
+            for digit in [1, 2] {
+                let order = Rc::clone(&order);
+                spawn_at("sleeper", PUSER, None, move || {
+                    assert_eq!(tsleep(chan, "nap", 100), 0);
+                    order.set(order.get() * 10 + digit);
+                });
+                pause("asleep", 2);
+            }
+            wake(chan);
+            pause("woken", 2);
+            assert_eq!(order.get(), first);
+            wake(chan);
+            pause("woken", 2);
+            assert_eq!(order.get(), first * 10 + (3 - first));
+        });
+        assert_eq!(e.verdict, Verdict::Pass);
+    }
 }

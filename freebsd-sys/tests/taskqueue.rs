@@ -4,10 +4,14 @@ mod common;
 
 use common::{passes, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
+use freebsd_sys::giant::giant;
 use freebsd_sys::host::explore;
 use freebsd_sys::machine::{Config, Verdict};
-use freebsd_sys::sched::pri::PWAIT;
-use freebsd_sys::taskqueue::{EBUSY, Task, Taskqueue, TimeoutTask};
+use freebsd_sys::sched::pri::{PI_SOFT, PWAIT};
+use freebsd_sys::taskqueue::{
+    EBUSY, Task, Taskqueue, TimeoutTask, taskqueue_fast, taskqueue_swi, taskqueue_swi_giant, taskqueue_thread,
+};
+use freebsd_sys::thread::curthread;
 use freebsd_sys::{cpu, critical, sleep, thread};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -348,4 +352,83 @@ fn timeout_task_belongs_to_one_queue_and_is_disarmed_before_that_goes() {
         tq.free();
     });
     assert_eq!(armed, Verdict::Panic("Armed timeout tasks".to_owned()));
+}
+
+#[test]
+fn the_kernels_own_queues_run_tasks_each_in_its_way() {
+    passes(config(), 100, || {
+        let queues = [taskqueue_thread(), taskqueue_swi(), taskqueue_swi_giant(), taskqueue_fast()];
+        for (at, tq) in queues.into_iter().enumerate() {
+            let ran = Arc::new(Owned32::new(0));
+            let ran2 = Arc::clone(&ran);
+            let t = task(0, move |_| {
+                let priority = curthread().user_pri.get();
+                assert_eq!(priority, if at == 0 { PWAIT } else { PI_SOFT });
+                assert_eq!(giant().owned(), at == 2);
+                // Neither is an interrupt thread's handler.
+                sleep::pause("task", 1);
+                ran2.set(ran2.get() + 1);
+            });
+            if at == 3 {
+                critical::critical_enter();
+            }
+            enqueue(tq, &t);
+            if at == 3 {
+                critical::critical_exit();
+            }
+            tq.drain(&t);
+            assert_eq!(ran.get(), 1);
+        }
+        assert!(std::ptr::eq(queues[0], taskqueue_thread()), "it is made once");
+    });
+}
+
+#[test]
+fn drain_all_does_not_wait_for_what_comes_later() {
+    assert_eq!(
+        verdict(config(), || {
+            let tq = queue(false, 1);
+            let order = Arc::new(Shared32::new(0));
+            let digit = |priority, digit| {
+                let order = Arc::clone(&order);
+                task(priority, move |_| order.set(order.get() * 10 + digit))
+            };
+            let (early, late) = (digit(1, 1), digit(9, 2));
+            tq.block();
+            enqueue(tq, &early);
+            let (seen, order2) = (Arc::new(Owned32::new(0)), Arc::clone(&order));
+            let seen2 = Arc::clone(&seen);
+            common::spawn("drainer", move || {
+                tq.drain_all();
+                seen2.set(order2.get());
+            });
+            sleep::pause("drains", 2);
+            // More urgent than what is there, but behind the barrier.
+            enqueue(tq, &late);
+            tq.unblock();
+            tq.drain(&late);
+            assert_eq!(order.get(), 12);
+            sleep::pause("drained", 2);
+            assert!(seen.get() == 1 || seen.get() == 12);
+        }),
+        Verdict::Pass
+    );
+}
+
+#[test]
+fn closure_of_a_task_goes_with_it() {
+    assert_eq!(
+        verdict(config(), || {
+            let alive = Arc::new(());
+            let (first, second) = (Arc::clone(&alive), Arc::clone(&alive));
+            let t = Task::new();
+            t.init(0, Rc::new(move |_| drop(Arc::clone(&first))));
+            assert_eq!(Arc::strong_count(&alive), 3);
+            t.init(0, Rc::new(move |_| drop(Arc::clone(&second))));
+            assert_eq!(Arc::strong_count(&alive), 2);
+            drop(t);
+            assert_eq!(Arc::strong_count(&alive), 1);
+        }),
+        Verdict::Pass
+    );
 }

@@ -12,7 +12,7 @@ use freebsd_sys::interrupt::{self, Arrival, Filter};
 use freebsd_sys::machine::{Budget, Config, Preemption, Verdict};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::sched::pri;
-use freebsd_sys::thread::{Kthread, kthread_add};
+use freebsd_sys::thread::{Kthread, curthread, kthread_add};
 use freebsd_sys::{atomic::Owned32, sched, sleep};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -157,6 +157,10 @@ fn spins_for(preemption: Preemption, spinner: u32, setter: u32) -> Verdict {
         let ended = Arc::clone(&done);
         spawn_at("spinner", spinner, Some(0), move || {
             let flag = Rc::clone(&theirs);
+            if spinner < pri::PRI_MIN_REALTIME {
+                // sched_class(): no thread is an interrupt thread for its priority alone.
+                curthread().pri_class.set(pri::CLASS_ITHD);
+            }
             spawn_at("setter", setter, Some(0), move || set(&flag[0]));
             wait_for(&theirs, 8);
             ended.set(1);
@@ -193,7 +197,7 @@ fn demoted_interrupt_thread_starts_anew() {
         let (note, flag) = (Arc::clone(&seen), words(1));
         let theirs = Rc::clone(&flag);
         let handler = move || {
-            let td = freebsd_sys::thread::curthread();
+            let td = curthread();
             note.set(td.priority.get());
             let flag = Rc::clone(&theirs);
             spawn_at("setter", pri::PI_SOFT, Some(0), move || set(&flag[0]));

@@ -70,12 +70,13 @@ fn groups() -> Vec<Group> {
         };
     }
     linuxkpi::for_each_mapping!(row);
+    let group = |bench, subjects| Group { bench, checks: false, subjects };
     vec![
-        Group { bench: "spin_lock_irqsave pair", subjects: beside_mutexes(irqsave) },
-        Group { bench: "spin_lock pair", subjects: beside_mutexes(plain) },
-        Group { bench: "seqcount write section", subjects: beside_mutexes(write) },
-        Group { bench: "seqcount read section of four words", subjects: section },
-        Group { bench: "rcu read pair", subjects: beside_rwlocks([read_pairs("rcu_read_lock", Rcu)]) },
+        group("spin_lock_irqsave pair", beside_mutexes(irqsave)),
+        group("spin_lock pair", beside_mutexes(plain)),
+        group("seqcount write section", beside_mutexes(write)),
+        group("seqcount read section of four words", section),
+        group("rcu read pair", beside_rwlocks([read_pairs("rcu_read_lock", Rcu)])),
     ]
 }
 
@@ -113,6 +114,8 @@ fn main() {
         contest("irqsave, 16 threads, 100 ns in, 200 out", Load { threads: 16, ..work }, spinlocks()),
         contest("irqsave, 4 threads, holder gives its CPU away", Load { threads: 4, yields: 64, ..work }, sleepers()),
         contest("irqsave, 2 threads, interrupts", Load { threads: 2, interrupts: 64, ..work }, interrupted()),
+        contest("rcu, 1 thread, readers", Load { threads: 1, readers: u64::MAX, ..Load::default() }, rcu()),
+        contest("rcu, 2 threads, readers", Load { threads: 2, readers: u64::MAX, ..Load::default() }, rcu()),
         contest("rcu, 2 threads, 1 of 1000 synchronizes", Load { threads: 2, readers: 1000, ..Load::default() }, rcu()),
     ];
     Suite { groups: groups(), contests }.main();

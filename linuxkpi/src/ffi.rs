@@ -34,7 +34,7 @@ const fn fits<T>(size: usize) -> bool {
 }
 
 fn here(file: *const c_char, line: c_int) -> Loc {
-    Loc::C(file, line as u32)
+    Loc::c(file, line as u32)
 }
 
 /// `LKPI_PLAIN`, `LKPI_BH`, `LKPI_IRQ`, `LKPI_IRQSAVE`, with or without `LKPI_NESTED`.

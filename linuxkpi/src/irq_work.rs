@@ -43,7 +43,7 @@ pub(crate) fn tq() -> &'static Taskqueue {
 /// `irq_work_func_t`.
 pub type IrqWorkFunc = unsafe extern "C-unwind" fn(*mut IrqWork);
 
-/// `struct irq_work`: 48 bytes, caller-owned.
+/// `struct irq_work`: 40 bytes, caller-owned.
 #[repr(C)]
 #[derive(Debug)]
 pub struct IrqWork {
@@ -51,7 +51,7 @@ pub struct IrqWork {
     func: OwnedUsize,
 }
 
-const _: () = assert!(size_of::<IrqWork>() == 48);
+const _: () = assert!(size_of::<IrqWork>() == 40);
 
 impl Default for IrqWork {
     fn default() -> Self {

@@ -5,40 +5,36 @@
 //!
 //! # State
 //!
-//! Each CPU has two counters of the readers on it, one per *phase*; `index` names the phase that new readers count in. A
-//! task remembers its depth and the counter that its outermost lock raised; nested sections touch nothing else.
+//! A task's word says how deep it is in read sections and in which *phase* the outermost one began; `index` is the word of those
+//! that begin now. A section stores that word when it begins and when it ends, and nothing that another thread writes.
 //!
 //! # Algorithm
 //!
-//! `synchronize_rcu`, twice: turn `index` over, and wait for each CPU's counter of the old phase to be 0.
+//! `synchronize_rcu`, twice: turn `index` over, and wait for each task that is in a section of the old phase.
 //!
-//! *It waits long enough.* Let a reader have found the removed pointer. It raised its counter before it looked (fence R), and the
-//! updater read all counters of both phases after it removed the pointer (fence U). If an updater's read missed the raise, R comes
-//! after U in the order of fences, so the reader looked after the removal: a contradiction. So the updater saw the raised
-//! counter and waited until it was 0, that is, until this reader and all others of that phase on that CPU had left (fence L: what
-//! they did inside happened before). Which phase the reader counted in does not matter, since both are waited for; a reader that
-//! was about to count in the old phase when `index` turned is covered too.
+//! *It waits long enough.* Let a reader have found the removed pointer. It stored its word before it looked (fence R), and the
+//! updater read all words, for both phases, after it removed the pointer (fence U). If an updater's read missed the word, R comes
+//! after U in the order of fences, so the reader looked after the removal: a contradiction. So the updater saw the word
+//! and waited until this section was over (fence L: what was done inside happened before). Which phase it began in does not matter,
+//! since both are waited for; a reader that was about to begin in the old phase when `index` turned is covered too. A thread
+//! that the updater's walk misses was made after U by somebody, and reads after that.
 //!
-//! *It does not wait for ever* when new readers keep coming: they count in the other phase. At most one thread per CPU can have
-//! read `index` before it turned and raise the old counter after.
-//!
-//! *Plain counters.* Only threads on its own CPU change a counter: a reader is pinned from before it raises until after it lowers.
-//! Those threads take turns: a thread leaves its CPU only at a boundary, in a kernel primitive, and there is none between the
-//! load and the store of an increment. No interrupt handler reads RCU in a filter. On `smp` the other CPUs only load the
-//! counters, so no locked instruction is needed, only the fences.
+//! *It does not wait for ever* when new sections keep coming: they begin in the other phase. A task can have read `index` before it
+//! turned and begin in the old phase after at most once.
 //!
 //! *The updater pays.* R and L are light fences, U and W heavy ones ([`cpu::fence_heavy`]): the updater makes every CPU fence, and a
-//! reader costs what its counters cost. An updater that finds a counter at 0 after U has nothing to announce and needs no W.
+//! reader costs four plain stores, of its word and its pin. An updater that finds nobody after U has nothing to announce and needs
+//! no W.
 //!
-//! *No wake-up is lost.* A leaving reader lowers the counter and then (fence L) reads `waiting`; the updater sets `waiting` and then
-//! (fence W) reads the counter, and holds the sleep queue's lock from there until it is on the queue; the reader needs the same
+//! *No wake-up is lost.* A leaving reader clears its word and then (fence L) reads `waiting`; the updater sets `waiting` and then
+//! (fence W) reads the word, and holds the sleep queue's lock from there until it is on the queue; the reader needs the same
 //! lock to wake it. The wait is a sleep, so one without end (a reader that waits for its own updater) is a visible deadlock.
 //!
 //! # Deviations
 //!
-//! From LinuxKPI: it walks ck_epoch records, moving itself from CPU to CPU at the best priority; a sleep takes the place of that and
-//! of its pause("W"). All SRCU domains sharing one epoch is not emulated. From Linux: a read section may sleep, and nothing says
-//! so; inside it the thread is pinned.
+//! From LinuxKPI: it walks ck_epoch records and the readers on them, moving itself from CPU to CPU at the best priority; a walk over
+//! all threads and a sleep take the place of that and of its pause("W"). All SRCU domains sharing one epoch is not emulated. From
+//! Linux: a read section may sleep, and nothing says so; inside it the thread is pinned.
 //!
 //! References: sys/compat/linuxkpi/common/src/linux_rcu.c; Documentation/RCU/whatisRCU.rst.
 
@@ -51,28 +47,27 @@ use core::ffi::{c_int, c_void};
 use core::fmt;
 use core::marker::PhantomData;
 use freebsd_sys::atomic::{OwnedPtr, OwnedUsize, thread_fence_acq, thread_fence_rel};
-use freebsd_sys::cpu::{self, MAXCPU};
+use freebsd_sys::cpu;
 use freebsd_sys::module::ModuleData;
 use freebsd_sys::sched::{sched_pin, sched_unpin};
 use freebsd_sys::sleepqueue::{self, Type};
-use freebsd_sys::thread::curthread;
+use freebsd_sys::thread::{curthread, foreach_thread_in_proc};
 use freebsd_sys::{taskqueue, witness};
 
 /// `LINUX_KFREE_RCU_OFFSET_MAX`: a callback below it is the head's offset in a block to free.
 const KFREE_RCU_OFFSET_MAX: usize = 4096;
 
-/// One CPU's readers, by phase, on a cache line of their own.
-#[derive(Debug)]
-#[repr(align(64))]
-struct PerCpu {
-    active: [OwnedUsize; 2],
-}
+/// `Task::rcu_recurse`: the depth, ..
+const DEPTH: usize = 0x7fff_ffff;
+/// .. whether the task knows the machine's state and needs no fences, ..
+const KNOWN: usize = 1 << 31;
+/// .. and the phase in which the outermost section began.
+const PHASE: usize = 1 << 32;
 
 /// The RCU state of a machine.
 #[derive(Debug)]
 struct Rcu {
-    cpus: [PerCpu; MAXCPU],
-    /// Phase of new readers; written by the updater that is `busy`.
+    /// The word of a section that begins now: depth 1, its phase, [`KNOWN`]. Written by the updater that is `busy`.
     index: OwnedUsize,
     /// (sleep queue) An updater waits for readers.
     waiting: OwnedUsize,
@@ -86,8 +81,7 @@ struct Rcu {
 impl Default for Rcu {
     fn default() -> Self {
         Self {
-            cpus: [const { PerCpu { active: [const { OwnedUsize::new(0) }; 2] } }; MAXCPU],
-            index: OwnedUsize::new(0),
+            index: OwnedUsize::new(KNOWN | 1),
             waiting: OwnedUsize::new(0),
             busy: OwnedUsize::new(0),
             once: Once::default(),
@@ -99,16 +93,25 @@ impl Default for Rcu {
 
 static RCU: ModuleData<Rcu> = ModuleData::new();
 
-/// The machine's state, remembered by the task so that readers of different CPUs share nothing.
+/// The machine's state. A task remembers it if readers need no fences: [`KNOWN`].
 fn state(task: &Task) -> &'static Rcu {
-    let at = task.rcu.get();
-    if at == 0 {
-        let rcu = RCU.get();
+    let rcu = RCU.get();
+    if cpu::fences_are_light() {
         task.rcu.set(core::ptr::from_ref(rcu) as usize);
-        return rcu;
+        task.rcu_recurse.set(task.rcu_recurse.get() | KNOWN);
     }
-    // SAFETY: module data stays where it is for the execution, and a task is zeroed with its thread.
-    unsafe { &*(at as *const Rcu) }
+    rcu
+}
+
+/// What [`state`] made the task remember.
+///
+/// # Safety
+///
+/// The task's word has [`KNOWN`].
+#[inline(always)]
+unsafe fn remembered(task: &Task) -> &'static Rcu {
+    // SAFETY: KNOWN comes with the address of module data, which stays where it is for the execution; a task is zeroed with its thread.
+    unsafe { &*(task.rcu.get() as *const Rcu) }
 }
 
 impl Rcu {
@@ -142,16 +145,27 @@ impl Rcu {
         sleepqueue::release(self.wchan());
     }
 
-    /// Waits until nobody counts in `phase` on some CPU.
-    fn wait_for(&self, active: &OwnedUsize) {
-        if active.get() == 0 {
+    /// A section has ended while an updater waits.
+    #[cold]
+    #[inline(never)]
+    fn wake_updater(&self) {
+        self.wake(|| ());
+    }
+
+    /// Waits until `task` is in no section of `phase`.
+    fn wait_for(&self, task: &Task, phase: usize) {
+        let inside = || {
+            let word = task.rcu_recurse.get();
+            word & DEPTH != 0 && word & PHASE == phase
+        };
+        if !inside() {
             return;
         }
         self.wait("rcusync", || {
             self.waiting.set(1);
             // ORDERING: fence W, pairs with L in `rcu_read_unlock`: that reader sees `waiting`, or this load its leaving.
             cpu::fence_heavy();
-            let gone = active.get() == 0;
+            let gone = !inside();
             if gone {
                 self.waiting.set(0);
             }
@@ -171,12 +185,10 @@ impl Rcu {
                 return;
             }
             let old = self.index.get();
-            self.index.set(old ^ 1);
+            self.index.set(old ^ PHASE);
             // ORDERING: fence U, pairs with R in `rcu_read_lock`.
             cpu::fence_heavy();
-            for cpu in &self.cpus[..cpu::mp_ncpus()] {
-                self.wait_for(&cpu.active[old]);
-            }
+            foreach_thread_in_proc().for_each(|td| self.wait_for(of(td), old & PHASE));
         }
         // ORDERING: what the readers did happens before what the updater does next.
         thread_fence_acq();
@@ -191,77 +203,50 @@ impl Rcu {
 ///
 /// MPASS `ts->rcu_recurse[type] != INT_MAX` (INVARIANTS).
 #[track_caller]
-#[inline]
+#[inline(always)]
 pub fn rcu_read_lock() {
     if !cpu::undisturbed() || !lock_alone() {
         lock_at(Loc::caller());
     }
 }
 
-/// [`rcu_read_lock`] of a thread that is not pinned and that RCU knows, the first reader of its phase on its CPU: what is stored then
-/// depends on nothing that was read but for branches, so the processor need not wait for the last reader's stores. False, and
-/// nothing done, for any other.
+/// [`rcu_read_lock`] of a thread that RCU knows and that is in no section. False, and nothing done, for any other.
 #[inline(always)]
 fn lock_alone() -> bool {
     let td = curthread();
     let task = of(td);
-    let rcu = task.rcu.get() as *const Rcu;
-    if task.rcu_recurse.get() != 0 || td.pinned.get() != 0 || rcu.is_null() || !cpu::fences_are_light() {
+    if task.rcu_recurse.get() != KNOWN {
         return false;
     }
-    // SAFETY: as in `state`.
-    let active = here(unsafe { &*rcu });
-    if active.get() != 0 {
-        return false;
-    }
-    td.pinned.set(1);
-    active.set(1);
-    task.rcu_section.set(core::ptr::from_ref(active) as usize);
-    task.rcu_recurse.set(1);
+    // SAFETY: KNOWN is what the word is.
+    let rcu = unsafe { remembered(task) };
+    td.pinned.add(1);
+    task.rcu_recurse.set(rcu.index.get());
     // ORDERING: fence R.
     cpu::fence_light_only();
     true
 }
 
-/// Undoes [`lock_alone`] in the same way.
+/// Undoes [`lock_alone`]; false, and nothing done, in a nested section.
 #[inline(always)]
 fn unlock_alone() -> bool {
     let td = curthread();
     let task = of(td);
-    if task.rcu_recurse.get() != 1 || td.pinned.get() != 1 || !cpu::fences_are_light() {
+    if task.rcu_recurse.get() & (KNOWN | DEPTH) != KNOWN | 1 {
         return false;
     }
-    let active = section(task);
-    if active.get() != 1 {
-        return false;
-    }
-    task.rcu_recurse.set(0);
-    // ORDERING: what was done inside happens before the counter is seen lowered.
+    // ORDERING: what was done inside happens before the section is seen to have ended.
     thread_fence_rel();
-    active.set(0);
+    task.rcu_recurse.set(KNOWN);
     // ORDERING: fence L.
     cpu::fence_light_only();
-    // SAFETY: as in `state`; the section's beginning made the task remember it.
-    let rcu = unsafe { &*(task.rcu.get() as *const Rcu) };
-    if rcu.waiting.get() == 0 {
-        td.pinned.set(0);
-    } else {
-        leave(task);
+    // SAFETY: the word had KNOWN.
+    let rcu = unsafe { remembered(task) };
+    if rcu.waiting.get() != 0 {
+        rcu.wake_updater();
     }
+    td.pinned.sub(1);
     true
-}
-
-/// The counter of the caller's CPU, while it stays there, and of the current phase.
-#[inline(always)]
-fn here(rcu: &Rcu) -> &OwnedUsize {
-    &rcu.cpus[cpu::cpuid() % MAXCPU].active[rcu.index.get() & 1]
-}
-
-/// The counter that the outermost section raised.
-#[inline(always)]
-fn section(task: &Task) -> &'static OwnedUsize {
-    // SAFETY: `rcu_read_lock` stored the address of a counter of the machine's state.
-    unsafe { &*(task.rcu_section.get() as *const OwnedUsize) }
 }
 
 /// [`rcu_read_lock`], the long way.
@@ -272,17 +257,17 @@ fn lock_at(loc: Loc) {
         return;
     }
     let task = current();
-    let depth = task.rcu_recurse.get();
-    mpass!(depth != i32::MAX as usize, "ts->rcu_recurse[type] != INT_MAX", loc);
-    if depth == 0 {
-        sched_pin();
-        let active = here(state(task));
-        active.add(1);
-        task.rcu_section.set(core::ptr::from_ref(active) as usize);
-        // ORDERING: fence R, pairs with U in `synchronize`: raised before anything inside is read.
-        cpu::fence_light();
+    let word = task.rcu_recurse.get();
+    mpass!(word & DEPTH != i32::MAX as usize, "ts->rcu_recurse[type] != INT_MAX", loc);
+    if word & DEPTH != 0 {
+        task.rcu_recurse.set(word + 1);
+        return;
     }
-    task.rcu_recurse.set(depth + 1);
+    sched_pin();
+    let index = state(task).index.get();
+    task.rcu_recurse.set(task.rcu_recurse.get() & KNOWN | index & !KNOWN);
+    // ORDERING: fence R, pairs with U in `synchronize`: the word is stored before anything inside is read.
+    cpu::fence_light();
 }
 
 /// `rcu_read_unlock()`.
@@ -291,24 +276,11 @@ fn lock_at(loc: Loc) {
 ///
 /// MPASS `ts->rcu_recurse[type] > 0` (INVARIANTS); without INVARIANTS an unlock too many does nothing.
 #[track_caller]
-#[inline]
+#[inline(always)]
 pub fn rcu_read_unlock() {
     if !cpu::undisturbed() || !unlock_alone() {
         unlock_at(Loc::caller());
     }
-}
-
-/// The end of a section whose counter was lowered: wakes an updater that waits for that, and unpins.
-#[cold]
-#[inline(never)]
-fn leave(task: &Task) {
-    // ORDERING: fence L, pairs with W in `wait_for`.
-    cpu::fence_light();
-    let rcu = state(task);
-    if rcu.waiting.get() != 0 {
-        rcu.wake(|| ());
-    }
-    sched_unpin();
 }
 
 /// [`rcu_read_unlock`], the long way.
@@ -319,24 +291,27 @@ fn unlock_at(loc: Loc) {
         return;
     }
     let task = current();
-    let depth = task.rcu_recurse.get();
-    mpass!(depth > 0, "ts->rcu_recurse[type] > 0", loc);
-    if depth == 0 {
+    let word = task.rcu_recurse.get();
+    mpass!(word & DEPTH > 0, "ts->rcu_recurse[type] > 0", loc);
+    if word & DEPTH != 1 {
+        task.rcu_recurse.set(word - usize::from(word & DEPTH != 0));
         return;
     }
-    task.rcu_recurse.set(depth - 1);
-    if depth > 1 {
-        return;
-    }
-    // ORDERING: what was done inside happens before the counter is seen lowered.
+    // ORDERING: what was done inside happens before the section is seen to have ended.
     thread_fence_rel();
-    section(task).sub(1);
-    leave(task);
+    task.rcu_recurse.set(word & KNOWN);
+    // ORDERING: fence L, pairs with W in `wait_for`.
+    cpu::fence_light();
+    let rcu = state(task);
+    if rcu.waiting.get() != 0 {
+        rcu.wake_updater();
+    }
+    sched_unpin();
 }
 
 /// `rcu_read_lock_held()`.
 pub fn rcu_read_lock_held() -> bool {
-    current().rcu_recurse.get() != 0
+    current().rcu_recurse.get() & DEPTH != 0
 }
 
 /// A read section: `guard(rcu)()`. Not `Send`: it ends on its thread.

@@ -55,10 +55,10 @@ pub const ERESTARTSYS: i32 = 512;
 pub struct Task {
     /// `state`: `TASK_RUNNING` is 0. Written by wakers under the sleep queue's lock.
     pub state: OwnedUsize,
-    /// Depth of `rcu_read_lock`.
+    /// Depth of `rcu_read_lock`, and the phase of the outermost one: see [`crate::rcupdate`].
     pub rcu_recurse: OwnedUsize,
-    /// The counter that the outermost `rcu_read_lock` raised.
-    pub rcu_section: OwnedUsize,
+    /// This machine's RCU state, once the thread has used it.
+    pub rcu: OwnedUsize,
     /// `cpu_mutex`: the level that the thread runs at, and what it has of its CPU: see [`crate::backend::cpu`].
     pub owns: OwnedUsize,
     /// `kthread_flags`: `kthread_stop` was called. Written by that caller.
@@ -69,8 +69,6 @@ pub struct Task {
     pub exited: Completion,
     /// `kthread_stop` has read `ret`: the task may go.
     pub reaped: Completion,
-    /// This machine's RCU state, once the thread has used it.
-    pub rcu: OwnedUsize,
 }
 
 const _: () = assert!(size_of::<Task>() <= LKPI_AREA * size_of::<usize>());

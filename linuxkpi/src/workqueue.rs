@@ -46,7 +46,7 @@ mod state {
 /// `work_func_t`.
 pub type WorkFunc = unsafe extern "C-unwind" fn(*mut WorkStruct);
 
-/// `struct work_struct`: 64 bytes, caller-owned.
+/// `struct work_struct`: 56 bytes, caller-owned.
 #[repr(C)]
 #[derive(Debug)]
 pub struct WorkStruct {
@@ -56,7 +56,7 @@ pub struct WorkStruct {
     state: Word,
 }
 
-const _: () = assert!(size_of::<WorkStruct>() == 64);
+const _: () = assert!(size_of::<WorkStruct>() == 56);
 
 impl Default for WorkStruct {
     fn default() -> Self {

@@ -260,7 +260,7 @@ impl Shared<'static> {
 
     /// Makes call `pc` of thread `at`, which has pinned itself `pinned` times; what it returned, if it returns whether it worked.
     fn call(&self, at: usize, pc: usize, call: &Call, pinned: &mut i32) -> Option<bool> {
-        let loc = Loc::C(c"program".as_ptr(), line(at, pc));
+        let loc = Loc::c(c"program".as_ptr(), line(at, pc));
         let ident = std::ptr::from_ref(&self.cv) as usize;
         if call.act.takes_lock() {
             if matches!(call.act, Act::Assert(_)) && !cpu::step("assert", 0) {

@@ -6,6 +6,7 @@ use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::rmlock::{Rm, Rmf};
 use freebsd_sys::rwlock::Rwf;
 use freebsd_sys::sched::{self, pri};
+use freebsd_sys::thread::curthread;
 use freebsd_sys::{sleep, turnstile};
 use std::sync::Arc;
 
@@ -106,8 +107,29 @@ pub(super) fn rows() -> Vec<Row> {
                 })
                 .one_cpu()
                 .invariants("Assertion ts->ts_owner == curthread || ts->ts_owner == NULL failed at %s:%d"),
+                case("turnstile_wait with another owner than the other waiters'", || {
+                    let m = mtx(c"m", Mtxf::NOWITNESS);
+                    m.lock();
+                    let waits = Arc::clone(&m);
+                    thread("waiter", 0, move || {
+                        waits.lock();
+                        waits.unlock();
+                    });
+                    sched::sched_relinquish();
+                    let joins = Arc::clone(&m);
+                    thread("intruder", 0, move || {
+                        turnstile::trywait();
+                        let me = std::ptr::from_ref(curthread()).cast_mut();
+                        turnstile::wait(joins.object(), me, turnstile::EXCLUSIVE);
+                    });
+                    sched::sched_relinquish();
+                    m.unlock();
+                    settle();
+                })
+                .one_cpu()
+                .invariants("Assertion owner == ts->ts_owner failed at %s:%d"),
                 Case::not_applicable(
-                    "a thread's turnstile that is not empty",
+                    "a thread's turnstile that is not empty, or has a lock already",
                     "threads have none: a lock's turnstile is a slot of the machine's table",
                 ),
             ],

@@ -1,16 +1,17 @@
 //! Rows 64 to 68 and 73 to 82: what makes WITNESS panic. What it only prints is in `witness_console`.
 
 use super::tools::{mtx, rm, rw, settle, sx, thread};
-use super::{Case, End, Row, case, not_applicable, page_fault, row};
+use super::{Case, End, Row, case, page_fault, row};
 use freebsd_sys::critical::{critical_enter, critical_exit};
 use freebsd_sys::lock::{Loc, LockObject};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::rmlock::Rmf;
 use freebsd_sys::rwlock::Rwf;
-use freebsd_sys::sleep::{self, How};
+use freebsd_sys::sleep::{self, How, pause};
 use freebsd_sys::sx::Sxf;
 use freebsd_sys::witness::{self, la};
-use std::sync::Arc;
+use std::ffi::CString;
+use std::sync::{Arc, OnceLock};
 
 pub(super) fn rows() -> Vec<Row> {
     [critical(), modes(), interlocks(), upgrades(), asserts(), holders(), names()].concat()
@@ -387,6 +388,46 @@ fn names() -> Vec<Row> {
             .witness("itismychild: parent \"x\" (spin mutex) and child \"y\" (sleep mutex) are not the same lock type")
             .without_witness("rm_runlock() of destroyed rmlock @ %s:%d")],
         ),
-        not_applicable(82, "more witnesses than there is room for", "the table of witnesses grows"),
+        row(
+            82,
+            [
+                case("more names of locks than there are witnesses", || {
+                    // Taken before WITNESS gives up and released after.
+                    let early = mtx(c"early", Mtxf::RECURSE);
+                    early.lock();
+                    early.lock();
+                    name_locks(1535);
+                    early.unlock();
+                    early.unlock();
+                    // Nobody notices any more.
+                    let late = mtx(c"late", Mtxf::DEF);
+                    late.lock();
+                    pause("with a mutex", 1);
+                    late.unlock();
+                })
+                .prints(&["WITNESS: unable to allocate a new witness object"]),
+                case("as many names of locks as there are witnesses", || {
+                    name_locks(1535);
+                    let late = mtx(c"name 7", Mtxf::DEF);
+                    late.lock();
+                    pause("nap", 1);
+                    late.unlock();
+                })
+                .prints(&[
+                    "Sleeping on \"nap\" with the following non-sleepable locks held:",
+                    "exclusive sleep mutex name 7 r = 0 (%p) locked @ %s:%d",
+                ]),
+                Case::not_applicable("more locks held than there are list entries", "the lists of held locks grow"),
+            ],
+        ),
     ]
+}
+
+/// Makes and destroys mutexes of so many different names: WITNESS keeps the names.
+fn name_locks(n: usize) {
+    static NAMES: OnceLock<Vec<CString>> = OnceLock::new();
+    let names = NAMES.get_or_init(|| (0..2000).map(|i| CString::new(format!("name {i}")).expect("no NUL")).collect());
+    for name in &names[..n] {
+        mtx(name, Mtxf::DEF).destroy();
+    }
 }

@@ -16,6 +16,8 @@
 #include <sys/rmlock.h>
 #include <sys/rwlock.h>
 #include <sys/seqc.h>
+#include <sys/sleepqueue.h>
+#include <sys/smp.h>
 #include <sys/sx.h>
 #include <sys/taskqueue.h>
 
@@ -307,6 +309,8 @@ count_task(void *arg, int pending)
 	count_run(arg);
 }
 
+static struct task static_task = TASK_INITIALIZER(0, count_task, &runs);
+
 LKPI_SCENARIO(selftest_sys_deferred)
 {
 	static struct callout callout, locked, giant;
@@ -350,6 +354,143 @@ LKPI_SCENARIO(selftest_sys_deferred)
 	LKPI_CHECK(td != NULL && td != curthread);
 	pause("thread", 10);
 	LKPI_CHECK(runs == 5);
+
+	taskqueue_enqueue(taskqueue_thread, &static_task);
+	taskqueue_drain(taskqueue_thread, &static_task);
+	LKPI_CHECK(runs == 6 && !taskqueue_poll_is_busy(taskqueue_thread, &static_task));
+	critical_enter();
+	taskqueue_enqueue(taskqueue_fast, &task);
+	critical_exit();
+	taskqueue_drain(taskqueue_fast, &task);
+	LKPI_CHECK(runs == 7);
+}
+
+/* A thread that stops and goes on when told to, and that ends from within. */
+static int rounds, enough;
+
+static void
+worker(void *arg)
+{
+
+	while (!__atomic_load_n(&enough, __ATOMIC_RELAXED)) {
+		kthread_suspend_check();
+		__atomic_fetch_add(&rounds, 1, __ATOMIC_RELAXED);
+		pause("work", 1);
+	}
+	kthread_exit();
+}
+
+LKPI_SCENARIO(selftest_sys_kthread)
+{
+	struct thread *td;
+	int before;
+
+	kthread_add(worker, NULL, NULL, &td, 0, 0, "worker");
+	LKPI_CHECK(kthread_suspend(td, 0) == 0);
+	before = __atomic_load_n(&rounds, __ATOMIC_RELAXED);
+	pause("suspended", 5);
+	LKPI_CHECK(__atomic_load_n(&rounds, __ATOMIC_RELAXED) == before);
+	LKPI_CHECK(kthread_resume(td) == 0);
+	pause("resumed", 5);
+	LKPI_CHECK(__atomic_load_n(&rounds, __ATOMIC_RELAXED) > before);
+	__atomic_store_n(&enough, 1, __ATOMIC_RELAXED);
+	LKPI_CHECK(tsleep(td, 0, "exit", 5000) == 0);
+}
+
+/* What LinuxKPI's completions are made of: a count under the lock of its own sleep queue. */
+static u_int done;
+
+static void
+completer(void *arg)
+{
+
+	sleepq_lock(&done);
+	done++;
+	sleepq_signal(&done, SLEEPQ_SLEEP, 0, 0);
+	sleepq_release(&done);
+}
+
+static void
+wait_for_it(void *arg)
+{
+
+	for (;;) {
+		sleepq_lock(&done);
+		if (done != 0)
+			break;
+		sleepq_add(&done, NULL, "completion", SLEEPQ_SLEEP, 0);
+		LKPI_CHECK(sleepq_sleepcnt(&done, 0) >= 1);
+		sleepq_wait(&done, 0);
+	}
+	done--;
+	sleepq_release(&done);
+}
+
+LKPI_SCENARIO(selftest_sys_sleepqueue)
+{
+	const struct lkpi_syscall threads[] = {
+		{ "first", LKPI_BATCH, -1, wait_for_it, NULL },
+		{ "second", LKPI_BATCH, -1, wait_for_it, NULL },
+		{ "completer", LKPI_BATCH, -1, completer, NULL },
+		{ "another", LKPI_BATCH, -1, completer, NULL },
+	};
+
+	lkpi_syscalls(threads, nitems(threads));
+	LKPI_CHECK(done == 0 && sleepq_type(&done) == -1);
+	sleepq_lock(&done);
+	sleepq_add(&done, NULL, "nobody", SLEEPQ_SLEEP, 0);
+	sleepq_set_timeout(&done, 1);
+	LKPI_CHECK(sleepq_timedwait(&done, 0) != 0);
+	wakeup_any(&done);
+	sleepq_lock(&done);
+	sleepq_signal(&done, SLEEPQ_SLEEP | SLEEPQ_UNFAIR | SLEEPQ_DROP, 0, 0);
+}
+
+static u_int set_up, acted, torn_down;
+
+static void
+setup(void *arg)
+{
+
+	__atomic_fetch_add(&set_up, 1, __ATOMIC_SEQ_CST);
+}
+
+static void
+action(void *arg)
+{
+
+	LKPI_CHECK(arg == &acted && curthread->td_critnest > 0);
+	__atomic_fetch_add(&acted, 1, __ATOMIC_SEQ_CST);
+}
+
+static void
+teardown(void *arg)
+{
+
+	LKPI_CHECK(__atomic_load_n(&set_up, __ATOMIC_SEQ_CST) == (u_int)mp_ncpus);
+	LKPI_CHECK(__atomic_load_n(&acted, __ATOMIC_SEQ_CST) == (u_int)mp_ncpus);
+	__atomic_fetch_add(&torn_down, 1, __ATOMIC_SEQ_CST);
+}
+
+LKPI_SCENARIO(selftest_sys_smp)
+{
+	cpuset_t set;
+	int i;
+
+	smp_rendezvous(setup, action, teardown, &acted);
+	LKPI_CHECK(torn_down == (u_int)mp_ncpus);
+	smp_rendezvous(smp_no_rendezvous_barrier, action, smp_no_rendezvous_barrier, &acted);
+	smp_rendezvous(NULL, NULL, NULL, NULL);
+	LKPI_CHECK(acted == 2 * (u_int)mp_ncpus);
+	CPU_ZERO(&set);
+	CPU_FOREACH(i)
+		CPU_SET(i, &set);
+	CPU_CLR(0, &set);
+	LKPI_CHECK(!CPU_ISSET(0, &set) && CPU_ISSET(1, &set));
+	smp_rendezvous_cpus(set, NULL, action, NULL, &acted);
+	LKPI_CHECK(acted == 3 * (u_int)mp_ncpus - 1);
+	smp_rendezvous_cpu(0, NULL, action, NULL, &acted);
+	LKPI_CHECK(acted == 3 * (u_int)mp_ncpus);
 }
 
 /* FreeBSD's messages name the line of the C macro. */

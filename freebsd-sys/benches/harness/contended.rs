@@ -46,7 +46,7 @@ pub(crate) struct Load {
     /// Nanoseconds inside and outside.
     pub(crate) inside: u64,
     pub(crate) outside: u64,
-    /// One section in so many is exclusive; 0: all are.
+    /// One section in so many is exclusive; 0: all are. A thread's first one is.
     pub(crate) readers: u64,
     /// In one section of so many the holder gives its CPU away; 0: never.
     pub(crate) yields: u64,
@@ -209,7 +209,7 @@ fn outcome(parts: Vec<(u64, Histogram<u64>)>) -> Outcome {
 fn kernel<L: Lock>(lock: &'static L, load: Load) -> Outcome {
     ticks_per_ns();
     let parts = Arc::new(Mutex::new(Vec::new()));
-    in_machine(CPUS, &|| {
+    in_machine(CPUS, false, &|| {
         lock.init();
         let irq = interrupt::create("bench", Arrival::Raised, pri::PI_INTR, Some(0));
         if load.interrupts != 0 {

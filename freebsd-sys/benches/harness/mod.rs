@@ -1,8 +1,11 @@
 //! The measuring harness that the benches of both crates share.
 //!
 //! On a shared machine two figures taken at different times do not compare. So a group's subjects take turns, in batches of some
-//! microseconds, in one kernel thread of one machine; a batch in which the host thread was preempted does not count. What is
-//! reported is the median of a subject's batches, and its ratio to the group's first subject, the floor.
+//! microseconds, in one kernel thread of one machine. What is reported is the median of a subject's batches, and its ratio to the
+//! group's first subject, the floor. A batch does not count if the host thread was preempted in it, nor if somebody else worked on
+//! the same core: a neighbour on the core's other hardware thread, perhaps of another virtual machine, takes half of what the core can
+//! do at once, which doubles a subject made of loads, stores and branches and leaves one that waits for locked instructions where
+//! it is. A [`probe`] before and after each batch, made of additions, shows that.
 //!
 //! | run as | what |
 //! |---|---|
@@ -30,8 +33,12 @@ use std::time::{Duration, Instant};
 
 /// Rounds of a batch.
 const BATCH: u64 = 500;
-/// Batches of each subject in a launch.
+/// Batches of each subject in a launch: so many, and more while fewer than `QUIET` of them were without a neighbour, up to a limit.
 const BATCHES: usize = 600;
+const QUIET: usize = 200;
+const MAX_BATCHES: usize = 20_000;
+/// How much longer than the fastest a probe of a quiet core may take.
+const PROBE_SPREAD: f64 = 1.08;
 /// A launch is disturbed if more of its batches, or more of a floor's, were preempted, ..
 const MAX_PREEMPTED: f64 = 0.05;
 /// .. if the middle half of a floor's batches spreads over more than this part of their median, ..
@@ -76,6 +83,8 @@ pub(crate) fn chain(
 /// Subjects that are compared; the first is the floor.
 pub(crate) struct Group {
     pub(crate) bench: &'static str,
+    /// With INVARIANTS and WITNESS.
+    pub(crate) checks: bool,
     pub(crate) subjects: Vec<Subject>,
 }
 
@@ -88,23 +97,44 @@ pub(crate) struct Row {
     pub(crate) ratio_to_floor: f64,
 }
 
+/// How long some thousand instructions take of which a core does several at once.
+fn probe() -> f64 {
+    let start = Instant::now();
+    let mut sums = std::hint::black_box([1u64; 8]);
+    for round in 0..600 {
+        sums.iter_mut().for_each(|sum| *sum = sum.rotate_left(5).wrapping_add(round));
+    }
+    std::hint::black_box(sums);
+    start.elapsed().as_nanos() as f64
+}
+
+/// The time of a batch's round, and the slower of the probes around it.
+type Sample = (f64, f64);
+
 /// What disturbed a launch.
 #[derive(Default)]
 struct Disturbance {
     preempted: f64,
     spread: f64,
     preemptions: f64,
+    /// Groups that had to do with batches beside a neighbour.
+    crowded: f64,
+    /// The fastest probe.
+    fastest: f64,
 }
 
 impl Disturbance {
     fn found(&self) -> bool {
-        self.preempted > MAX_PREEMPTED || self.spread > MAX_SPREAD || self.preemptions > MAX_PREEMPTIONS
+        self.preempted > MAX_PREEMPTED
+            || self.spread > MAX_SPREAD
+            || self.preemptions > MAX_PREEMPTIONS
+            || self.crowded > 0.0
     }
 }
 
-/// Runs `body` in the first kernel thread of a `smp` machine, checks off.
-pub(crate) fn in_machine(cpus: usize, body: &(dyn Fn() + Sync)) {
-    let config = Config { cpus, invariants: false, witness: false, ..Config::default() };
+/// Runs `body` in the first kernel thread of a `smp` machine, with or without `checks`.
+pub(crate) fn in_machine(cpus: usize, checks: bool, body: &(dyn Fn() + Sync)) {
+    let config = Config { cpus, invariants: checks, witness: checks, ..Config::default() };
     let machine = Machine::new(config, Engine::Smp);
     let options = smp::Options { limit: Duration::from_secs(600), seed: 1, units: &[] };
     assert_eq!(smp::run(&machine, options, body).verdict, Verdict::Pass);
@@ -132,23 +162,44 @@ fn sorted(mut values: Vec<f64>) -> Vec<f64> {
 
 /// Lets a group's subjects take turns.
 fn take_turns(group: &Group, disturbance: &mut Disturbance) -> Vec<Row> {
-    let samples = Mutex::new(vec![Vec::new(); group.subjects.len()]);
-    in_machine(1, &|| {
+    let fastest = if disturbance.fastest > 0.0 { disturbance.fastest } else { f64::INFINITY };
+    let state = Mutex::new((vec![Vec::<Sample>::new(); group.subjects.len()], fastest, 0));
+    in_machine(1, group.checks, &|| {
         group.subjects.iter().for_each(|subject| (subject.init)());
-        let mut samples = samples.lock().expect("not poisoned");
-        for _ in 0..BATCHES {
+        let (samples, fastest, batches) = &mut *state.lock().expect("not poisoned");
+        let mut quiet = 0;
+        while *batches < BATCHES || quiet < QUIET && *batches < MAX_BATCHES {
+            *batches += 1;
+            let (mut last, mut all_quiet) = (probe(), true);
             for (subject, samples) in group.subjects.iter().zip(&mut *samples) {
                 let before = preemptions(libc::RUSAGE_THREAD);
                 let time = (subject.time)(BATCH);
-                if preemptions(libc::RUSAGE_THREAD) == before {
-                    samples.push(time.as_nanos() as f64 / BATCH as f64);
+                let preempted = preemptions(libc::RUSAGE_THREAD) != before;
+                let next = probe();
+                let slower = last.max(next);
+                if !preempted {
+                    samples.push((time.as_nanos() as f64 / BATCH as f64, slower));
                 }
+                *fastest = fastest.min(next);
+                all_quiet &= !preempted && slower <= *fastest * PROBE_SPREAD;
+                last = next;
             }
+            quiet += usize::from(all_quiet);
         }
     });
-    let samples: Vec<_> = samples.into_inner().expect("not poisoned").into_iter().map(sorted).collect();
+    let (samples, fastest, batches) = state.into_inner().expect("not poisoned");
+    disturbance.fastest = fastest;
     let kept: usize = samples.iter().map(Vec::len).sum();
-    let preempted = 1.0 - kept as f64 / (BATCHES * samples.len()) as f64;
+    let preempted = 1.0 - kept as f64 / (batches * samples.len()) as f64;
+    let times = |limit: f64| -> Vec<Vec<f64>> {
+        let quiet = |samples: &Vec<Sample>| samples.iter().filter(|s| s.1 <= limit).map(|s| s.0).collect();
+        samples.iter().map(quiet).map(sorted).collect()
+    };
+    let mut samples = times(fastest * PROBE_SPREAD);
+    if samples.iter().any(|times| times.len() < QUIET / 2) {
+        disturbance.crowded += 1.0;
+        samples = times(f64::INFINITY);
+    }
     let floor = quantile(&samples[0], 0.5);
     let spread = (quantile(&samples[0], 0.75) - quantile(&samples[0], 0.25)) / floor;
     disturbance.preempted = disturbance.preempted.max(preempted);
@@ -186,7 +237,8 @@ impl Suite {
         if args.iter().any(|arg| arg == "--launch" || arg == "--uncontended") {
             let contests = if args.iter().any(|arg| arg == "--uncontended") { &[] } else { &*self.contests };
             let (rows, disturbance) = self.launch(contests);
-            println!("{}", json!([disturbance.preempted, disturbance.spread, disturbance.preemptions]));
+            let Disturbance { preempted, spread, preemptions, crowded, .. } = disturbance;
+            println!("{}", json!([preempted, spread, preemptions, crowded]));
             for row in rows {
                 println!("{}", json!([row.bench, row.subject, row.unit, row.value, row.ratio_to_floor]));
             }
@@ -213,7 +265,7 @@ impl Suite {
                 benches.bench_function(&subject.name, |b| {
                     b.iter_custom(|rounds| {
                         let time = Mutex::new(Duration::ZERO);
-                        in_machine(1, &|| {
+                        in_machine(1, group.checks, &|| {
                             (subject.init)();
                             *time.lock().expect("not poisoned") = (subject.time)(rounds);
                         });
@@ -246,12 +298,18 @@ fn launch_all(wanted: usize, out: &str) {
         let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a row of JSON"));
         let head = lines.next().expect("the first line says what disturbed the launch");
         let number = |value: &Value| value.as_f64().expect("a number");
-        let disturbance =
-            Disturbance { preempted: number(&head[0]), spread: number(&head[1]), preemptions: number(&head[2]) };
+        let disturbance = Disturbance {
+            preempted: number(&head[0]),
+            spread: number(&head[1]),
+            preemptions: number(&head[2]),
+            crowded: number(&head[3]),
+            fastest: 0.0,
+        };
         println!(
-            "launch {}: {:.1} % of the batches preempted, floor spreads over {:.1} %, {:.0} preemptions/s{}",
+            "launch {}: {:.1} % of the batches preempted, {} groups with neighbours, floor spreads over {:.1} %, {:.0} preemptions/s{}",
             launches.len() + 1,
             disturbance.preempted * 100.0,
+            disturbance.crowded,
             disturbance.spread * 100.0,
             disturbance.preemptions,
             if disturbance.found() { ": disturbed" } else { "" }
@@ -261,8 +319,9 @@ fn launch_all(wanted: usize, out: &str) {
         launches.push((disturbance, rows.collect()));
     }
     // How much each exceeds what is allowed, at worst.
-    let badness =
-        |d: &Disturbance| (d.preempted / MAX_PREEMPTED).max(d.spread / MAX_SPREAD).max(d.preemptions / MAX_PREEMPTIONS);
+    let badness = |d: &Disturbance| {
+        (d.preempted / MAX_PREEMPTED).max(d.spread / MAX_SPREAD).max(d.preemptions / MAX_PREEMPTIONS) + d.crowded
+    };
     launches.sort_by(|(a, _), (b, _)| badness(a).total_cmp(&badness(b)));
     launches.truncate(wanted);
     let disturbed = launches.iter().filter(|(disturbance, _)| disturbance.found()).count();

@@ -6,14 +6,15 @@ use super::deref;
 use super::locks::{literal, ticks};
 use crate::callout::{Callout, Cf, Handler};
 use crate::lock::LockObject;
-use crate::taskqueue::{Task, TaskFn, Taskqueue};
-use crate::thread::{Kthread, Thread, kthread_add, tdf};
+use crate::panic::kprintf;
+use crate::taskqueue::{self, Task, Taskqueue};
+use crate::thread::{self, Kthread, Thread, curthread, kthread_add, tdf};
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
 // The room of `struct callout` and of `struct task`.
 const _: () = {
     assert!(size_of::<Callout>() <= 64 && align_of::<Callout>() <= 8);
-    assert!(size_of::<Task>() == 40);
+    assert!(size_of::<Task>() == 32);
 };
 
 /// `C_DIRECT_EXEC` and the other flags of a callout that FreeBSD's header shares one word for.
@@ -93,15 +94,15 @@ pub unsafe extern "C-unwind" fn lkpi_callout_pending(c: *const Callout) -> c_int
     unsafe { deref(c) }.pending().into()
 }
 
-/// `TASK_INIT()`.
-///
-/// # Safety
-///
-/// `task` is room for a task that is on no queue; `func` may be called with `context` whenever it was enqueued.
+/// `taskqueue_thread`, `taskqueue_swi`, `taskqueue_swi_giant` and `taskqueue_fast`: each machine has its own.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn lkpi_task_init(task: *const Task, priority: u8, func: TaskFn, context: *mut c_void) {
-    // SAFETY: the caller's promise.
-    unsafe { deref(task).init_fn(priority, func, context) };
+pub extern "C-unwind" fn lkpi_taskqueue_known(which: c_int) -> *const Taskqueue {
+    match which {
+        0 => taskqueue::taskqueue_thread(),
+        1 => taskqueue::taskqueue_swi(),
+        2 => taskqueue::taskqueue_swi_giant(),
+        _ => taskqueue::taskqueue_fast(),
+    }
 }
 
 /// `taskqueue_create()` and `taskqueue_create_fast()`.
@@ -214,6 +215,28 @@ pub unsafe extern "C-unwind" fn taskqueue_unblock(queue: *const Taskqueue) {
     unsafe { deref(queue) }.unblock();
 }
 
+/// `taskqueue_poll_is_busy()`.
+///
+/// # Safety
+///
+/// As for [`taskqueue_enqueue`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_poll_is_busy(queue: *const Taskqueue, task: *const Task) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { deref(queue).poll_is_busy(deref(task)) }.into()
+}
+
+/// `taskqueue_member()`.
+///
+/// # Safety
+///
+/// `queue` is a live queue, and `td` a thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_member(queue: *const Taskqueue, td: *const Thread) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { deref(queue).member(deref(td)) }.into()
+}
+
 /// `taskqueue_free()`.
 ///
 /// # Safety
@@ -240,10 +263,50 @@ pub unsafe extern "C-unwind" fn lkpi_kthread_add(
     // SAFETY: the caller's promise; the name is copied.
     unsafe {
         let spec = Kthread { name: super::text(name), priority: crate::sched::pri::PVM, flags: tdf::KPROC, cpu: None };
-        let td = kthread_add(spec, move || func(arg));
+        let td = kthread_add(spec, move || {
+            func(arg);
+            // What fork_exit() does with a thread of a kernel process whose function returns.
+            let name = curthread().name();
+            kprintf!("Kernel thread \"{name}\" (pid 0) exited prematurely.");
+            thread::kthread_exit();
+        });
         if !newtd.is_null() {
             newtd.write(td);
         }
     }
     0
+}
+
+/// `kthread_exit()`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn kthread_exit() -> ! {
+    thread::kthread_exit()
+}
+
+/// `kthread_suspend()`.
+///
+/// # Safety
+///
+/// `td` is a thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn kthread_suspend(td: *const Thread, timo: c_int) -> c_int {
+    // SAFETY: the caller's promise.
+    thread::kthread_suspend(unsafe { deref(td) }, u64::try_from(timo).unwrap_or(0))
+}
+
+/// `kthread_resume()`.
+///
+/// # Safety
+///
+/// `td` is a thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn kthread_resume(td: *const Thread) -> c_int {
+    // SAFETY: the caller's promise.
+    thread::kthread_resume(unsafe { deref(td) })
+}
+
+/// `kthread_suspend_check()`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn kthread_suspend_check() {
+    thread::kthread_suspend_check();
 }

@@ -16,6 +16,7 @@ use crate::rwlock::{Rw, Rwf};
 use crate::seqc::Seqc;
 use crate::sleep::{self, How};
 use crate::sx::{Sx, Sxf};
+use crate::thread::Thread;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 /// A lock's name: a literal, or FreeBSD's text for a null pointer.
@@ -738,6 +739,60 @@ pub unsafe extern "C-unwind" fn _epoch_exit_preempt(epoch: *const Epoch, tracker
     unsafe { deref(epoch).exit_preempt(deref(tracker)) };
 }
 
+/// `_epoch_enter_preempt()` as a kernel with options EPOCH_TRACE has it.
+///
+/// # Safety
+///
+/// As for [`_epoch_enter_preempt`]; `file` is a literal.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn lkpi_epoch_enter_preempt(
+    epoch: *const Epoch,
+    tracker: *const Tracker,
+    file: *const c_char,
+    line: c_int,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { deref(epoch).enter_preempt_at(deref(tracker), here(file, line)) };
+}
+
+/// `_epoch_exit_preempt()`, likewise.
+///
+/// # Safety
+///
+/// As for [`_epoch_exit_preempt`]; `file` is a literal.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn lkpi_epoch_exit_preempt(
+    epoch: *const Epoch,
+    tracker: *const Tracker,
+    file: *const c_char,
+    line: c_int,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { deref(epoch).exit_preempt_at(deref(tracker), here(file, line)) };
+}
+
+/// `epoch_trace_list()`.
+///
+/// # Safety
+///
+/// `td` is the calling thread, or one that does not run.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn epoch_trace_list(td: *const Thread) {
+    // SAFETY: the caller's promise.
+    epoch::trace_list(unsafe { deref(td) });
+}
+
+/// `epoch_where_report()`.
+///
+/// # Safety
+///
+/// `epoch` is a live epoch.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn epoch_where_report(epoch: *const Epoch) {
+    // SAFETY: the caller's promise.
+    unsafe { deref(epoch) }.where_report();
+}
+
 /// `epoch_call()`.
 ///
 /// # Safety
@@ -932,6 +987,12 @@ pub extern "C-unwind" fn wakeup(ident: *const c_void) {
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn wakeup_one(ident: *const c_void) {
     sleep::wakeup_one(ident as usize);
+}
+
+/// `wakeup_any()`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn wakeup_any(ident: *const c_void) {
+    sleep::wakeup_any(ident as usize);
 }
 
 /// `struct rw_args` of RW_SYSINIT.

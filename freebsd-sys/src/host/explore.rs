@@ -8,8 +8,10 @@
 //! Sequentially consistent, deterministic, virtual time.
 
 use super::coroutine::Stop;
+use super::footprint::{Footprint, Operand, key};
 use super::gs::{self, Block, word};
-use super::schedule::{Choice, Diverged, Event, Schedule};
+use super::heap;
+use super::schedule::{Choice, Diverged, Event, Performed, Schedule};
 use crate::cpu::{Pcpu, curcpu, machine};
 use crate::interrupt::{self, Irq};
 use crate::lock::{Loc, LockObject};
@@ -36,7 +38,30 @@ pub(crate) struct Explorer {
     exploring: bool,
     diverged: Option<Diverged>,
     trace: Option<Trace>,
+    /// The transition under way, for a schedule that asks.
+    transition: Transition,
+    /// What kernel threads allocate from, for such a schedule.
+    heap: Option<heap::Lease>,
     block: Block,
+}
+
+/// A transition under way: from the event that began it to the next.
+#[derive(Debug, Default)]
+struct Transition {
+    /// The schedule wants to know.
+    recorded: bool,
+    event: Option<Event>,
+    footprint: Footprint,
+    /// What its primitive works on, and what was there when it began.
+    operand: Operand,
+    found: [u64; Operand::WORDS],
+    /// It began with a primitive that names what it works on, or as a further round of a wait: if it comes to nothing but a wait,
+    /// it may as well come later.
+    repeatable: bool,
+    /// It ended in `cpu_spinwait`.
+    waits: bool,
+    /// Something was chosen inside it.
+    chose: bool,
 }
 
 // `Option<*mut dyn Schedule>` is why this is by hand.
@@ -47,7 +72,7 @@ impl core::fmt::Debug for Explorer {
 }
 
 /// One line of a replayed schedule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Step {
     /// The CPU that moved.
     pub cpu: usize,
@@ -60,6 +85,79 @@ pub struct Step {
     pub at: Option<String>,
     /// What that changed: threads that left a CPU or woke up, lock words, critical sections, priorities.
     pub changes: Vec<String>,
+    /// What kind of step it is.
+    pub kind: Kind,
+    /// The machine as it left it.
+    pub after: After,
+}
+
+/// What kind of step one is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A thread performs a primitive.
+    #[default]
+    Primitive,
+    /// Another turn of the loop that it spins in.
+    Again,
+    /// A thread is back on a CPU.
+    Resume,
+    /// An idle CPU looks for a thread.
+    Idle,
+    /// An interrupt arrives.
+    Interrupt,
+    /// The clock ticks.
+    Tick,
+}
+
+/// The machine as a step left it: what a picture shows. Readers of a lock have no names: its word only counts them, and an
+/// rmlock's not even that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct After {
+    /// For each CPU, the index of its thread in `threads`; none if it idles.
+    pub cpus: Vec<Option<usize>>,
+    /// All threads but the idle ones.
+    pub threads: Vec<ThreadAfter>,
+    /// Locks that somebody holds.
+    pub held: Vec<Held>,
+}
+
+/// A thread as a step left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreadAfter {
+    /// Its name.
+    pub name: String,
+    /// Critical sections that it is in, without the one that mi_switch has while it is off CPU.
+    pub critnest: u32,
+    /// What it is about.
+    pub doing: Doing,
+}
+
+/// What a thread is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doing {
+    /// On a CPU.
+    Runs,
+    /// On a CPU, in a loop that waits for this lock, if it is one.
+    Spins(Option<String>),
+    /// It could run, and has no CPU.
+    Waits,
+    /// On this lock's turnstile.
+    Blocks(String),
+    /// For something else than a lock.
+    Sleeps,
+    /// Not started, or exited.
+    Nothing,
+}
+
+/// A lock that is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Its name.
+    pub lock: String,
+    /// The index of its owner in `threads`; none if readers hold it.
+    pub owner: Option<usize>,
+    /// How many readers.
+    pub readers: usize,
 }
 
 /// What a traced execution remembers.
@@ -122,21 +220,26 @@ impl Explorer {
             exploring: false,
             diverged: None,
             trace: None,
+            transition: Transition::default(),
+            heap: None,
             block: Block::new(0),
         }
     }
 
     /// Asks the schedule to pick one of `self.enabled`.
     fn pick(&mut self, current: usize) -> Option<usize> {
-        if self.enabled.len() == 1 {
+        let only = self.enabled.len() == 1;
+        if only && !self.transition.recorded {
             return Some(0);
         }
         let choice = Choice { at: self.record.len(), current, enabled: &self.enabled };
         // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
         let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
-        match schedule.next(&choice) {
+        match heap::aside(|| schedule.next(&choice)) {
             Ok(at) => {
-                self.record.push(self.enabled[at]);
+                if !only {
+                    self.record.push(self.enabled[at]);
+                }
                 Some(at)
             }
             Err(diverged) => {
@@ -177,8 +280,53 @@ impl Explorer {
         }
     }
 
+    /// The transition under way is over: tells the schedule about it.
+    fn end_transition(&mut self, m: &Machine) {
+        let Some(event) = self.transition.event.take() else { return };
+        let transition = &mut self.transition;
+        let last = m.has_verdict() || !self.exploring;
+        let only_reads = transition.waits && !last;
+        transition.footprint.touch_operand(transition.operand, only_reads);
+        let cpu = event.cpu().unwrap_or(0);
+        let nothing =
+            only_reads && transition.repeatable && !transition.chose && !transition.footprint.writes_beyond(cpu);
+        let performed = match () {
+            () if last => Performed::Last,
+            () if nothing => {
+                // What it will do once it need not wait.
+                transition.footprint.touch_operand(transition.operand, false);
+                Performed::Nothing
+            }
+            () => Performed::Something,
+        };
+        // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
+        let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
+        heap::aside(|| schedule.performed(event, &transition.footprint, performed));
+    }
+
+    /// A transition begins.
+    fn begin_transition(&mut self, event: Event, forced: bool) {
+        let transition = &mut self.transition;
+        if !transition.recorded {
+            return;
+        }
+        transition.event = Some(event);
+        transition.footprint.clear();
+        transition.operand = Operand::NONE;
+        transition.repeatable = false;
+        transition.waits = false;
+        transition.chose = false;
+        if let Some(cpu) = event.cpu() {
+            transition.footprint.touch(key::CPU + cpu, 1, true);
+        }
+        if forced {
+            transition.footprint.touch_everything();
+        }
+    }
+
     /// The next event; `None` when the execution has ended.
     fn next_event(&mut self, m: &Machine, current: usize) -> Option<Event> {
+        self.end_transition(m);
         if m.has_verdict() {
             return None;
         }
@@ -205,10 +353,17 @@ impl Explorer {
             return None;
         };
         let event = self.enabled[at];
+        self.begin_transition(event, forced);
         match event {
-            Event::Intr(cpu, irq) if !m.interrupts.is_asserted(Irq(irq), cpu.into()) => self.budget.interrupts -= 1,
+            Event::Intr(cpu, irq) if !m.interrupts.is_asserted(Irq(irq), cpu.into()) => {
+                self.budget.interrupts -= 1;
+                self.transition.touch(key::BUDGET, 1, true);
+            }
             // Time that passes because nothing else can costs nothing.
-            Event::Tick(_) if !forced => self.budget.ticks -= 1,
+            Event::Tick(_) if !forced => {
+                self.budget.ticks -= 1;
+                self.transition.touch(key::BUDGET, 1, true);
+            }
             _ => {}
         }
         Some(event)
@@ -398,6 +553,38 @@ fn explorer(m: &Machine) -> &mut Explorer {
     unsafe { m.explorer.get() }
 }
 
+impl Transition {
+    fn touch(&mut self, at: usize, size: usize, write: bool) {
+        if self.event.is_some() {
+            self.footprint.touch(at, size, write);
+        }
+    }
+
+    /// `td` performs its primitive, or the next round of its wait.
+    fn performs(&mut self, td: &Thread, again: bool) {
+        // SAFETY: `explore` has one host thread, and the reference ends here.
+        self.operand = unsafe { *td.operand.get() };
+        self.repeatable = again || self.operand.is_some();
+        if self.recorded {
+            self.found = self.operand.contents();
+        }
+    }
+}
+
+/// See [`super::footprint::touch`].
+#[cold]
+pub(crate) fn touch(at: usize, size: usize, write: bool) {
+    explorer(machine()).transition.touch(at, size, write);
+}
+
+/// What comes next has nothing to do with what `td` worked on.
+pub(crate) fn forget_operand(td: &Thread) {
+    if gs::word() & word::EXPLORE != 0 {
+        // SAFETY: `explore` has one host thread, and the reference ends here.
+        unsafe { *td.operand.get() = Operand::NONE };
+    }
+}
+
 /// The counter that shows the watchdog an execution's progress.
 pub(crate) fn progress(m: &Machine) -> *const u64 {
     &raw const explorer(m).steps
@@ -407,9 +594,19 @@ pub(crate) fn progress(m: &Machine) -> *const u64 {
 #[cold]
 pub(crate) fn boundary(what: &'static str, obj: usize, loc: Option<Loc>) {
     let td = curthread();
+    // A sequence count is no lock object, which has a name.
+    let lock = if what.starts_with("seqc_") { 0 } else { obj };
     // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
-    unsafe { *td.op.get() = (what, obj) };
+    unsafe {
+        *td.op.get() = (what, lock);
+        // An access has said what it works on, and who is on a CPU again goes on with what it waited for.
+        if !matches!(what, "read" | "write" | "resume") && explorer(machine()).transition.recorded {
+            *td.operand.get() = Operand::of(what, obj);
+        }
+    }
+    let obj = lock;
     wait_for_turn(td);
+    explorer(machine()).transition.performs(td, false);
     take_ipis();
     if let Some(trace) = &mut explorer(machine()).trace {
         trace.note(machine(), what, obj, loc);
@@ -433,6 +630,7 @@ pub(crate) fn spinwait() {
             // read before the loop counts too, so a first time may be due to that: the loop's next round tells.
             let steps = &raw const explorer(machine()).steps;
             let look_again = blind && !td.waited_blindly.get();
+            explorer(machine()).transition.footprint.touch_everything();
             set.push(Observed { at: steps.cast(), size: 8, value: *steps + u64::from(!look_again) });
         }
     }
@@ -443,13 +641,35 @@ pub(crate) fn spinwait() {
     if let Some(trace) = &mut explorer(machine()).trace {
         trace.spins(machine(), obj);
     }
+    let transition = &mut explorer(machine()).transition;
+    if transition.recorded {
+        transition.waits = true;
+        if transition.operand.contents() != transition.found {
+            // The primitive was performed, and what waits now is its caller's loop.
+            transition.waits = false;
+            forget_operand(td);
+        }
+    }
     wait_for_turn(td);
+    let transition = &mut explorer(machine()).transition;
+    transition.performs(td, true);
+    if transition.recorded {
+        // What ended the wait: of a lock its word, whatever became of its owner; in a caller's loop what it read last, which comes after
+        // what was read before the loop.
+        // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
+        let set = unsafe { &*td.read_set.get() };
+        let mut changed = set.iter().filter(|seen| peek(seen.at, seen.size.into()) != seen.value);
+        let word = changed.clone().find(|seen| transition.operand.covers(seen.at as usize));
+        if let Some(seen) = word.or(changed.next_back()) {
+            transition.touch(seen.at as usize, seen.size.into(), false);
+        }
+    }
     td.awaiting.set(false);
     // SAFETY: `explore` has one host thread, and no reference to the field lives across a boundary.
     unsafe { td.read_set.get().clear() };
     take_ipis();
     if let Some(trace) = &mut explorer(machine()).trace {
-        trace.note_text(machine(), format!("{} again", on_lock(what, obj)));
+        trace.note_text(machine(), Kind::Again, format!("{} again", on_lock(what, obj)));
     }
 }
 
@@ -460,13 +680,21 @@ fn take_ipis() {
     if cpu.pending.get() == 0 || !interrupt::enabled(cpu) {
         return;
     }
-    if explorer(m).budget.interrupts > 0 && sched::ipi_preempts(cpu) && choose("late IPI", 2) != 0 {
-        explorer(m).budget.interrupts -= 1;
-        return;
+    if explorer(m).budget.interrupts > 0 && sched::ipi_preempts(cpu) {
+        let late = choose("late IPI", 2) != 0;
+        explorer(m).transition.touch(key::BUDGET, 1, late);
+        if late {
+            explorer(m).budget.interrupts -= 1;
+            return;
+        }
     }
     if let Some(trace) = &mut explorer(m).trace {
         let rendezvous = cpu.pending.get() & crate::cpu::pending::RENDEZVOUS != 0;
-        trace.note_text(m, format!("interrupt {}", if rendezvous { "IPI_RENDEZVOUS" } else { "IPI_PREEMPT" }));
+        trace.note_text(
+            m,
+            Kind::Interrupt,
+            format!("interrupt {}", if rendezvous { "IPI_RENDEZVOUS" } else { "IPI_PREEMPT" }),
+        );
     }
     interrupt::take_ipis();
 }
@@ -508,14 +736,15 @@ struct Interrupted {
     read_too_much: bool,
     waited_blindly: bool,
     op: (&'static str, usize),
+    operand: Operand,
     access: Option<(usize, usize, bool)>,
 }
 
 impl Interrupted {
     fn new(td: &Thread) -> Self {
         // SAFETY: `explore` has one host thread, and no reference to the fields lives across a boundary.
-        let (read_set, op, access) =
-            unsafe { (core::mem::take(td.read_set.get()), *td.op.get(), td.access.get().take()) };
+        let (read_set, op, operand, access) =
+            unsafe { (core::mem::take(td.read_set.get()), *td.op.get(), *td.operand.get(), td.access.get().take()) };
         let interrupted = Self {
             awaiting: td.awaiting.get(),
             on_spin_mutex: td.spinning_on_spin_mutex.get(),
@@ -523,6 +752,7 @@ impl Interrupted {
             read_too_much: td.read_too_much.get(),
             waited_blindly: td.waited_blindly.get(),
             op,
+            operand,
             access,
         };
         td.awaiting.set(false);
@@ -540,6 +770,7 @@ impl Interrupted {
         unsafe {
             *td.read_set.get() = self.read_set;
             *td.op.get() = self.op;
+            *td.operand.get() = self.operand;
             *td.access.get() = self.access;
         }
     }
@@ -550,9 +781,10 @@ fn take(event: Event) {
     if let Some(trace) = &mut explorer(machine()).trace {
         match event {
             Event::Intr(_, irq) => {
-                trace.note_text(machine(), format!("interrupt {}", machine().interrupts.name(Irq(irq))))
+                let name = machine().interrupts.name(Irq(irq));
+                trace.note_text(machine(), Kind::Interrupt, format!("interrupt {name}"));
             }
-            _ => trace.note_text(machine(), "clock tick".to_owned()),
+            _ => trace.note_text(machine(), Kind::Tick, "clock tick".to_owned()),
         }
     }
     match event {
@@ -579,7 +811,7 @@ pub(crate) fn idle() {
     match explorer(m).event {
         Event::Run(_) => {
             if let Some(trace) = &mut explorer(m).trace {
-                trace.note_text(m, IDLE.to_owned());
+                trace.note_text(m, Kind::Idle, IDLE.to_owned());
             }
             interrupt::take_ipis();
         }
@@ -594,6 +826,7 @@ pub(crate) fn choose(_what: &'static str, n: usize) -> usize {
     if !x.exploring || n < 2 || m.has_verdict() {
         return 0;
     }
+    x.transition.chose = true;
     x.enabled.clear();
     x.enabled.extend((0..n as u16).map(Event::Pick));
     match x.pick(curcpu().cpuid) {
@@ -614,6 +847,7 @@ pub(crate) fn migrate(default: usize) -> usize {
         return default;
     }
     let pick = choose("migrate", cpus);
+    explorer(m).transition.touch(key::BUDGET, 1, pick != 0);
     if pick == 0 {
         return default;
     }
@@ -629,6 +863,7 @@ pub(crate) fn observe(at: *const (), size: usize) {
     }
     // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
     let set = unsafe { td.read_set.get() };
+    explorer(machine()).transition.touch(at as usize, size, false);
     let mut done = 0;
     while done < size {
         let part = 1 << (size - done).min(8).ilog2();
@@ -679,7 +914,10 @@ pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: 
         return;
     }
     // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
-    unsafe { *td.access.get() = if marked { None } else { Some((at, size, write)) } };
+    unsafe {
+        *td.access.get() = if marked { None } else { Some((at, size, write)) };
+        *td.operand.get() = Operand::access(at, size, write);
+    }
     boundary(if write { "write" } else { "read" }, 0, loc);
     // SAFETY: `explore` has one host thread, and no reference to the field lives across a boundary.
     unsafe { *td.access.get() = None };
@@ -732,10 +970,14 @@ fn in_explore() -> bool {
 /// What an idle thread does when the schedule moves its CPU.
 const IDLE: &str = "idle";
 
+/// What mi_switch calls the boundary of a thread that is back on a CPU.
+const RESUME: &str = "resume";
+
 impl Trace {
     /// The running thread performs `what`; what the previous step changed is now visible.
     fn note(&mut self, m: &Machine, what: &'static str, obj: usize, loc: Option<Loc>) {
-        self.note_text(m, on_lock(what, obj));
+        let kind = if what == RESUME { Kind::Resume } else { Kind::Primitive };
+        self.note_text(m, kind, on_lock(what, obj));
         if let Some(last) = self.steps.last_mut() {
             // A guard's drop cannot tell who dropped it: the location is in the standard library.
             last.at = loc.filter(|loc| !loc.file().contains("/library/core/")).map(|loc| loc.to_string());
@@ -744,10 +986,10 @@ impl Trace {
         self.unnamed = (obj != 0 && !is_listed(m, obj)).then_some((what, obj));
     }
 
-    fn note_text(&mut self, m: &Machine, what: String) {
+    fn note_text(&mut self, m: &Machine, kind: Kind, what: String) {
         self.settle(m);
         let (cpu, thread) = (curcpu().cpuid, curthread().name().to_owned());
-        self.steps.push(Step { cpu, thread, what, at: None, changes: Vec::new() });
+        self.steps.push(Step { cpu, thread, what, kind, ..Step::default() });
     }
 
     /// The running thread's primitive spins: says on whom.
@@ -791,6 +1033,7 @@ impl Trace {
             last.what = on_lock(what, obj);
         }
         last.changes.append(&mut changes);
+        last.after = after(m);
     }
 
     /// Threads that left their CPU, and threads that may have one now.
@@ -877,6 +1120,47 @@ impl Trace {
             }
         }
     }
+}
+
+/// The machine as it is between two steps.
+fn after(m: &Machine) -> After {
+    let threads: Vec<&Thread> = m.threads().iter().map(|td| &**td).filter(|td| !td.is_idle()).collect();
+    let index = |td: &Thread| threads.iter().position(|other| core::ptr::eq(*other, td));
+    let held = m.live_locks().iter().filter_map(|&lock| {
+        // SAFETY: listed locks are alive.
+        let (owner, readers) = unsafe { (crate::lint::owner(m, &*lock).and_then(index), readers(&*lock)) };
+        let lock = || crate::machine::lock_name(lock as usize);
+        (owner.is_some() || readers > 0).then(|| Held { lock: lock(), owner, readers })
+    });
+    let doing = |td: &Thread| match td.state() {
+        thread::State::Running if td.awaiting.get() => {
+            // SAFETY: the thread is at a boundary.
+            let (_, obj) = unsafe { *td.op.get() };
+            Doing::Spins(is_listed(m, obj).then(|| crate::machine::lock_name(obj)))
+        }
+        thread::State::Running => Doing::Runs,
+        thread::State::RunQ | thread::State::CanRun => Doing::Waits,
+        thread::State::Inhibited if td.is_on_lock() => Doing::Blocks(crate::machine::lock_name(td.blocked_on.get())),
+        thread::State::Inhibited => Doing::Sleeps,
+        thread::State::Inactive => Doing::Nothing,
+    };
+    let seen =
+        |td: &&Thread| ThreadAfter { name: td.name().to_owned(), critnest: Seen::of(td).critnest, doing: doing(td) };
+    After {
+        cpus: m.cpus.iter().map(|cpu| index(cpu.current())).collect(),
+        held: held.collect(),
+        threads: threads.iter().map(seen).collect(),
+    }
+}
+
+/// How many readers hold the lock, if its word says that.
+fn readers(lock: &LockObject) -> usize {
+    use crate::lock::LockClass;
+    use crate::rwlock::{RW_LOCK_READ, RW_ONE_READER};
+    // An sx lock's word is laid out as an rwlock's, but for two flags.
+    let counts = matches!(lock.class(), LockClass::Rw | LockClass::Sx | LockClass::Lockmgr);
+    let word = crate::lint::lock_word(lock).filter(|word| counts && word & RW_LOCK_READ != 0);
+    word.map_or(0, |word| word / RW_ONE_READER)
 }
 
 /// A primitive and what it works on.
@@ -978,6 +1262,11 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     x.exploring = false;
     x.event = Event::Run(0);
     x.diverged = None;
+    x.transition.recorded = schedule.records();
+    x.transition.event = None;
+    if x.transition.recorded && x.heap.is_none() {
+        x.heap = heap::Lease::new();
+    }
     x.trace = options.trace.then(Trace::default);
     // SAFETY: the pointer is used only until this function returns; the lifetime is that of this call.
     x.schedule =
@@ -992,6 +1281,7 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     let running = super::fault::Running::new(m);
     boot(m, options.units, main);
     drive(m);
+    explorer(m).end_transition(m);
     teardown(m);
     drop(running);
     drop(guard);
@@ -1001,9 +1291,14 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     let choices = x.record.len();
     let mut trace = x.trace.take().map(|trace| trace.steps).unwrap_or_default();
     if let Some(last) = trace.last_mut()
-        && last.what == "resume"
+        && last.kind == Kind::Resume
     {
+        // It did nothing more, but how the machine was left is to be seen from the last step.
+        let after = core::mem::take(&mut last.after);
         trace.pop();
+        if let Some(last) = trace.last_mut() {
+            last.after = after;
+        }
     }
     let verdict =
         m.take_verdict().unwrap_or_else(|| Verdict::Error("the execution ended without a verdict".to_owned()));
@@ -1104,7 +1399,15 @@ fn drive(m: &Machine) {
         block.curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut());
         block.curthread.set(td.ptr());
         // SAFETY: (h) this loop runs the CPU.
-        let stop = resume(unsafe { td.context.get() }.as_mut());
+        let context = unsafe { td.context.get() }.as_mut();
+        let recorded = explorer(m).transition.recorded;
+        if let Some(heap) = explorer(m).heap.as_ref().filter(|_| recorded) {
+            heap.used(true);
+        }
+        let stop = resume(context);
+        if let Some(heap) = explorer(m).heap.as_ref().filter(|_| recorded) {
+            heap.used(false);
+        }
         match stop {
             Ok(Stop::Suspended) => {}
             Ok(Stop::Returned) => {

@@ -32,6 +32,8 @@ pub mod word {
     pub const LINT: u32 = 0x40;
     /// Options LOCK_PROFILING.
     pub const PROFILE: u32 = 0x80;
+    /// Options EPOCH_TRACE.
+    pub const EPOCH_TRACE: u32 = 0x100;
 }
 
 /// What GS points at. The offsets are part of the accessors below.

@@ -10,7 +10,7 @@
 #include <linux/types.h>
 
 struct irq_work {
-	uint64_t lkpi_room[6];
+	uint64_t lkpi_room[5];
 };
 
 void lkpi_init_irq_work(struct irq_work *, void (*)(struct irq_work *));

@@ -11,7 +11,7 @@
 #include <sys/systm.h>
 
 struct work_struct {
-	uint64_t lkpi_room[8];
+	uint64_t lkpi_room[7];
 };
 struct workqueue_struct;
 typedef void (*work_func_t)(struct work_struct *);

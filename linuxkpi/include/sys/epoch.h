@@ -51,8 +51,14 @@ void _epoch_exit_preempt(epoch_t, epoch_tracker_t);
 void epoch_enter(epoch_t);
 void epoch_exit(epoch_t);
 
-#define epoch_enter_preempt(epoch, et) _epoch_enter_preempt(epoch, et)
-#define epoch_exit_preempt(epoch, et) _epoch_exit_preempt(epoch, et)
+void lkpi_epoch_enter_preempt(epoch_t, epoch_tracker_t, const char *, int);
+void lkpi_epoch_exit_preempt(epoch_t, epoch_tracker_t, const char *, int);
+void epoch_trace_list(struct thread *);
+void epoch_where_report(epoch_t);
+
+/* As in a kernel with options EPOCH_TRACE, which is the machine's choice here. */
+#define epoch_enter_preempt(epoch, et) lkpi_epoch_enter_preempt((epoch), (et), __FILE__, __LINE__)
+#define epoch_exit_preempt(epoch, et) lkpi_epoch_exit_preempt((epoch), (et), __FILE__, __LINE__)
 
 /* Each machine has its own. */
 epoch_t lkpi_global_epoch(void);

@@ -1,7 +1,7 @@
 /*-
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * sys/kthread.h: kthread(9). A kernel thread ends when its function returns.
+ * sys/kthread.h: kthread(9).
  */
 
 #ifndef _SYS_KTHREAD_H_
@@ -11,6 +11,10 @@
 #include <sys/systm.h>
 
 int lkpi_kthread_add(void (*)(void *), void *, struct thread **, const char *);
+void kthread_exit(void) __dead2;
+int kthread_suspend(struct thread *, int);
+int kthread_resume(struct thread *);
+void kthread_suspend_check(void);
 
 #define kthread_add(func, arg, proc, newtdp, flags, pages, ...) __extension__ ({	\
 	char lkpi_name_[32];						\

@@ -66,6 +66,7 @@ int msleep_spin_sbt(const void *, struct mtx *, const char *, sbintime_t, sbinti
 int pause_sbt(const char *, sbintime_t, sbintime_t, int);
 void wakeup(const void *);
 void wakeup_one(const void *);
+void wakeup_any(const void *);
 
 #define msleep(chan, mtx, pri, wmesg, timo)				\
 	_sleep((chan), &(mtx)->lock_object, (pri), (wmesg), tick_sbt * (timo), 0, C_HARDCLOCK)

@@ -100,12 +100,13 @@ fn me() -> usize {
     core::ptr::from_ref(curthread()) as usize
 }
 
-/// One CPU's locks.
+/// One CPU's locks; the two words that the usual section writes share a cache line.
 #[derive(Debug)]
+#[repr(C, align(64))]
 struct Locks {
     preempt: CpuLock,
-    bh: CpuLock,
     irq: CpuLock,
+    bh: CpuLock,
 }
 
 impl Default for Locks {
@@ -186,47 +187,50 @@ fn exit(task: &Task) {
     }
 }
 
-/// [`enter`], and for `IRQ` also I, all at once: at task level with nothing owned yet, both locks free, and nothing to be done at
-/// the boundaries that lie between. False if the long way has to be gone.
+/// [`enter`], and for `IRQ` also I, all at once: at task level with nothing owned yet, neither pinned nor forbidden to sleep, both
+/// locks free, and nothing to be done at the boundaries that lie between. False if the long way has to be gone.
 #[inline(always)]
 fn enter_fast<const IRQ: bool>(task: &Task) -> bool {
-    if !cpu::undisturbed() || task.owns.get() != 0 {
+    if !cpu::undisturbed() {
         return false;
     }
     // Nothing switches between here and the end, so this CPU's locks are its own before the thread is pinned.
-    let locks = LOCKS.get();
-    if locks.preempt.word.get() != 0 || IRQ && locks.irq.word.get() != 0 {
+    let (locks, td) = (LOCKS.get(), curthread());
+    let taken = locks.preempt.word.get() | if IRQ { locks.irq.word.get() } else { 0 };
+    // One branch for all: what is stored then depends on nothing that the last section stored.
+    if task.owns.get() | taken | td.pinned.get() as usize | td.no_sleeping.get() as usize != 0 {
         return false;
     }
-    let td = curthread();
-    td.pinned.nest();
-    td.no_sleeping.nest();
-    locks.preempt.word.set(me());
-    if IRQ {
-        locks.irq.word.set(me());
-    }
+    td.pinned.set(1);
+    td.no_sleeping.set(1);
     task.owns.set(owns::PREEMPT + if IRQ { owns::IRQ } else { 0 });
+    let me = core::ptr::from_ref(td) as usize;
+    locks.preempt.word.set(me);
+    if IRQ {
+        locks.irq.word.set(me);
+    }
     true
 }
 
 /// Undoes [`enter_fast`] at once, if nothing else is owned and nobody waits.
 #[inline(always)]
 fn exit_fast<const IRQ: bool>(task: &Task) -> bool {
-    if !cpu::undisturbed() || task.owns.get() != owns::PREEMPT + if IRQ { owns::IRQ } else { 0 } {
+    if !cpu::undisturbed() {
         return false;
     }
-    let locks = LOCKS.get();
-    if (locks.preempt.word.get() | if IRQ { locks.irq.word.get() } else { 0 }) & CONTESTED != 0 {
+    let (locks, td) = (LOCKS.get(), curthread());
+    let contested = (locks.preempt.word.get() | if IRQ { locks.irq.word.get() } else { 0 }) & CONTESTED;
+    let owned = task.owns.get() ^ (owns::PREEMPT + if IRQ { owns::IRQ } else { 0 });
+    if owned | contested | (td.pinned.get() ^ 1) as usize | (td.no_sleeping.get() ^ 1) as usize != 0 {
         return false;
     }
-    let td = curthread();
-    task.owns.set(0);
     if IRQ {
         locks.irq.word.set(0);
     }
     locks.preempt.word.set(0);
-    td.no_sleeping.unnest();
-    td.pinned.unnest();
+    task.owns.set(0);
+    td.no_sleeping.set(0);
+    td.pinned.set(0);
     true
 }
 

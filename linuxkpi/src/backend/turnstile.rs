@@ -8,14 +8,17 @@
 //!
 //! # Algorithm
 //!
-//! Begin: record the owner, then make the count odd. End: make it even, full fence, and if somebody registered, broadcast under
+//! Begin: record the owner, then make the count odd. End: make it even, light fence, and if somebody registered, broadcast under
 //! the chain lock; then give the slot back. A reader that finds the count odd spins while the owner runs. When the owner does
-//! not run, it registers in the slot under the chain lock, full fence, looks again (still odd, same slot, same owner, not
+//! not run, it registers in the slot under the chain lock, heavy fence, looks again (still odd, same slot, same owner, not
 //! running) and blocks on the slot's turnstile, lending its priority.
+//!
+//! A count's slot is the first free one from where its address points, and is looked for in that order.
 //!
 //! # Memory ordering
 //!
-//! The two full fences are a Dekker pair: either the writer sees the registration, or the reader sees the even count.
+//! The two fences are a Dekker pair ([`cpu::fence_heavy`]): either the writer sees the registration, or the reader sees the even
+//! count. The reader pays: it blocks.
 //!
 //! # What a reader that may not block does
 //!
@@ -25,7 +28,7 @@
 
 use crate::Loc;
 use crate::mapping::SeqcountBackend;
-use freebsd_sys::atomic::{OwnedUsize, Word, thread_fence_seq_cst};
+use freebsd_sys::atomic::{OwnedUsize, Word};
 use freebsd_sys::cpu;
 use freebsd_sys::lock::{Lo, LockClass, LockObject};
 use freebsd_sys::module::ModuleData;
@@ -44,7 +47,7 @@ struct Slot {
     key: Word,
     /// The writer.
     owner: OwnedUsize,
-    /// Whether a reader registered.
+    /// (turnstile chain) Whether a reader registered; writers look without it.
     waiters: Word,
     /// What the turnstile is keyed by.
     object: LockObject,
@@ -53,6 +56,20 @@ struct Slot {
 impl Slot {
     fn owner(&self) -> *mut Thread {
         self.owner.get() as *mut Thread
+    }
+
+    /// Wakes who registered. A registration is forgotten here only: one that comes late, as the slot is given to the next writer, must
+    /// not be lost to it.
+    #[cold]
+    #[inline(never)]
+    fn wake(&self) {
+        turnstile::chain_lock();
+        self.waiters.set(0);
+        // Who announced itself may have found that it need not wait.
+        if turnstile::exists(&self.object) {
+            turnstile::broadcast(&self.object, turnstile::SHARED);
+        }
+        turnstile::chain_unlock();
     }
 }
 
@@ -78,9 +95,19 @@ impl Default for Table {
 
 static TABLE: ModuleData<Table> = ModuleData::new();
 
+impl Table {
+    /// All slots, in the order in which one is looked for.
+    #[inline(always)]
+    fn probe(&self, key: usize) -> impl Iterator<Item = &Slot> {
+        let start = key / align_of::<TurnstileCount>();
+        (start..start + SLOTS).map(|at| &self.slots[at % SLOTS])
+    }
+}
+
 /// The slot that holds `key`.
+#[inline(always)]
 fn find(key: usize) -> Option<&'static Slot> {
-    TABLE.get().slots.iter().find(|slot| slot.key.load_acq() == key)
+    TABLE.get().probe(key).find(|slot| slot.key.load_acq() == key)
 }
 
 /// A count under `seq_turnstile`.
@@ -119,7 +146,8 @@ impl TurnstileCount {
         }
         turnstile::trywait();
         slot.waiters.store_rel(1);
-        thread_fence_seq_cst();
+        // ORDERING: pairs with the light fence in `write_end`.
+        cpu::fence_heavy();
         if self.0.peek() & 1 != 0 && slot.key.load_acq() == self.key() && slot.owner() == owner && !running() {
             turnstile::wait(&slot.object, owner, turnstile::SHARED);
         } else {
@@ -143,23 +171,21 @@ unsafe impl SeqcountBackend for TurnstileCount {
         self.0.set(0);
     }
 
+    #[inline]
     fn write_begin(&self, loc: Loc) {
         if !cpu::step("write_seqcount_begin", 0) {
             return;
         }
-        let table = TABLE.get();
-        let start = self.key() / align_of::<Self>() % SLOTS;
-        let slot = (0..SLOTS)
-            .map(|i| &table.slots[(start + i) % SLOTS])
-            .find(|slot| slot.key.read() == 0 && slot.key.fcmpset_acq(0, self.key()).is_ok());
+        let mut slots = TABLE.get().probe(self.key());
+        let slot = slots.find(|slot| slot.key.read() == 0 && slot.key.fcmpset_acq(0, self.key()).is_ok());
         let Some(slot) = slot else {
             panic_args(format_args!("write_seqcount_begin: more than {SLOTS} writers at one time @ {loc}"));
         };
-        slot.waiters.set(0);
         slot.owner.set(core::ptr::from_ref(curthread()) as usize);
         self.0.sleepable_write_begin_at(loc);
     }
 
+    #[inline]
     fn write_end(&self, loc: Loc) {
         if !cpu::step("write_seqcount_end", 0) {
             return;
@@ -171,20 +197,13 @@ unsafe impl SeqcountBackend for TurnstileCount {
             panic_args(format_args!("write_seqcount_end: another thread's write section @ {loc}"));
         }
         self.0.sleepable_write_end_at(loc);
-        thread_fence_seq_cst();
+        // ORDERING: pairs with the heavy fence in `wait`.
+        cpu::fence_light();
         if slot.waiters.read() != 0 {
-            turnstile::chain_lock();
-            // Who announced itself may have found that it need not wait.
-            if turnstile::exists(&slot.object) {
-                turnstile::broadcast(&slot.object, turnstile::SHARED);
-            }
-            slot.owner.set(0);
-            slot.key.store_rel(0);
-            turnstile::chain_unlock();
-        } else {
-            slot.owner.set(0);
-            slot.key.store_rel(0);
+            slot.wake();
         }
+        slot.owner.set(0);
+        slot.key.store_rel(0);
     }
 
     fn invalidate(&self) {

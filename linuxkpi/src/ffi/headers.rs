@@ -21,8 +21,8 @@ const TIMER_SIZE: usize = 256;
 
 const _: () = {
     assert!(size_of::<Timer>() <= TIMER_SIZE && align_of::<Timer>() <= 8);
-    assert!(size_of::<WorkStruct>() == 64 && align_of::<WorkStruct>() <= 8);
-    assert!(size_of::<IrqWork>() == 48 && align_of::<IrqWork>() <= 8);
+    assert!(size_of::<WorkStruct>() == 56 && align_of::<WorkStruct>() <= 8);
+    assert!(size_of::<IrqWork>() == 40 && align_of::<IrqWork>() <= 8);
     assert!(size_of::<WaitQueueEntry>() == 40 && align_of::<WaitQueueEntry>() <= 8);
     assert!(size_of::<RcuHead>() == 16);
     assert!(size_of::<Completion>() == 4);

@@ -24,16 +24,25 @@ pub struct Spin;
 // SAFETY: mtx_lock_spin and mtx_unlock_spin pair.
 unsafe impl Around for Spin {
     const INIT: Mtxf = Mtxf::SPIN.union(Mtxf::NOWITNESS).union(Mtxf::NEW);
+    #[inline(always)]
     fn take(mtx: &Mtx, how: How) {
-        mtx.lock_spin_at(if how.nested { Mtxf::DUPOK.bits() } else { 0 }, how.loc);
+        if how.nested {
+            mtx.lock_spin_at(Mtxf::DUPOK.bits(), how.loc);
+        } else {
+            mtx.lock_spin_loc(how.loc);
+        }
     }
+    #[inline(always)]
     fn try_take(mtx: &Mtx, how: How) -> bool {
         mtx.trylock_spin_at(0, how.loc)
     }
+    #[inline(always)]
     fn release(mtx: &Mtx, how: How) {
-        mtx.unlock_spin_at(how.loc);
+        mtx.unlock_spin_loc(how.loc);
     }
+    #[inline(always)]
     fn inside(_context: Context) {}
+    #[inline(always)]
     fn leave(_context: Context) {}
 }
 

@@ -8,10 +8,12 @@
 //! alternative (counted from 0) of a choice inside a primitive, such as a new thread's CPU.
 
 pub mod dfs;
+pub mod dpor;
 pub mod pct;
 pub mod random;
 pub mod replay;
 
+use super::footprint::Footprint;
 use core::fmt;
 
 /// One event of a schedule.
@@ -132,6 +134,17 @@ impl fmt::Display for Diverged {
     }
 }
 
+/// What came of a transition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Performed {
+    /// A wait: it read, and wrote nothing that others see. The CPU is where it was.
+    Nothing,
+    /// Something.
+    Something,
+    /// Something, and nothing comes after it: the verdict, or the end of the explored part.
+    Last,
+}
+
 /// A search strategy: an oracle asked at every choice.
 pub trait Schedule {
     /// A new execution begins, the `index`-th.
@@ -142,6 +155,14 @@ pub trait Schedule {
 
     /// The execution ended after `choices` choices. Returns whether there is another to run.
     fn end(&mut self, choices: usize) -> bool;
+
+    /// Whether it wants [`Schedule::performed`], and to be asked also where only one thing can happen.
+    fn records(&self) -> bool {
+        false
+    }
+
+    /// The transition that `event` began is over.
+    fn performed(&mut self, _event: Event, _footprint: &Footprint, _performed: Performed) {}
 }
 
 /// SplitMix64: small, seedable, the same everywhere.

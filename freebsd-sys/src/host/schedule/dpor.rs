@@ -1,0 +1,488 @@
+//! Dynamic partial-order reduction: every execution within the budget, but of those that differ only in the order of transitions
+//! that do not conflict, one.
+//!
+//! The processes of the literature are here the events: a CPU that moves, an interrupt source on a CPU, a CPU's clock. Two
+//! transitions conflict if their footprints do (see [`Footprint`]); those of a CPU, and its interrupts, always do. After each transition,
+//! for every earlier one that conflicts with it and need not come first, the search makes sure that the other order is tried
+//! too: it adds, where the earlier one was chosen, an event with which the rest without it can begin (a *source set*). *Sleep sets*
+//! keep what has been tried from being tried again before something conflicts with it, so no two executions that end are
+//! equivalent; an execution in which everything that is left sleeps is given up, and counted apart.
+//!
+//! # Waits
+//!
+//! A primitive that comes to nothing but a wait (an owner that runs has the lock) is erased: its CPU counts as not enabled until what
+//! it read changes, as if the primitive had not begun. Where a CPU is known to wait, a transition that conflicts with its own
+//! is not turned round with it, unless something else in between may end the wait; the one that made it wait is.
+//!
+//! # What is left out
+//!
+//! An alternative inside a primitive (a migration, a late IPI) is searched in full. The last transition of an execution is not turned
+//! round with earlier ones; but whatever could still happen then is tried before it.
+//!
+//! References: Flanagan, Godefroid, "Dynamic partial-order reduction for model checking software", POPL 2005; Abdulla, Aronis,
+//! Jonsson, Sagonas, "Source sets: a foundation for optimal dynamic partial order reduction", JACM 2017; Godefroid,
+//! "Partial-order methods for the verification of concurrent systems", 1996 (sleep sets).
+
+use super::{Choice, Diverged, Event, Performed, Schedule};
+use crate::host::footprint::Footprint;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Dpor {
+    /// The transitions of the execution, and the alternatives taken inside them.
+    path: Vec<Item>,
+    /// Where in `path` the execution is.
+    at: usize,
+    /// How many of the node's waits have been repeated.
+    waits: usize,
+    /// `path` up to here is as in the execution before.
+    known: usize,
+    /// The node whose event is under way.
+    running: Option<usize>,
+    given_up: bool,
+    /// An execution touched other addresses than the one before with the same events: see [`crate::host::heap`].
+    moved: bool,
+    restarts: u32,
+    exhausted: bool,
+    counts: Counts,
+}
+
+/// Searches that are begun anew because addresses moved, before the program is called one that moves them.
+const MOST_RESTARTS: u32 = 100;
+
+/// How far the search came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Executions that ended.
+    pub executions: u64,
+    /// Executions that were given up: what was left of them had been seen.
+    pub given_up: u64,
+}
+
+#[derive(Debug)]
+enum Item {
+    Node(Node),
+    /// Inside the transition before: the alternative taken, out of how many.
+    Alternative(u16, u16),
+}
+
+/// A state of the execution, and what is tried from it.
+#[derive(Debug, Default)]
+struct Node {
+    enabled: Vec<Event>,
+    /// CPUs whose primitives came to nothing but a wait here, in order, with what they would touch.
+    waiting: Vec<(Event, Footprint)>,
+    chosen: Option<Event>,
+    /// What is to be tried, what is being tried, and what has been.
+    source: Vec<Event>,
+    /// What needs no trial any more, with what it touches.
+    sleep: Vec<(Event, Footprint)>,
+    /// What the chosen event touched this time, and in all its alternatives.
+    footprint: Footprint,
+    all: Footprint,
+    /// Earlier nodes whose transitions come first in every equivalent execution.
+    before: Bits,
+}
+
+impl Node {
+    fn waits(&self, event: Event) -> bool {
+        self.waiting.iter().any(|(waiting, _)| *waiting == event)
+    }
+
+    fn sleeps(&self, event: Event) -> bool {
+        self.sleep.iter().any(|(sleeping, _)| *sleeping == event)
+    }
+
+    fn can(&self, event: Event) -> bool {
+        self.enabled.contains(&event) && !self.waits(event)
+    }
+
+    fn try_also(&mut self, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            if !self.source.contains(&event) {
+                self.source.push(event);
+            }
+        }
+    }
+}
+
+/// A set of node numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn insert(&mut self, n: usize) {
+        if self.0.len() <= n / 64 {
+            self.0.resize(n / 64 + 1, 0);
+        }
+        self.0[n / 64] |= 1 << (n % 64);
+    }
+
+    fn contains(&self, n: usize) -> bool {
+        self.0.get(n / 64).is_some_and(|word| word & 1 << (n % 64) != 0)
+    }
+
+    fn add(&mut self, other: &Self) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        for (word, more) in self.0.iter_mut().zip(&other.0) {
+            *word |= more;
+        }
+    }
+}
+
+/// Whether the two are events of one CPU: their order is never free.
+fn same_cpu(a: Event, b: Event) -> bool {
+    a.cpu() == b.cpu()
+}
+
+impl Dpor {
+    /// A search from the beginning.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether every execution has been run.
+    pub fn exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    /// Whether the last execution was given up.
+    pub fn gave_up(&self) -> bool {
+        self.given_up
+    }
+
+    /// Whether the last execution's verdict says nothing: it was given up, or the search is to begin anew.
+    pub fn lost(&self) -> bool {
+        self.given_up || self.moved
+    }
+
+    /// How far the search came.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// A guess at the part of the search that is done, from 0 to 1: at each node on the way, what has been tried of what is known
+    /// to be worth it.
+    pub fn progress(&self) -> f64 {
+        let mut done = 0.0;
+        let mut share = 1.0;
+        for item in &self.path {
+            let (before, of) = match item {
+                Item::Node(node) => {
+                    let tried = node.source.iter().filter(|event| node.sleeps(**event)).count();
+                    (tried, node.source.len().max(tried + 1))
+                }
+                Item::Alternative(taken, of) => (usize::from(*taken), usize::from(*of)),
+            };
+            done += share * before as f64 / of as f64;
+            share /= of as f64;
+        }
+        if self.exhausted { 1.0 } else { done }
+    }
+
+    fn node(&self, at: usize) -> &Node {
+        match &self.path[at] {
+            Item::Node(node) => node,
+            Item::Alternative(..) => unreachable!("asked only of nodes"),
+        }
+    }
+
+    fn node_mut(&mut self, at: usize) -> &mut Node {
+        match &mut self.path[at] {
+            Item::Node(node) => node,
+            Item::Alternative(..) => unreachable!("asked only of nodes"),
+        }
+    }
+
+    /// The nodes before `at`, last first.
+    fn earlier(&self, at: usize) -> impl Iterator<Item = (usize, &Node)> {
+        self.path[..at].iter().enumerate().rev().filter_map(|(i, item)| match item {
+            Item::Node(node) => Some((i, node)),
+            Item::Alternative(..) => None,
+        })
+    }
+
+    /// What the new node at the end of the path need not try: what slept before and does not conflict with what has happened.
+    fn inherited(&self) -> Vec<(Event, Footprint)> {
+        let Some((_, last)) = self.earlier(self.path.len()).next() else { return Vec::new() };
+        let chosen = last.chosen;
+        last.sleep
+            .iter()
+            .filter(|(event, footprint)| {
+                chosen.is_some_and(|chosen| !same_cpu(*event, chosen)) && !footprint.conflicts(&last.footprint)
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// What conflicts: `before` of the event with `footprint` at `at`, and the number of the last event of its own CPU.
+    fn order(&self, at: usize, event: Event, footprint: &Footprint) -> (Bits, Option<usize>) {
+        let mut before = Bits::default();
+        let mut own = None;
+        for (i, node) in self.earlier(at) {
+            let Some(chosen) = node.chosen else { continue };
+            let same = same_cpu(chosen, event);
+            if same && own.is_none() {
+                own = Some(i);
+            }
+            if !before.contains(i) && (same || node.footprint.conflicts(footprint)) {
+                before.add(&node.before);
+                before.insert(i);
+            }
+        }
+        (before, own)
+    }
+
+    /// What could happen before the last transition and cannot now, since only that one was chosen, is to be tried before it.
+    fn disabled(&mut self, enabled: &[Event]) {
+        let Some((at, last)) = self.earlier(self.path.len()).next() else { return };
+        let gone = |event: &Event| last.can(*event) && Some(*event) != last.chosen && !enabled.contains(event);
+        let gone: Vec<Event> = last.enabled.iter().copied().filter(gone).collect();
+        self.node_mut(at).try_also(gone);
+    }
+
+    /// Makes sure that `event`, which touches `footprint` and came (or waits) at `at`, is also tried before each earlier transition
+    /// that it conflicts with and that it may precede.
+    fn race(&mut self, at: usize, event: Event, footprint: &Footprint) {
+        // What comes before `event`'s CPU gets there at all.
+        let own = self.earlier(at).find(|(_, node)| node.chosen == Some(event)).map(|(i, _)| i);
+        let settled = own.map(|own| {
+            let mut bits = self.node(own).before.clone();
+            bits.insert(own);
+            bits
+        });
+        let mut i = at;
+        while i > 0 {
+            i -= 1;
+            let Item::Node(node) = &self.path[i] else { continue };
+            let Some(chosen) = node.chosen else { continue };
+            if chosen == event || settled.as_ref().is_some_and(|bits| bits.contains(i)) {
+                continue;
+            }
+            if !same_cpu(chosen, event) && !node.footprint.conflicts(footprint) {
+                continue;
+            }
+            // The rest without `chosen` and what depends on it, and then `event`.
+            let mut first: Vec<Event> = Vec::new();
+            let mut seen: Vec<usize> = Vec::new();
+            let mut may_enable = false;
+            for (j, later) in self.path.iter().enumerate().take(at).skip(i + 1) {
+                let Item::Node(later) = later else { continue };
+                let Some(what) = later.chosen else { continue };
+                if later.before.contains(i) {
+                    continue;
+                }
+                may_enable |= later.footprint.writes_for(footprint);
+                if !seen.iter().any(|&k| later.before.contains(k)) && !first.contains(&what) {
+                    first.push(what);
+                }
+                seen.push(j);
+            }
+            let there = own.is_none_or(|own| own < i);
+            if there && !node.can(event) && !may_enable {
+                // It waits for `chosen`, or for something that depends on it.
+                continue;
+            }
+            let depends = self.path[..at].iter().enumerate().skip(i + 1).any(|(j, later)| {
+                seen.contains(&j)
+                    && matches!(later, Item::Node(later) if later.chosen.is_some_and(|what| {
+                        same_cpu(what, event) || later.footprint.conflicts(footprint)
+                    }))
+            });
+            if !depends && !first.contains(&event) {
+                first.push(event);
+            }
+            first.retain(|&event| node.can(event));
+            if first.is_empty() {
+                // Not known how it can come about: everything is worth a try.
+                first = node.enabled.iter().copied().filter(|&event| node.can(event)).collect();
+                self.node_mut(i).try_also(first);
+                continue;
+            }
+            if first.iter().any(|&event| node.source.contains(&event) || node.sleeps(event)) {
+                continue;
+            }
+            let add = if first.contains(&event) { event } else { first[0] };
+            self.node_mut(i).source.push(add);
+        }
+    }
+
+    fn fail(&self, choice: &Choice<'_>, expected: Option<Event>) -> Diverged {
+        Diverged { at: choice.at, expected, enabled: choice.enabled.to_vec() }
+    }
+
+    fn position(&self, choice: &Choice<'_>, event: Event) -> Result<usize, Diverged> {
+        choice.enabled.iter().position(|&other| other == event).ok_or_else(|| self.fail(choice, Some(event)))
+    }
+
+    fn perform(&mut self, choice: &Choice<'_>, at: usize, event: Event) -> Result<usize, Diverged> {
+        self.running = Some(at);
+        self.at = at + 1;
+        self.position(choice, event)
+    }
+
+    /// An alternative inside a transition.
+    fn alternative(&mut self, choice: &Choice<'_>) -> Result<usize, Diverged> {
+        let n = choice.enabled.len() as u16;
+        if self.at == self.path.len() {
+            self.path.push(Item::Alternative(0, n));
+        }
+        match self.path[self.at] {
+            Item::Alternative(taken, of) if of == n => {
+                self.at += 1;
+                Ok(taken.into())
+            }
+            _ => Err(self.fail(choice, None)),
+        }
+    }
+}
+
+impl Schedule for Dpor {
+    fn begin(&mut self, _index: u64) {
+        self.at = 0;
+        self.waits = 0;
+        self.running = None;
+        self.given_up = false;
+    }
+
+    fn records(&self) -> bool {
+        true
+    }
+
+    fn next(&mut self, choice: &Choice<'_>) -> Result<usize, Diverged> {
+        if let Event::Pick(_) = choice.enabled[0] {
+            return self.alternative(choice);
+        }
+        if self.at == self.path.len() {
+            self.disabled(choice.enabled);
+            let sleep = self.inherited();
+            self.path.push(Item::Node(Node { enabled: choice.enabled.to_vec(), sleep, ..Node::default() }));
+            self.waits = 0;
+        }
+        let at = self.at;
+        let Item::Node(node) = &mut self.path[at] else { return Err(self.fail(choice, None)) };
+        for event in choice.enabled {
+            // What is possible only because nobody but waits.
+            if !node.enabled.contains(event) {
+                node.enabled.push(*event);
+            }
+        }
+        let node = self.node(at);
+        if let Some((event, _)) = node.waiting.get(self.waits) {
+            let event = *event;
+            return self.perform(choice, at, event);
+        }
+        if let Some(event) = node.chosen {
+            return self.perform(choice, at, event);
+        }
+        let free = |event: &Event| node.can(*event) && !node.sleeps(*event);
+        // First what is known to be worth it; else who has not moved for longest: whether it has to wait shows early then.
+        let chosen = match node.source.iter().copied().find(free) {
+            Some(event) => Some(event),
+            None if node.source.iter().any(|&event| node.sleeps(event)) => None,
+            None => {
+                let age = |event: Event| {
+                    self.earlier(at).find(|(_, node)| node.chosen == Some(event)).map_or(0, |(i, _)| i + 1)
+                };
+                let runs = |event: &&Event| matches!(event, Event::Run(_));
+                let free: Vec<Event> = node.enabled.iter().copied().filter(free).collect();
+                free.iter().filter(runs).min_by_key(|event| age(**event)).or(free.first()).copied()
+            }
+        };
+        let Some(event) = chosen else {
+            self.given_up = true;
+            return Err(self.fail(choice, None));
+        };
+        let node = self.node_mut(at);
+        node.chosen = Some(event);
+        node.all.clear();
+        if !node.source.contains(&event) {
+            node.source.push(event);
+        }
+        self.perform(choice, at, event)
+    }
+
+    fn performed(&mut self, event: Event, footprint: &Footprint, performed: Performed) {
+        let Some(at) = self.running.take() else { return };
+        if performed == Performed::Nothing {
+            let waits = self.waits;
+            self.waits += 1;
+            self.at = at;
+            let node = self.node_mut(at);
+            if waits < node.waiting.len() {
+                return;
+            }
+            node.waiting.push((event, footprint.clone()));
+            node.chosen = None;
+            node.source.retain(|&other| other != event);
+            self.race(at, event, footprint);
+            return;
+        }
+        self.waits = 0;
+        if at < self.known {
+            // The same as the last time, unless what it touches has moved.
+            self.moved |= self.node(at).footprint != *footprint;
+            return;
+        }
+        let (before, _) = self.order(at, event, footprint);
+        let node = self.node_mut(at);
+        node.before = before;
+        node.footprint = footprint.clone();
+        node.all.add(footprint);
+        self.race(at, event, footprint);
+        // The alternatives on this CPU; and what could still happen, if nothing will.
+        let last = performed == Performed::Last;
+        let node = self.node_mut(at);
+        if last {
+            // It is another thing after something else has happened: it cuts off less.
+            node.all.touch_everything();
+        }
+        let also = |other: &Event| node.can(*other) && (last || same_cpu(*other, event));
+        let also: Vec<Event> = node.enabled.iter().copied().filter(also).collect();
+        node.try_also(also);
+    }
+
+    fn end(&mut self, _choices: usize) -> bool {
+        if core::mem::take(&mut self.moved) {
+            // The kernel's tables have grown in between. They do so a few times only.
+            self.restarts += 1;
+            self.path.clear();
+            self.known = 0;
+            self.counts = Counts::default();
+            return self.restarts < MOST_RESTARTS;
+        }
+        if self.given_up {
+            self.counts.given_up += 1;
+        } else {
+            self.disabled(&[]);
+            self.counts.executions += 1;
+        }
+        while let Some(item) = self.path.pop() {
+            match item {
+                Item::Alternative(taken, of) if taken + 1 < of => {
+                    self.path.push(Item::Alternative(taken + 1, of));
+                    // The transition around it is another one now.
+                    let around = self.earlier(self.path.len()).next().map_or(0, |(i, _)| i);
+                    self.known = around;
+                    return true;
+                }
+                Item::Alternative(..) => {}
+                Item::Node(mut node) => {
+                    if let Some(event) = node.chosen.take() {
+                        let all = core::mem::take(&mut node.all);
+                        node.sleep.push((event, all));
+                    }
+                    if node.source.iter().any(|&event| node.can(event) && !node.sleeps(event)) {
+                        self.known = self.path.len();
+                        self.path.push(Item::Node(node));
+                        return true;
+                    }
+                }
+            }
+        }
+        self.exhausted = true;
+        false
+    }
+}
