@@ -8,6 +8,7 @@ use crate::cpu::{MAXCPU, Pcpu};
 use crate::host::coroutine::{Context, StackPool};
 use crate::host::explore::Explorer;
 use crate::host::gs::word;
+use crate::host::heap;
 use crate::lock::{ChainLock, LockObject};
 use crate::module::Values;
 use crate::thread::Thread;
@@ -382,7 +383,7 @@ impl Machine {
                 let at = self.live.read();
                 if at < threads.len() || at < MAXTHREADS {
                     if at == threads.len() {
-                        threads.push(Box::new(Thread::new(100_001 + at)));
+                        heap::aside(|| threads.push(Box::new(Thread::new(100_001 + at))));
                     }
                     self.live.store_rel(at + 1);
                     Some(&threads[at])
@@ -505,7 +506,7 @@ impl Machine {
             let locks = unsafe { self.locks.get() };
             let lock = core::ptr::from_ref(lock);
             if !locks.contains(&lock) {
-                locks.push(lock);
+                heap::aside(|| locks.push(lock));
             }
         }
     }

@@ -8,6 +8,7 @@
 use crate::atomic::Guarded;
 use crate::cpu::{self, machine};
 use crate::host::footprint::{key, touch};
+use crate::host::heap;
 use crate::lock::{ChainLock, Loc};
 use crate::machine::Engine;
 use crate::panic::{kassert, kpanic};
@@ -184,7 +185,7 @@ fn alloc_at(size: usize, what: &'static str, flags: M) -> *mut u8 {
     };
     touch(key::ARENA, 1, true);
     if !at.is_null() {
-        inner.blocks.push(Block { start: at as usize, size, freed: false, what });
+        heap::aside(|| inner.blocks.push(Block { start: at as usize, size, freed: false, what }));
     }
     arena.lock.unlock();
     at

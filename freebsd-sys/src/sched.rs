@@ -251,7 +251,7 @@ fn runq_add(cpu: &Pcpu, td: &Thread, preempted: bool) {
             if preempted { other >= priority } else { other > priority }
         })
         .unwrap_or(runq.len());
-    runq.insert(at, td.ptr());
+    host::heap::aside(|| runq.insert(at, td.ptr()));
     cpu.queued.add(1);
 }
 

@@ -13,6 +13,7 @@
 use crate::atomic::Guarded;
 use crate::cpu::machine;
 use crate::host::footprint::{key, touch, touch_thread};
+use crate::host::heap;
 use crate::lock::ChainLock;
 use crate::panic::{kassert, kpanic, mpass};
 use crate::sched::{self, sw, swt};
@@ -137,7 +138,7 @@ pub fn add(wchan: usize, interlock: usize, wmesg: &'static str, kind: Type, queu
         None => {
             let table = table();
             let at = table.iter().position(Sleepq::is_empty).unwrap_or_else(|| {
-                table.push(Sleepq { wchan: 0, lock: 0, kind, blocked: [Vec::new(), Vec::new()] });
+                heap::aside(|| table.push(Sleepq { wchan: 0, lock: 0, kind, blocked: [Vec::new(), Vec::new()] }));
                 table.len() - 1
             });
             let sq = &mut table[at];
@@ -147,7 +148,7 @@ pub fn add(wchan: usize, interlock: usize, wmesg: &'static str, kind: Type, queu
             sq
         }
     };
-    sq.blocked[queue].push(td.ptr());
+    heap::aside(|| sq.blocked[queue].push(td.ptr()));
     td.wchan.set(channel(wchan));
     td.sqqueue.set(queue as u32);
     td.intrval.set(0);

@@ -16,6 +16,7 @@
 use crate::atomic::Guarded;
 use crate::cpu::machine;
 use crate::host::footprint::{touch, touch_thread};
+use crate::host::heap;
 use crate::lock::{ChainLock, Loc, LockObject};
 use crate::lock_profile;
 use crate::panic::{kassert, kpanic, kprintf, mpass};
@@ -130,7 +131,7 @@ pub fn exists(lock: &LockObject) -> bool {
 fn insert(queue: &mut Vec<*mut Thread>, td: &Thread) {
     // SAFETY: threads are type-stable.
     let at = queue.iter().position(|&other| unsafe { (*other).priority.get() } > td.priority.get());
-    queue.insert(at.unwrap_or(queue.len()), td.ptr());
+    heap::aside(|| queue.insert(at.unwrap_or(queue.len()), td.ptr()));
 }
 
 /// `turnstile_wait()`: blocks on `lock`, lending to `owner` (null: unknown, as for readers). Entered with the chain lock held,
@@ -156,12 +157,9 @@ pub fn wait(lock: &LockObject, owner: *mut Thread, queue: usize) {
         None => {
             let table = table();
             let at = table.iter().position(|ts| ts.lock == 0).unwrap_or_else(|| {
-                table.push(Turnstile {
-                    lock: 0,
-                    owner: core::ptr::null_mut(),
-                    blocked: [Vec::new(), Vec::new()],
-                    pending: Vec::new(),
-                });
+                let (lock, owner) = (0, core::ptr::null_mut());
+                let empty = Turnstile { lock, owner, blocked: [Vec::new(), Vec::new()], pending: Vec::new() };
+                heap::aside(|| table.push(empty));
                 table.len() - 1
             });
             let ts = &mut table[at];
@@ -288,7 +286,7 @@ pub fn broadcast(lock: &LockObject, queue: usize) {
         line!()
     );
     let mut woken = core::mem::take(&mut ts.pending);
-    woken.append(&mut ts.blocked[queue]);
+    heap::aside(|| woken.append(&mut ts.blocked[queue]));
     ts.owner = core::ptr::null_mut();
     if ts.is_empty() {
         ts.lock = 0;

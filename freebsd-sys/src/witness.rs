@@ -37,6 +37,7 @@
 use crate::atomic::{Guarded, Shared32};
 use crate::cpu::{self, curcpu, machine};
 use crate::giant;
+use crate::host::heap;
 use crate::lock::{ChainLock, Lo, Loc, LockClass, LockInstance, LockObject};
 use crate::lock_profile;
 use crate::machine::{Engine, Machine};
@@ -285,7 +286,7 @@ pub(crate) fn init(lock: &LockObject) {
         if graph.classes.len() == WITNESS_COUNT {
             return None;
         }
-        graph.classes.push(Class { name, class, refcount: 1 });
+        heap::aside(|| graph.classes.push(Class { name, class, refcount: 1 }));
         graph.grow();
         Some((graph.classes.len() - 1, class))
     });
@@ -472,7 +473,7 @@ pub(crate) fn lock(lock: &LockObject, exclusive: bool, loc: Loc) {
             mine.recursed += 1;
             mine.loc = loc;
         }
-        None => held.push(LockInstance { lock, loc, exclusive, recursed: 0, norelease: false }),
+        None => heap::aside(|| held.push(LockInstance { lock, loc, exclusive, recursed: 0, norelease: false })),
     }
 }
 

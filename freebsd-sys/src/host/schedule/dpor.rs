@@ -423,6 +423,14 @@ impl Schedule for Dpor {
         self.waits = 0;
         if at < self.known {
             // The same as the last time, unless what it touches has moved.
+            if self.node(at).footprint != *footprint && std::env::var_os("MV").is_some() {
+                eprintln!(
+                    "MOVED at {at} {event} restart {}: {:x?}\n  now {:x?}",
+                    self.restarts,
+                    self.node(at).footprint,
+                    footprint
+                );
+            }
             self.moved |= self.node(at).footprint != *footprint;
             return;
         }
