@@ -651,7 +651,17 @@ mod tests {
             events: [Event::Run(0), Event::Run(1)].repeat(100),
         });
         let (exhausted, interrupted, shrunk) = (false, false, None);
-        Outcome { verdict, schedules: 2000, exhausted, done: 0.0, interrupted, schedule, shrunk, profile: Vec::new() }
+        Outcome {
+            verdict,
+            schedules: 2000,
+            exhausted,
+            done: 0.0,
+            proved: None,
+            interrupted,
+            schedule,
+            shrunk,
+            profile: Vec::new(),
+        }
     }
 
     fn mixed() -> Report {

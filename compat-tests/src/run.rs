@@ -12,7 +12,7 @@ use freebsd_sys::host::explore::{self, Execution};
 use freebsd_sys::host::schedule::{Schedule, dpor::Dpor, pct::Pct, random::Random};
 use freebsd_sys::host::{smp, workers};
 use freebsd_sys::lock_profile;
-use freebsd_sys::machine::{Config, Engine, Machine, Unit, Verdict};
+use freebsd_sys::machine::{Budget, Config, Engine, Machine, Unit, Verdict};
 use std::time::{Duration, Instant};
 
 /// Depth of the bugs that PCT looks for: most need two or three events in order.
@@ -69,6 +69,8 @@ pub struct Outcome {
     pub exhausted: bool,
     /// (exhaustive) A guess at how much of the search was done when it was stopped: 0 to 1.
     pub done: f64,
+    /// (exhaustive) The largest budget within which every schedule was run.
+    pub proved: Option<Budget>,
     /// Ctrl-C ended it early.
     pub interrupted: bool,
     /// (explore) What replays the verdict: as short as shrinking made it.
@@ -83,7 +85,17 @@ impl Outcome {
     /// Of no execution yet.
     fn new(verdict: Verdict) -> Self {
         let (exhausted, interrupted, schedule, shrunk) = (false, false, None, None);
-        Self { verdict, schedules: 0, exhausted, done: 0.0, interrupted, schedule, shrunk, profile: Vec::new() }
+        Self {
+            verdict,
+            schedules: 0,
+            exhausted,
+            done: 0.0,
+            proved: None,
+            interrupted,
+            schedule,
+            shrunk,
+            profile: Vec::new(),
+        }
     }
 
     /// FreeBSD's message, or what a pass is worth.
@@ -96,9 +108,12 @@ impl Outcome {
             (Verdict::Pass, Engine::Explore) => match plan.search {
                 Search::Sample(_) => format!("not found in {} schedules, seed {}", self.schedules, plan.seed),
                 Search::Exhaustive(_) => {
+                    let within = self.proved.map_or(String::new(), |Budget { ticks, interrupts, migrations }| {
+                        format!("in any with ticks {ticks}, interrupts {interrupts}, migrations {migrations}, nor ")
+                    });
                     let percent = 100.0 * self.done;
                     format!(
-                        "not found in the first {} classes of schedules, some {percent:.2} % of all",
+                        "not found {within}in {} classes of schedules, some {percent:.2} % of all with more",
                         self.schedules
                     )
                 }
@@ -143,79 +158,130 @@ fn sampled(
     units: &[Unit],
     tally: &workers::Tally,
 ) -> Outcome {
+    let mut progress = Progress { tally, told: 0 };
+    let outcome = match plan.search {
+        Search::Sample(n) => sample(plan, n, scenario, cell, units, &mut progress),
+        Search::Exhaustive(limit) => exhaust(plan, limit, scenario, cell, units, &mut progress),
+    };
+    progress.tell(outcome.schedules);
+    outcome
+}
+
+/// Tells others how far a cell is.
+struct Progress<'a> {
+    tally: &'a workers::Tally,
+    told: u64,
+}
+
+impl Progress<'_> {
+    /// So many executions; a search that is begun anew counts from 0.
+    fn tell(&mut self, schedules: u64) {
+        self.tally.add(schedules.saturating_sub(self.told));
+        self.told = self.told.max(schedules);
+    }
+}
+
+fn sample(
+    plan: &Plan,
+    n: u64,
+    scenario: &'static Scenario,
+    cell: &'static Cell,
+    units: &[Unit],
+    progress: &mut Progress<'_>,
+) -> Outcome {
     let machine = Machine::new(plan.config.clone(), Engine::Explore);
-    let main = || (cell.run)();
-    let run = |schedule: &mut dyn Schedule, index| {
-        explore::run(&machine, schedule, explore::Options { trace: false, index, units }, &main)
-    };
-    let subject = || Subject { machine: &machine, main: &main, units };
+    let (mut random, mut pct) = (Random::new(plan.seed), Pct::new(plan.seed, DEPTH));
     let mut outcome = Outcome::new(Verdict::Pass);
-    let mut told = 0;
-    // A search that is begun anew counts from 0.
-    let mut tell = |schedules: u64| {
-        tally.add(schedules.saturating_sub(told));
-        told = told.max(schedules);
-    };
-    match plan.search {
-        Search::Sample(n) => {
-            let (mut random, mut pct) = (Random::new(plan.seed), Pct::new(plan.seed, DEPTH));
-            while outcome.schedules < n && !outcome.interrupted {
-                let index = outcome.schedules;
-                let schedule: &mut dyn Schedule = if index.is_multiple_of(2) { &mut random } else { &mut pct };
-                let execution = run(schedule, index);
-                outcome.schedules += 1;
-                if execution.verdict != Verdict::Pass {
-                    settle(&mut outcome, plan, scenario, cell, execution);
-                    shorten(&mut outcome, subject());
-                    break;
-                }
-                if outcome.schedules.is_multiple_of(STRIDE) {
-                    tell(outcome.schedules);
-                    outcome.interrupted = workers::interrupted();
-                }
-            }
+    while outcome.schedules < n && !outcome.interrupted {
+        let index = outcome.schedules;
+        let schedule: &mut dyn Schedule = if index.is_multiple_of(2) { &mut random } else { &mut pct };
+        let options = explore::Options { trace: false, index, units };
+        let execution = explore::run(&machine, schedule, options, &|| (cell.run)());
+        outcome.schedules += 1;
+        if execution.verdict != Verdict::Pass {
+            settle(&mut outcome, &plan.config, scenario, cell, execution);
+            shorten(&mut outcome, Subject { machine: &machine, main: &|| (cell.run)(), units });
+            break;
         }
-        Search::Exhaustive(limit) => {
-            let started = Instant::now();
-            let mut dpor = Dpor::new();
-            for index in 0.. {
-                let execution = run(&mut dpor, index);
-                if !dpor.lost() && execution.verdict != Verdict::Pass {
-                    settle(&mut outcome, plan, scenario, cell, execution);
-                    shorten(&mut outcome, subject());
-                    outcome.schedules = dpor.counts().executions + 1;
-                    break;
-                }
-                let more = dpor.end(execution.events.len());
-                outcome.schedules = dpor.counts().executions;
-                if !more {
-                    outcome.exhausted = dpor.exhausted();
-                    if !outcome.exhausted {
-                        outcome.verdict =
-                            Verdict::Error("memory moves between executions: is the heap installed?".to_owned());
-                    }
-                    break;
-                }
-                if index.is_multiple_of(STRIDE) {
-                    tell(outcome.schedules);
-                    outcome.interrupted = workers::interrupted();
-                }
-                if outcome.interrupted
-                    || limit.is_some_and(|n| outcome.schedules >= n)
-                    || started.elapsed() >= plan.time
-                {
-                    outcome.done = dpor.progress();
-                    break;
-                }
-            }
+        if outcome.schedules.is_multiple_of(STRIDE) {
+            progress.tell(outcome.schedules);
+            outcome.interrupted = workers::interrupted();
         }
     }
-    tell(outcome.schedules);
+    outcome
+}
+
+/// Budgets from nothing up to `full`, each with one event more than the one before.
+fn budgets(full: Budget) -> Vec<Budget> {
+    let mut budget = Budget { ticks: 0, interrupts: 0, migrations: 0 };
+    let mut budgets = vec![budget];
+    while budget != full {
+        // In turn, as far as they go: interrupts open most windows.
+        let mut grow = |more: fn(&mut Budget) -> &mut u32, most: u32| {
+            if *more(&mut budget) < most {
+                *more(&mut budget) += 1;
+                budgets.push(budget);
+            }
+        };
+        grow(|budget| &mut budget.interrupts, full.interrupts);
+        grow(|budget| &mut budget.ticks, full.ticks);
+        grow(|budget| &mut budget.migrations, full.migrations);
+    }
+    budgets
+}
+
+/// Searches with no ticks, interrupts and migrations first, then with one, and so on up to the budget: most failures need few, and a
+/// search that does not come to its end has proved the smaller ones.
+fn exhaust(
+    plan: &Plan,
+    limit: Option<u64>,
+    scenario: &'static Scenario,
+    cell: &'static Cell,
+    units: &[Unit],
+    progress: &mut Progress<'_>,
+) -> Outcome {
+    let started = Instant::now();
+    let mut outcome = Outcome::new(Verdict::Pass);
+    for budget in budgets(plan.config.budget) {
+        let config = Config { budget, ..plan.config.clone() };
+        let machine = Machine::new(config.clone(), Engine::Explore);
+        let mut dpor = Dpor::new();
+        for index in 0.. {
+            let options = explore::Options { trace: false, index, units };
+            let execution = explore::run(&machine, &mut dpor, options, &|| (cell.run)());
+            if !dpor.lost() && execution.verdict != Verdict::Pass {
+                outcome.schedules = dpor.counts().executions + 1;
+                settle(&mut outcome, &config, scenario, cell, execution);
+                shorten(&mut outcome, Subject { machine: &machine, main: &|| (cell.run)(), units });
+                return outcome;
+            }
+            let more = dpor.end(execution.events.len());
+            outcome.schedules = dpor.counts().executions;
+            if !more {
+                break;
+            }
+            if index.is_multiple_of(STRIDE) {
+                progress.tell(outcome.schedules);
+                outcome.interrupted = workers::interrupted();
+            }
+            let enough = limit.is_some_and(|n| outcome.schedules >= n) || started.elapsed() >= plan.time;
+            if outcome.interrupted || enough {
+                outcome.done = dpor.progress();
+                return outcome;
+            }
+        }
+        if !dpor.exhausted() {
+            outcome.verdict = Verdict::Error("memory moves between executions: is the heap installed?".to_owned());
+            return outcome;
+        }
+        outcome.proved = Some(budget);
+    }
+    outcome.exhausted = true;
     outcome
 }
 
 /// The execution did not pass: its verdict is the cell's.
-fn settle(outcome: &mut Outcome, plan: &Plan, scenario: &Scenario, cell: &Cell, execution: Execution) {
+fn settle(outcome: &mut Outcome, config: &Config, scenario: &Scenario, cell: &Cell, execution: Execution) {
     outcome.verdict = match execution.diverged {
         // Only the exhaustive search repeats itself, so only it can notice.
         Some(diverged) => Verdict::Error(format!("the scenario is not deterministic: {diverged}")),
@@ -224,7 +290,7 @@ fn settle(outcome: &mut Outcome, plan: &Plan, scenario: &Scenario, cell: &Cell, 
     outcome.schedule = Some(Printable {
         scenario: scenario.name.to_owned(),
         mapping: cell.mapping.to_owned(),
-        config: plan.config.clone(),
+        config: config.clone(),
         events: execution.events,
     });
 }
@@ -278,6 +344,15 @@ mod tests {
     fn plan(search: Search) -> Plan {
         let (engine, time) = (Engine::Explore, Duration::from_secs(1));
         Plan { engine, config: Config::default(), search, seed: 1, time }
+    }
+
+    #[test]
+    fn budgets_grow_by_one_event() {
+        let full = Budget { ticks: 2, interrupts: 2, migrations: 1 };
+        let budgets = budgets(full);
+        let sum = |budget: &Budget| budget.ticks + budget.interrupts + budget.migrations;
+        assert_eq!(budgets.iter().map(sum).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(budgets.last(), Some(&full));
     }
 
     fn run_all(plan: &Plan, workers: usize) -> Vec<Option<Outcome>> {

@@ -29,6 +29,7 @@
 use crate::atomic::{Owned32, OwnedPtr};
 use crate::cpu;
 use crate::giant;
+use crate::host::footprint::touch;
 use crate::lock::{Loc, LockObject, lc_lock, lc_unlock};
 use crate::panic::kassert;
 use crate::sleepqueue::{self, Type};
@@ -208,13 +209,19 @@ impl Cv {
         error
     }
 
+    /// `cv_waiters != 0`, without the lock.
+    fn has_waiters(&self) -> bool {
+        touch(core::ptr::from_ref(self) as usize, 1, false);
+        self.waiters.get() != 0
+    }
+
     /// `cv_signal()`: wakes the best waiter, the longest waiting among equals.
     ///
     /// # Panics
     ///
     /// Row 93 of the misuse table (INVARIANTS).
     pub fn signal(&self) {
-        if !cpu::step("cv_signal", 0) || self.waiters.get() == 0 {
+        if !cpu::step("cv_signal", 0) || !self.has_waiters() {
             return;
         }
         sleepqueue::lock(self.wchan());
@@ -240,7 +247,7 @@ impl Cv {
     ///
     /// Row 93 of the misuse table (INVARIANTS).
     pub fn broadcastpri(&self, priority: u32) {
-        if !cpu::step("cv_broadcast", 0) || self.waiters.get() == 0 {
+        if !cpu::step("cv_broadcast", 0) || !self.has_waiters() {
             return;
         }
         sleepqueue::lock(self.wchan());

@@ -96,7 +96,8 @@ fn find(wchan: usize) -> Option<&'static mut Sleepq> {
 }
 
 /// `sleepq_lock()`.
-pub fn lock(_wchan: usize) {
+pub fn lock(wchan: usize) {
+    touch(wchan, 1, true);
     machine().sleepqueues.chain.lock();
 }
 

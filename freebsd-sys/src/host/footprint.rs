@@ -31,32 +31,19 @@ pub(crate) mod key {
 }
 
 /// Primitives without an object that touch only what is their thread's or CPU's own, or say themselves what they touch.
+#[rustfmt::skip]
 const PRIVATE: &[&str] = &[
-    "",
-    "fork_exit",
-    "resume",
-    "critical_enter",
-    "critical_exit",
-    "spinlock_enter",
-    "spinlock_exit",
-    "sched_pin",
-    "sched_unpin",
-    "preempt_disable",
-    "preempt_enable",
-    "compute",
-    "might_sleep",
-    "userret",
-    "malloc",
-    "free",
-    "wakeup",
-    "wakeup_one",
-    "_sleep",
-    "msleep_spin",
-    "pause",
-    "sched_relinquish",
-    "kern_yield",
-    "idle",
+    "", "fork_exit", "resume", "idle", "compute", "might_sleep", "userret",
+    "critical_enter", "critical_exit", "spinlock_enter", "spinlock_exit", "preempt_disable", "preempt_enable",
+    "sched_pin", "sched_unpin", "sched_relinquish", "kern_yield",
+    "malloc", "free",
+    "_sleep", "msleep_spin", "pause", "wakeup", "wakeup_one", "cv_signal", "cv_broadcast",
+    "complete", "complete_all", "wait_for_completion", "try_wait_for_completion", "completion_done",
+    "raise", "ithread",
 ];
+
+/// ... that read what others of their kind write: readers mark their own thread, and only updaters look.
+const READERS: &[&str] = &["rcu_read_lock", "rcu_read_unlock", "rcu_dereference"];
 
 /// Every key is below, and every address above.
 const FIRST_ADDRESS: usize = 0x1000;
@@ -94,7 +81,7 @@ impl Operand {
     pub(crate) fn of(what: &str, obj: usize) -> Self {
         match obj {
             0 if PRIVATE.contains(&what) => Self::NONE,
-            0 => Self { at: key::GLOBAL, size: 1, write: true },
+            0 => Self { at: key::GLOBAL, size: 1, write: !READERS.contains(&what) },
             _ if what.starts_with("seqc_") => Self { at: obj, size: 4, write: what.starts_with("seqc_write") },
             _ => Self { at: obj, size: LOCK, write: true },
         }
@@ -141,6 +128,8 @@ struct Range {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Footprint {
     ranges: Vec<Range>,
+    /// A bit for each line of memory touched, by its hash: what shares none does not conflict.
+    lines: u64,
     /// It was possible only because nothing else was, or nothing comes after it.
     everything: bool,
 }
@@ -148,10 +137,14 @@ pub struct Footprint {
 impl Footprint {
     pub(crate) fn clear(&mut self) {
         self.ranges.clear();
+        self.lines = 0;
         self.everything = false;
     }
 
     pub(crate) fn touch(&mut self, start: usize, size: usize, write: bool) {
+        if size == 0 {
+            return;
+        }
         let end = start + size;
         for range in &mut self.ranges {
             if range.start <= start && end <= range.end && (range.write || !write) {
@@ -163,6 +156,9 @@ impl Footprint {
             }
         }
         self.ranges.push(Range { start, end, write });
+        for line in start / LOCK..=(end - 1) / LOCK {
+            self.lines |= 1 << (line.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
+        }
     }
 
     /// The primitive's own operand; read only, if all that came of it was a wait.
@@ -185,16 +181,21 @@ impl Footprint {
     pub fn conflicts(&self, other: &Self) -> bool {
         self.everything
             || other.everything
-            || self
-                .ranges
-                .iter()
-                .any(|a| other.ranges.iter().any(|b| (a.write || b.write) && a.start < b.end && b.start < a.end))
+            || self.lines & other.lines != 0
+                && self
+                    .ranges
+                    .iter()
+                    .any(|a| other.ranges.iter().any(|b| (a.write || b.write) && a.start < b.end && b.start < a.end))
     }
 
     /// Whether `self` writes something that `other` reads or writes: it may enable or disable it.
     pub fn writes_for(&self, other: &Self) -> bool {
         self.everything
-            || self.ranges.iter().any(|a| a.write && other.ranges.iter().any(|b| a.start < b.end && b.start < a.end))
+            || self.lines & other.lines != 0
+                && self
+                    .ranges
+                    .iter()
+                    .any(|a| a.write && other.ranges.iter().any(|b| a.start < b.end && b.start < a.end))
     }
 
     /// Adds what `other` touches.

@@ -122,6 +122,10 @@ impl Bits {
         self.0.get(n / 64).is_some_and(|word| word & 1 << (n % 64) != 0)
     }
 
+    fn meets(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
+    }
+
     fn add(&mut self, other: &Self) {
         if self.0.len() < other.0.len() {
             self.0.resize(other.0.len(), 0);
@@ -266,31 +270,26 @@ impl Dpor {
             }
             // The rest without `chosen` and what depends on it, and then `event`.
             let mut first: Vec<Event> = Vec::new();
-            let mut seen: Vec<usize> = Vec::new();
-            let mut may_enable = false;
+            let mut seen = Bits::default();
+            let (mut may_enable, mut depends) = (false, false);
             for (j, later) in self.path.iter().enumerate().take(at).skip(i + 1) {
                 let Item::Node(later) = later else { continue };
                 let Some(what) = later.chosen else { continue };
                 if later.before.contains(i) {
                     continue;
                 }
-                may_enable |= later.footprint.writes_for(footprint);
-                if !seen.iter().any(|&k| later.before.contains(k)) && !first.contains(&what) {
+                may_enable = may_enable || later.footprint.writes_for(footprint);
+                depends = depends || same_cpu(what, event) || later.footprint.conflicts(footprint);
+                if !later.before.meets(&seen) && !first.contains(&what) {
                     first.push(what);
                 }
-                seen.push(j);
+                seen.insert(j);
             }
             let there = own.is_none_or(|own| own < i);
             if there && !node.can(event) && !may_enable {
                 // It waits for `chosen`, or for something that depends on it.
                 continue;
             }
-            let depends = self.path[..at].iter().enumerate().skip(i + 1).any(|(j, later)| {
-                seen.contains(&j)
-                    && matches!(later, Item::Node(later) if later.chosen.is_some_and(|what| {
-                        same_cpu(what, event) || later.footprint.conflicts(footprint)
-                    }))
-            });
             if !depends && !first.contains(&event) {
                 first.push(event);
             }
@@ -423,14 +422,6 @@ impl Schedule for Dpor {
         self.waits = 0;
         if at < self.known {
             // The same as the last time, unless what it touches has moved.
-            if self.node(at).footprint != *footprint && std::env::var_os("MV").is_some() {
-                eprintln!(
-                    "MOVED at {at} {event} restart {}: {:x?}\n  now {:x?}",
-                    self.restarts,
-                    self.node(at).footprint,
-                    footprint
-                );
-            }
             self.moved |= self.node(at).footprint != *footprint;
             return;
         }
