@@ -272,7 +272,21 @@ fn seeds_matter_and_repeat() {
 fn exhaustive_stops_where_told() {
     let cell = cell(&[CASE, "--mapping", PASSES, "--exhaustive", "--schedules", "30"]);
     assert_eq!((&cell["schedules"], &cell["exhaustive"]), (&30.into(), &false.into()));
-    assert_eq!(cell["message"], "not found in the first 30 schedules");
+    let message = cell["message"].as_str().expect("a text");
+    assert!(message.starts_with("not found in 30 classes of schedules, of which there are more ("), "{message}");
+}
+
+#[test]
+fn exhaustive_proves_what_it_can() {
+    let none = ["--ticks", "0", "--interrupts", "0", "--migrations", "0"];
+    let cell_of = |more: &[&str]| cell(&[&[CASE, "--mapping", PASSES, "--exhaustive"], more].concat());
+    let proved = cell_of(&none);
+    assert_eq!((&proved["verdict"], &proved["exhaustive"]), (&"pass".into(), &true.into()));
+    let classes = proved["schedules"].as_u64().expect("a number");
+    assert_eq!(proved["message"], format!("not found in any of {classes} classes of schedules, all within the budget"));
+    // With more it goes on where that ended.
+    let message = cell_of(&["--schedules", &(classes + 1).to_string()])["message"].as_str().expect("a text").to_owned();
+    assert!(message.starts_with("not found in any with ticks 0, interrupts 0, migrations 0, nor in "), "{message}");
 }
 
 #[test]

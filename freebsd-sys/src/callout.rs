@@ -14,8 +14,7 @@
 //! References: kern/kern_timeout.c, callout(9).
 
 use crate::atomic::{Counter64, Guarded, OwnedPtr, Shared32};
-use crate::cpu::{self, curcpu, machine};
-use crate::host::footprint::{key, touch};
+use crate::cpu::{self, curcpu, key, machine, touch};
 use crate::interrupt;
 use crate::lock::{ChainLock, Loc, LockClass, LockObject, lc_assert, lc_lock, lc_unlock};
 use crate::panic::kassert;

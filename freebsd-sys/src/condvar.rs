@@ -27,9 +27,8 @@
 //! References: kern/kern_condvar.c, sys/condvar.h, condvar(9).
 
 use crate::atomic::{Owned32, OwnedPtr};
-use crate::cpu;
+use crate::cpu::{self, touch};
 use crate::giant;
-use crate::host::footprint::touch;
 use crate::lock::{Loc, LockObject, lc_lock, lc_unlock};
 use crate::panic::kassert;
 use crate::sleepqueue::{self, Type};

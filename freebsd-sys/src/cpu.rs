@@ -4,8 +4,9 @@
 //! anything is to be done there; zero is the fast path, one load and one branch not taken.
 
 use crate::atomic::{Counter64, Guarded, Owned32, OwnedPtr, Shared32, thread_fence_compiler, thread_fence_seq_cst};
-use crate::host::footprint::{key as footprint, touch};
+pub(crate) use crate::host::footprint::{key, touch, touch_thread};
 use crate::host::gs::{self, word as bits};
+pub(crate) use crate::host::heap::aside;
 use crate::host::{explore, membarrier, smp};
 use crate::lock::{Loc, LockInstance, LockObject};
 use crate::machine::{Engine, Machine};
@@ -115,7 +116,7 @@ impl Pcpu {
 
     /// Posts `bits` and makes the CPU look at its next boundary.
     pub(crate) fn post(&self, bits: u32) {
-        touch(footprint::CPU + self.cpuid, 1, true);
+        touch(key::CPU + self.cpuid, 1, true);
         self.pending.or(bits);
         let block = self.block.get();
         if !block.is_null() {

@@ -6,9 +6,7 @@
 //! References: kern/kern_malloc.c, malloc(9).
 
 use crate::atomic::Guarded;
-use crate::cpu::{self, machine};
-use crate::host::footprint::{key, touch};
-use crate::host::heap;
+use crate::cpu::{self, aside, key, machine, touch};
 use crate::lock::{ChainLock, Loc};
 use crate::machine::Engine;
 use crate::panic::{kassert, kpanic};
@@ -185,7 +183,7 @@ fn alloc_at(size: usize, what: &'static str, flags: M) -> *mut u8 {
     };
     touch(key::ARENA, 1, true);
     if !at.is_null() {
-        heap::aside(|| inner.blocks.push(Block { start: at as usize, size, freed: false, what }));
+        aside(|| inner.blocks.push(Block { start: at as usize, size, freed: false, what }));
     }
     arena.lock.unlock();
     at

@@ -11,9 +11,7 @@
 //! References: kern/subr_sleepqueue.c, sleepqueue(9).
 
 use crate::atomic::Guarded;
-use crate::cpu::machine;
-use crate::host::footprint::{key, touch, touch_thread};
-use crate::host::heap;
+use crate::cpu::{aside, key, machine, touch, touch_thread};
 use crate::lock::ChainLock;
 use crate::panic::{kassert, kpanic, mpass};
 use crate::sched::{self, sw, swt};
@@ -139,7 +137,7 @@ pub fn add(wchan: usize, interlock: usize, wmesg: &'static str, kind: Type, queu
         None => {
             let table = table();
             let at = table.iter().position(Sleepq::is_empty).unwrap_or_else(|| {
-                heap::aside(|| table.push(Sleepq { wchan: 0, lock: 0, kind, blocked: [Vec::new(), Vec::new()] }));
+                aside(|| table.push(Sleepq { wchan: 0, lock: 0, kind, blocked: [Vec::new(), Vec::new()] }));
                 table.len() - 1
             });
             let sq = &mut table[at];
@@ -149,7 +147,7 @@ pub fn add(wchan: usize, interlock: usize, wmesg: &'static str, kind: Type, queu
             sq
         }
     };
-    heap::aside(|| sq.blocked[queue].push(td.ptr()));
+    aside(|| sq.blocked[queue].push(td.ptr()));
     td.wchan.set(channel(wchan));
     td.sqqueue.set(queue as u32);
     td.intrval.set(0);

@@ -14,9 +14,7 @@
 //! References: kern/subr_turnstile.c, turnstile(9).
 
 use crate::atomic::Guarded;
-use crate::cpu::machine;
-use crate::host::footprint::{touch, touch_thread};
-use crate::host::heap;
+use crate::cpu::{aside, machine, touch, touch_thread};
 use crate::lock::{ChainLock, Loc, LockObject};
 use crate::lock_profile;
 use crate::panic::{kassert, kpanic, kprintf, mpass};
@@ -131,7 +129,7 @@ pub fn exists(lock: &LockObject) -> bool {
 fn insert(queue: &mut Vec<*mut Thread>, td: &Thread) {
     // SAFETY: threads are type-stable.
     let at = queue.iter().position(|&other| unsafe { (*other).priority.get() } > td.priority.get());
-    heap::aside(|| queue.insert(at.unwrap_or(queue.len()), td.ptr()));
+    aside(|| queue.insert(at.unwrap_or(queue.len()), td.ptr()));
 }
 
 /// `turnstile_wait()`: blocks on `lock`, lending to `owner` (null: unknown, as for readers). Entered with the chain lock held,
@@ -159,7 +157,7 @@ pub fn wait(lock: &LockObject, owner: *mut Thread, queue: usize) {
             let at = table.iter().position(|ts| ts.lock == 0).unwrap_or_else(|| {
                 let (lock, owner) = (0, core::ptr::null_mut());
                 let empty = Turnstile { lock, owner, blocked: [Vec::new(), Vec::new()], pending: Vec::new() };
-                heap::aside(|| table.push(empty));
+                aside(|| table.push(empty));
                 table.len() - 1
             });
             let ts = &mut table[at];
@@ -286,7 +284,7 @@ pub fn broadcast(lock: &LockObject, queue: usize) {
         line!()
     );
     let mut woken = core::mem::take(&mut ts.pending);
-    heap::aside(|| woken.append(&mut ts.blocked[queue]));
+    aside(|| woken.append(&mut ts.blocked[queue]));
     ts.owner = core::ptr::null_mut();
     if ts.is_empty() {
         ts.lock = 0;

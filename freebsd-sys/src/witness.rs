@@ -35,9 +35,8 @@
 //! References: kern/subr_witness.c, sys/lock.h, witness(4).
 
 use crate::atomic::{Guarded, Shared32};
-use crate::cpu::{self, curcpu, machine};
+use crate::cpu::{self, aside, curcpu, machine};
 use crate::giant;
-use crate::host::heap;
 use crate::lock::{ChainLock, Lo, Loc, LockClass, LockInstance, LockObject};
 use crate::lock_profile;
 use crate::machine::{Engine, Machine};
@@ -286,7 +285,7 @@ pub(crate) fn init(lock: &LockObject) {
         if graph.classes.len() == WITNESS_COUNT {
             return None;
         }
-        heap::aside(|| graph.classes.push(Class { name, class, refcount: 1 }));
+        aside(|| graph.classes.push(Class { name, class, refcount: 1 }));
         graph.grow();
         Some((graph.classes.len() - 1, class))
     });
@@ -473,7 +472,7 @@ pub(crate) fn lock(lock: &LockObject, exclusive: bool, loc: Loc) {
             mine.recursed += 1;
             mine.loc = loc;
         }
-        None => heap::aside(|| held.push(LockInstance { lock, loc, exclusive, recursed: 0, norelease: false })),
+        None => aside(|| held.push(LockInstance { lock, loc, exclusive, recursed: 0, norelease: false })),
     }
 }
 
