@@ -112,9 +112,9 @@ impl Outcome {
                         format!("in any with ticks {ticks}, interrupts {interrupts}, migrations {migrations}, nor ")
                     });
                     let percent = 100.0 * self.done;
+                    let n = self.schedules;
                     format!(
-                        "not found {within}in {} classes of schedules, some {percent:.2} % of all with more",
-                        self.schedules
+                        "not found {within}in {n} classes of schedules, of which there are more ({percent:.2} % done)"
                     )
                 }
             },
