@@ -11,7 +11,7 @@
 //! Where sleeping is prohibited, a free sx lock is taken without a word: only who has to wait is noticed. Both are here.
 
 use super::interaction::{PROHIBITED, WANTS, Want};
-use super::tools::{in_callout, in_ithread, in_own_filter, rm, settle, sx, thread};
+use super::tools::{in_callout, in_ithread, in_own_filter, rest, rm, settle, sx, thread};
 use super::{Case, Id, Row, case};
 use freebsd_sys::callout::Cf;
 use freebsd_sys::rmlock::Rmf;
@@ -78,7 +78,7 @@ fn contended(run: Run) -> Vec<Case> {
             let owner = Arc::clone(&sx);
             thread("owner", 1, move || {
                 owner.xlock();
-                sleep::pause("owner", 40);
+                rest("owner", 40);
                 owner.xunlock();
             });
             settle();
@@ -86,7 +86,7 @@ fn contended(run: Run) -> Vec<Case> {
                 sx.slock();
                 sx.sunlock();
             }));
-            sleep::pause("owner", 80);
+            rest("owner", 80);
         })
         .invariants(PROHIBITED),
         case("sleep rm, held by a writer that sleeps", move || {
@@ -94,12 +94,12 @@ fn contended(run: Run) -> Vec<Case> {
             let owner = Arc::clone(&rm);
             thread("owner", 1, move || {
                 owner.wlock();
-                sleep::pause("owner", 40);
+                rest("owner", 40);
                 owner.wunlock();
             });
             settle();
             run(Box::new(move || rm.read(|| ())));
-            sleep::pause("owner", 80);
+            rest("owner", 80);
         })
         .invariants(PROHIBITED),
     ]

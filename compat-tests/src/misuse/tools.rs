@@ -73,7 +73,12 @@ pub(super) static PATIENCE: Shared32 = Shared32::new(1);
 
 /// Lets everybody else run until they wait.
 pub(crate) fn settle() {
-    sleep::pause("settle", 5 * u64::from(PATIENCE.get()));
+    rest("settle", 5);
+}
+
+/// Sleeps longer than so many ticks' worth of the others' [`settle`]s.
+pub(crate) fn rest(wmesg: &'static str, ticks: u64) {
+    sleep::pause(wmesg, ticks * u64::from(PATIENCE.get()));
 }
 
 /// Spins for ever, with what the caller holds.

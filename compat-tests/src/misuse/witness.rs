@@ -1,6 +1,6 @@
 //! Rows 64 to 68 and 73 to 82: what makes WITNESS panic. What it only prints is in `witness_console`.
 
-use super::tools::{mtx, rm, rw, settle, sx, thread};
+use super::tools::{mtx, rest, rm, rw, settle, sx, thread};
 use super::{Case, End, Row, case, page_fault, row};
 use freebsd_sys::critical::{critical_enter, critical_exit};
 use freebsd_sys::lock::{Loc, LockObject};
@@ -371,7 +371,7 @@ fn names() -> Vec<Row> {
                 thread("reader", 1, move || {
                     reader.read(|| {
                         // Meanwhile the lock is destroyed, which its readers do not prevent, and its name given to another.
-                        sleep::pause("meanwhile", 20);
+                        rest("meanwhile", 20);
                         y.lock();
                         y.unlock();
                     });
@@ -379,7 +379,7 @@ fn names() -> Vec<Row> {
                 settle();
                 x.destroy();
                 let _spin = mtx(c"x", Mtxf::SPIN);
-                sleep::pause("reader", 40);
+                rest("reader", 40);
             })
             .prints(&[
                 "Sleeping on \"meanwhile\" with the following non-sleepable locks held:",
