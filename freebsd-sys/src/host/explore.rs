@@ -1356,14 +1356,13 @@ fn boot(m: &Machine, units: &[Unit], main: &dyn Fn()) {
 
 /// Makes each CPU's idle thread and lets it be the current one.
 pub(crate) fn boot_idle(m: &Machine) {
-    let block = gs::block();
+    let block = gs::block_here();
     for cpu in &m.cpus {
         // SAFETY: GS points at a live block.
         unsafe { (*block).curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut()) };
-        let name = format!("idle: cpu{}", cpu.cpuid);
         let idle = thread::create(
             Kthread {
-                name: &name,
+                name: &cpu.idle_name,
                 priority: sched::pri::PRI_MAX,
                 flags: tdf::IDLETD | tdf::KPROC | tdf::PARKED,
                 cpu: None,
@@ -1384,6 +1383,8 @@ pub(crate) fn finish() -> ! {
     if let Some(text) = machine().malloc.leaks() {
         super::end(Verdict::Error(text));
     }
+    // What main owned is dropped, and what `boot` captured: nothing is left to unwind, which would take longer than the execution.
+    curthread().flags.or(tdf::PARKED);
     super::end(Verdict::Pass)
 }
 
@@ -1455,7 +1456,7 @@ pub(crate) fn resume(context: Option<&mut super::coroutine::Context>) -> Result<
 
 /// Drops what the threads have on their stacks, under SCHEDULER_STOPPED.
 pub(crate) fn teardown(m: &Machine) {
-    let block = gs::block();
+    let block = gs::block_here();
     // SAFETY: GS points at the run's block.
     let block = unsafe { &*block };
     block.word.or(word::STOPPED);
