@@ -506,7 +506,7 @@ unsafe fn steal_from(cpu: &Pcpu) -> Option<(usize, usize)> {
     let m = machine();
     m.cpus.iter().filter(|other| other.cpuid != cpu.cpuid).find_map(|other| {
         touch(key::LOAD + other.cpuid, 1, false);
-        if other.is_idle() {
+        if other.queued.get() == 0 || other.is_idle() {
             return None;
         }
         // SAFETY: the caller's promise; threads are type-stable.

@@ -37,6 +37,8 @@ pub mod word {
     pub const PROFILE: u32 = 0x80;
     /// Options EPOCH_TRACE.
     pub const EPOCH_TRACE: u32 = 0x100;
+    /// The schedule wants to know what each transition touches.
+    pub const RECORD: u32 = 0x200;
 }
 
 /// What GS points at. The offsets are part of the accessors below.
