@@ -178,7 +178,9 @@ fn sched_switch(td: &Thread, flags: u32) {
     td.owepreempt.set(0);
     // A preempted thread is first among its equals, unless its time slice is over.
     let preempted = flags & sw::PREEMPT != 0 && td.flags.get() & tdf::SLICEEND == 0;
-    td.flags.clear(tdf::NEEDRESCHED | tdf::SLICEEND);
+    if td.flags.get() & (tdf::NEEDRESCHED | tdf::SLICEEND) != 0 {
+        td.flags.clear(tdf::NEEDRESCHED | tdf::SLICEEND);
+    }
     if td.is_idle() {
         td.set_state(State::CanRun);
     } else if td.state() == State::Running {

@@ -237,11 +237,15 @@ impl Explorer {
         self.ask(m, current, only)
     }
 
+    #[inline(never)]
     fn ask(&mut self, m: &Machine, current: usize, only: bool) -> Option<usize> {
         let choice = Choice { at: self.record.len(), current, enabled: &self.enabled };
         // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
         let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
-        match heap::aside(|| schedule.next(&choice)) {
+        // What a schedule that records allocates is not the program's.
+        let answer =
+            if self.transition.recorded { heap::aside(|| schedule.next(&choice)) } else { schedule.next(&choice) };
+        match answer {
             Ok(at) => {
                 if !only {
                     self.record.push(self.enabled[at]);
@@ -269,6 +273,14 @@ impl Explorer {
         if !self.exploring {
             return;
         }
+        if m.interrupts.len() > 0 || self.budget.ticks > 0 {
+            self.add_interrupts(m);
+        }
+    }
+
+    /// What may come from outside, after what the CPUs do by themselves.
+    #[inline(never)]
+    fn add_interrupts(&mut self, m: &Machine) {
         let sources = m.interrupts.len();
         let ticks = self.budget.ticks > 0;
         let timers = ticks && callout::pending();
@@ -302,6 +314,7 @@ impl Explorer {
         }
     }
 
+    #[inline(never)]
     fn end_recorded(&mut self, m: &Machine) {
         let Some(event) = self.transition.event.take() else { return };
         let transition = &mut self.transition;
@@ -326,6 +339,7 @@ impl Explorer {
     }
 
     /// A transition begins.
+    #[inline(never)]
     fn begin_transition(&mut self, event: Event, forced: bool) {
         let transition = &mut self.transition;
         transition.event = Some(event);
@@ -370,6 +384,15 @@ impl Explorer {
         if self.transition.recorded {
             self.begin_transition(event, forced);
         }
+        if !matches!(event, Event::Run(_)) {
+            self.pay(m, event, forced);
+        }
+        Some(event)
+    }
+
+    /// Takes what `event` costs from the budget.
+    #[inline(never)]
+    fn pay(&mut self, m: &Machine, event: Event, forced: bool) {
         match event {
             Event::Intr(cpu, irq) if !m.interrupts.is_asserted(Irq(irq), cpu.into()) => {
                 self.budget.interrupts -= 1;
@@ -382,7 +405,6 @@ impl Explorer {
             }
             _ => {}
         }
-        Some(event)
     }
 
     #[cold]
@@ -392,6 +414,8 @@ impl Explorer {
     }
 
     /// Nothing is enabled: time passes if that helps, else the execution has ended badly.
+    #[cold]
+    #[inline(never)]
     fn quiescent(&mut self, m: &Machine) {
         if let Some(cpu) = callout::skip_to_next(|cpu| interrupt::enabled(&m.cpus[cpu])) {
             self.enabled.push(Event::Tick(cpu as u8));
@@ -612,7 +636,8 @@ pub(crate) fn progress(m: &Machine) -> *const u64 {
 }
 
 /// A boundary: see the module.
-#[cold]
+// Inlined, as is what waits: each return that follows a switch of stacks is one that the processor predicts wrongly.
+#[inline(always)]
 pub(crate) fn boundary(what: &'static str, obj: usize, loc: Option<Loc>) {
     let td = curthread();
     // A sequence count is no lock object, which has a name.
@@ -726,32 +751,36 @@ fn take_or_leave_ipis(cpu: &Pcpu) {
 }
 
 /// Lets events happen until this thread's CPU is to perform its next primitive.
+#[inline(always)]
 fn wait_for_turn(td: &'static Thread) {
     loop {
-        let m = machine();
-        let cpu = curcpu();
-        let x = explorer(m);
-        match x.next_event(m, cpu.cpuid) {
-            None => {
-                super::park_forever();
-            }
-            Some(event) => {
-                x.event = event;
-                if event.cpu() != Some(cpu.cpuid) {
-                    super::switch();
-                }
-            }
-        }
-        // Whatever happened meanwhile, the event now is one for the CPU that runs this thread.
-        match explorer(m).event {
+        // Whatever happened meanwhile, the event is one for the CPU that runs this thread.
+        match wait_for_event() {
             Event::Run(_) => return,
-            event => {
-                let interrupted = Interrupted::new(td);
-                take(event);
-                interrupted.resume(td);
-            }
+            event => interrupt(td, event),
         }
     }
+}
+
+/// Lets events happen until one is for the CPU that runs the caller.
+#[inline(always)]
+fn wait_for_event() -> Event {
+    let (m, cpu) = (machine(), curcpu());
+    let x = explorer(m);
+    let Some(event) = x.next_event(m, cpu.cpuid) else { super::park_forever() };
+    x.event = event;
+    if event.cpu() != Some(cpu.cpuid) {
+        super::switch();
+    }
+    explorer(m).event
+}
+
+/// Carries out `event` on `td`'s stack.
+#[inline(never)]
+fn interrupt(td: &Thread, event: Event) {
+    let interrupted = Interrupted::new(td);
+    take(event);
+    interrupted.resume(td);
 }
 
 /// What a thread was about to do, or waits for, while a handler that may do and wait for things itself runs on its stack.
@@ -821,23 +850,12 @@ fn take(event: Event) {
 }
 
 /// The idle thread waits for an event.
+#[inline(always)]
 pub(crate) fn idle() {
-    let m = machine();
-    let cpu = curcpu();
-    let x = explorer(m);
-    match x.next_event(m, cpu.cpuid) {
-        None => super::park_forever(),
-        Some(event) => {
-            x.event = event;
-            if event.cpu() != Some(cpu.cpuid) {
-                super::switch();
-            }
-        }
-    }
-    match explorer(m).event {
+    match wait_for_event() {
         Event::Run(_) => {
-            if let Some(trace) = &mut explorer(m).trace {
-                trace.note_text(m, Kind::Idle, IDLE.to_owned());
+            if let Some(trace) = &mut explorer(machine()).trace {
+                trace.note_text(machine(), Kind::Idle, IDLE.to_owned());
             }
             interrupt::take_ipis();
         }
