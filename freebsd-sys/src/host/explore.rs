@@ -366,6 +366,10 @@ impl Explorer {
         if self.steps > self.step_limit {
             return self.give_up(m);
         }
+        if !self.exploring && can_run(&m.cpus[current], true) {
+            // Nobody is asked.
+            return Some(Event::Run(current as u8));
+        }
         self.compute_enabled(m);
         let forced = self.enabled.is_empty();
         if forced {
@@ -375,9 +379,7 @@ impl Explorer {
             }
         }
         if !self.exploring {
-            let here = Event::Run(current as u8);
-            let event = if self.enabled.contains(&here) { here } else { self.enabled[0] };
-            return Some(event);
+            return Some(self.enabled[0]);
         }
         let at = self.pick(m, current)?;
         let event = self.enabled[at];
