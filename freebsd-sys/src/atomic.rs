@@ -224,6 +224,11 @@ impl Shared32 {
     pub fn set(&self, value: u32) {
         self.0.store(value, Ordering::SeqCst);
     }
+    /// A plain store of 0, between executions: nobody else looks.
+    #[inline(always)]
+    pub(crate) fn reset(&self) {
+        self.0.store(0, Relaxed);
+    }
     /// Ors bits in; sequentially consistent, since it announces work to a CPU that may be about to go idle.
     pub fn or(&self, bits: u32) -> u32 {
         self.0.fetch_or(bits, Ordering::SeqCst)

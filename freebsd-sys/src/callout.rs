@@ -115,7 +115,7 @@ impl Callouts {
         }
         for at in 0..cpu::MAXCPU {
             self.threads[at].set(core::ptr::null_mut());
-            self.need[at].set(0);
+            self.need[at].reset();
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Pcpu {
     pub curthread: OwnedPtr<Thread>,
     /// `pc_idlethread`.
     pub idlethread: OwnedPtr<Thread>,
+    /// Its name.
+    pub(crate) idle_name: String,
     /// Interrupts, IPIs and ticks that wait to be taken.
     pub(crate) pending: Shared32,
     /// Interrupt sources that wait, one bit each.
@@ -73,6 +75,7 @@ impl Pcpu {
             cpumask: 1 << cpuid,
             curthread: OwnedPtr::null(),
             idlethread: OwnedPtr::null(),
+            idle_name: format!("idle: cpu{cpuid}"),
             pending: Shared32::new(0),
             irqs: Shared32::new(0),
             next: OwnedPtr::null(),
@@ -90,8 +93,8 @@ impl Pcpu {
     pub(crate) fn reset(&self) {
         self.curthread.set(core::ptr::null_mut());
         self.idlethread.set(core::ptr::null_mut());
-        self.pending.set(0);
-        self.irqs.set(0);
+        self.pending.reset();
+        self.irqs.reset();
         self.next.set(core::ptr::null_mut());
         self.queued.set(0);
         // SAFETY: between executions nobody else is running.

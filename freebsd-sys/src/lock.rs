@@ -6,6 +6,7 @@
 
 use crate::atomic::{Owned32, OwnedPtr, OwnedUsize};
 use crate::cpu::machine;
+use crate::host::gs::{self, word};
 use crate::mutex::ma;
 use crate::panic::{kassert, kpanic};
 use bitflags::bitflags;
@@ -315,7 +316,7 @@ impl ChainLock {
     /// `mtx_lock_spin` of a chain: raises critnest as it does.
     pub(crate) fn lock(&self) {
         crate::critical::spinlock_enter_internal();
-        while self.0.fcmpset_acq(0, 1).is_err() {
+        while !self.take() {
             if !crate::sched::explored() {
                 self.lock_raw();
                 return;
@@ -335,8 +336,29 @@ impl ChainLock {
     }
 
     /// The word alone.
+    #[inline]
     pub(crate) fn lock_raw(&self) {
-        while self.0.fcmpset_acq(0, 1).is_err() {
+        if !self.take() {
+            self.wait_raw();
+        }
+    }
+
+    /// Takes it if it is free. `explore` has one host thread, which need not pay for a locked instruction.
+    #[inline]
+    fn take(&self) -> bool {
+        if gs::word() & word::EXPLORE == 0 {
+            return self.0.fcmpset_acq(0, 1).is_ok();
+        }
+        let free = self.0.read() == 0;
+        if free {
+            self.0.set(1);
+        }
+        free
+    }
+
+    #[cold]
+    fn wait_raw(&self) {
+        while !self.take() {
             // A stopped machine's CPUs never give it back; nothing below it matters any more.
             if crate::cpu::scheduler_stopped() {
                 if crate::thread::curthread().unwinding.get() {

@@ -178,7 +178,9 @@ fn sched_switch(td: &Thread, flags: u32) {
     td.owepreempt.set(0);
     // A preempted thread is first among its equals, unless its time slice is over.
     let preempted = flags & sw::PREEMPT != 0 && td.flags.get() & tdf::SLICEEND == 0;
-    td.flags.clear(tdf::NEEDRESCHED | tdf::SLICEEND);
+    if td.flags.get() & (tdf::NEEDRESCHED | tdf::SLICEEND) != 0 {
+        td.flags.clear(tdf::NEEDRESCHED | tdf::SLICEEND);
+    }
     if td.is_idle() {
         td.set_state(State::CanRun);
     } else if td.state() == State::Running {
@@ -506,7 +508,7 @@ unsafe fn steal_from(cpu: &Pcpu) -> Option<(usize, usize)> {
     let m = machine();
     m.cpus.iter().filter(|other| other.cpuid != cpu.cpuid).find_map(|other| {
         touch(key::LOAD + other.cpuid, 1, false);
-        if other.is_idle() {
+        if other.queued.get() == 0 || other.is_idle() {
             return None;
         }
         // SAFETY: the caller's promise; threads are type-stable.

@@ -86,7 +86,8 @@ impl Rendezvous {
 
     pub(crate) fn reset(&self) {
         self.targets.set(0);
-        if self.state.take() != 0 {
+        if self.state.get() != 0 {
+            self.state.reset();
             // SAFETY: between executions nobody else is running, and a mutex consists of nothing but cells. The old value is not
             // dropped: it lies on no list any more.
             unsafe { core::ptr::from_ref(&self.mtx).cast_mut().write(Mtx::zeroed()) };

@@ -318,7 +318,7 @@ impl Thread {
         self.sx_slocks.set(0);
         self.lk_slocks.set(0);
         self.spinlock_count.set(1);
-        self.flags.set(0);
+        self.flags.reset();
         self.set_state(State::CanRun);
         self.inhibitors.set(0);
         self.oncpu.set(NOCPU);
@@ -329,7 +329,7 @@ impl Thread {
         self.sleep_deadline.set(0);
         self.switches.set(0);
         self.intrval.set(0);
-        self.ended.set(0);
+        self.ended.reset();
         self.unwinding.set(false);
         self.awaiting.set(false);
         self.spinning_on_spin_mutex.set(false);

@@ -7,7 +7,7 @@
 //!
 //! Sequentially consistent, deterministic, virtual time.
 
-use super::coroutine::Stop;
+use super::coroutine::{Context, Stop};
 use super::footprint::{Footprint, Operand, key};
 use super::gs::{self, Block, word};
 use super::heap;
@@ -15,9 +15,10 @@ use super::schedule::{Choice, Diverged, Event, Performed, Schedule};
 use crate::cpu::{Pcpu, curcpu, machine};
 use crate::interrupt::{self, Irq};
 use crate::lock::{Loc, LockObject};
-use crate::machine::{Budget, Config, Engine, Machine, Unit, Verdict};
+use crate::machine::{Budget, Config, Engine, Machine, Preemption, Unit, Verdict};
 use crate::thread::{self, Kthread, Observed, Thread, curthread, tdf};
 use crate::{callout, sched};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The exploring side of a machine.
@@ -226,16 +227,25 @@ impl Explorer {
         }
     }
 
-    /// Asks the schedule to pick one of `self.enabled`.
-    fn pick(&mut self, current: usize) -> Option<usize> {
+    /// Asks the schedule to pick one of `self.enabled`. `None` if it does not fit, which is the verdict.
+    #[inline]
+    fn pick(&mut self, m: &Machine, current: usize) -> Option<usize> {
         let only = self.enabled.len() == 1;
         if only && !self.transition.recorded {
             return Some(0);
         }
+        self.ask(m, current, only)
+    }
+
+    #[inline(never)]
+    fn ask(&mut self, m: &Machine, current: usize, only: bool) -> Option<usize> {
         let choice = Choice { at: self.record.len(), current, enabled: &self.enabled };
         // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
         let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
-        match heap::aside(|| schedule.next(&choice)) {
+        // What a schedule that records allocates is not the program's.
+        let answer =
+            if self.transition.recorded { heap::aside(|| schedule.next(&choice)) } else { schedule.next(&choice) };
+        match answer {
             Ok(at) => {
                 if !only {
                     self.record.push(self.enabled[at]);
@@ -244,6 +254,7 @@ impl Explorer {
             }
             Err(diverged) => {
                 self.diverged = Some(diverged);
+                m.set_verdict(Verdict::Error("the schedule does not fit".to_owned()));
                 None
             }
         }
@@ -252,15 +263,30 @@ impl Explorer {
     /// Fills `enabled`; the events that no budget limits come first.
     fn compute_enabled(&mut self, m: &Machine) {
         self.enabled.clear();
+        // Most of the time no thread waits for a CPU, and no idle one need look for it.
+        let queued = m.cpus.iter().any(|cpu| cpu.queued.get() != 0);
         for cpu in &m.cpus {
-            if can_run(cpu) {
+            if can_run(cpu, queued) {
                 self.enabled.push(Event::Run(cpu.cpuid as u8));
             }
         }
         if !self.exploring {
             return;
         }
+        if m.interrupts.len() > 0 || self.budget.ticks > 0 {
+            self.add_interrupts(m);
+        }
+    }
+
+    /// What may come from outside, after what the CPUs do by themselves.
+    #[inline(never)]
+    fn add_interrupts(&mut self, m: &Machine) {
         let sources = m.interrupts.len();
+        let ticks = self.budget.ticks > 0;
+        let timers = ticks && callout::pending();
+        if sources == 0 && !timers && !(ticks && m.config.preemption == Preemption::Any) {
+            return;
+        }
         for cpu in &m.cpus {
             if !interrupt::enabled(cpu) {
                 continue;
@@ -274,14 +300,22 @@ impl Explorer {
                     self.enabled.push(Event::Intr(id, irq));
                 }
             }
-            if self.budget.ticks > 0 && tick_matters(m, cpu) {
+            if timers || ticks && tick_preempts(m, cpu) {
                 self.enabled.push(Event::Tick(id));
             }
         }
     }
 
     /// The transition under way is over: tells the schedule about it.
+    #[inline]
     fn end_transition(&mut self, m: &Machine) {
+        if self.transition.event.is_some() {
+            self.end_recorded(m);
+        }
+    }
+
+    #[inline(never)]
+    fn end_recorded(&mut self, m: &Machine) {
         let Some(event) = self.transition.event.take() else { return };
         let transition = &mut self.transition;
         let last = m.has_verdict() || !self.exploring;
@@ -305,11 +339,9 @@ impl Explorer {
     }
 
     /// A transition begins.
+    #[inline(never)]
     fn begin_transition(&mut self, event: Event, forced: bool) {
         let transition = &mut self.transition;
-        if !transition.recorded {
-            return;
-        }
         transition.event = Some(event);
         transition.footprint.clear();
         transition.operand = Operand::NONE;
@@ -332,8 +364,11 @@ impl Explorer {
         }
         self.steps += 1;
         if self.steps > self.step_limit {
-            m.set_verdict(Verdict::Error(format!("no progress after {} steps", self.step_limit)));
-            return None;
+            return self.give_up(m);
+        }
+        if !self.exploring && can_run(&m.cpus[current], true) {
+            // Nobody is asked.
+            return Some(Event::Run(current as u8));
         }
         self.compute_enabled(m);
         let forced = self.enabled.is_empty();
@@ -344,16 +379,22 @@ impl Explorer {
             }
         }
         if !self.exploring {
-            let here = Event::Run(current as u8);
-            let event = if self.enabled.contains(&here) { here } else { self.enabled[0] };
-            return Some(event);
+            return Some(self.enabled[0]);
         }
-        let Some(at) = self.pick(current) else {
-            m.set_verdict(Verdict::Error("the schedule does not fit".to_owned()));
-            return None;
-        };
+        let at = self.pick(m, current)?;
         let event = self.enabled[at];
-        self.begin_transition(event, forced);
+        if self.transition.recorded {
+            self.begin_transition(event, forced);
+        }
+        if !matches!(event, Event::Run(_)) {
+            self.pay(m, event, forced);
+        }
+        Some(event)
+    }
+
+    /// Takes what `event` costs from the budget.
+    #[inline(never)]
+    fn pay(&mut self, m: &Machine, event: Event, forced: bool) {
         match event {
             Event::Intr(cpu, irq) if !m.interrupts.is_asserted(Irq(irq), cpu.into()) => {
                 self.budget.interrupts -= 1;
@@ -366,10 +407,17 @@ impl Explorer {
             }
             _ => {}
         }
-        Some(event)
+    }
+
+    #[cold]
+    fn give_up(&mut self, m: &Machine) -> Option<Event> {
+        m.set_verdict(Verdict::Error(format!("no progress after {} steps", self.step_limit)));
+        None
     }
 
     /// Nothing is enabled: time passes if that helps, else the execution has ended badly.
+    #[cold]
+    #[inline(never)]
     fn quiescent(&mut self, m: &Machine) {
         if let Some(cpu) = callout::skip_to_next(|cpu| interrupt::enabled(&m.cpus[cpu])) {
             self.enabled.push(Event::Tick(cpu as u8));
@@ -441,23 +489,20 @@ fn waits_for_a_spinners_cpu(m: &Machine, td: &Thread) -> bool {
 /// How often an execution makes a spinner give its CPU to an equal, or to a better-demoted thread, before the spinning is a verdict.
 const FORCED_MAX: u32 = 64;
 
-/// Whether the CPU has a next primitive.
-fn can_run(cpu: &Pcpu) -> bool {
+/// Whether the CPU has a next primitive; `queued`: some CPU has a thread in its queue.
+#[inline]
+fn can_run(cpu: &Pcpu, queued: bool) -> bool {
     let td = cpu.current();
     // A filter that interrupted the idle thread runs on its stack, and goes on like any other code.
-    if td.is_idle() && td.intr_nesting_level.get() == 0 {
-        return sched::runnable(cpu) || cpu.pending.get() != 0;
+    if cpu.is_idle() && td.intr_nesting_level.get() == 0 {
+        return cpu.pending.get() != 0 || queued && sched::runnable(cpu);
     }
     !td.awaiting.get() || read_set_changed(td) || cpu.pending.get() != 0 && interrupt::enabled(cpu)
 }
 
-/// Whether a tick could change anything: a timer to run out, or a preemption under `any`.
-fn tick_matters(m: &Machine, cpu: &Pcpu) -> bool {
-    // SAFETY: between transitions.
-    callout::pending()
-        || m.config.preemption == crate::machine::Preemption::Any
-            && !unsafe { cpu.runq.get() }.is_empty()
-            && !cpu.is_idle()
+/// Whether a tick takes the CPU away from its thread, as it does under `any`.
+fn tick_preempts(m: &Machine, cpu: &Pcpu) -> bool {
+    m.config.preemption == Preemption::Any && cpu.queued.get() != 0 && !cpu.is_idle()
 }
 
 fn read_set_changed(td: &Thread) -> bool {
@@ -561,13 +606,15 @@ impl Transition {
     }
 
     /// `td` performs its primitive, or the next round of its wait.
+    #[inline]
     fn performs(&mut self, td: &Thread, again: bool) {
+        if !self.recorded {
+            return;
+        }
         // SAFETY: `explore` has one host thread, and the reference ends here.
         self.operand = unsafe { *td.operand.get() };
         self.repeatable = again || self.operand.is_some();
-        if self.recorded {
-            self.found = self.operand.contents();
-        }
+        self.found = self.operand.contents();
     }
 }
 
@@ -591,7 +638,8 @@ pub(crate) fn progress(m: &Machine) -> *const u64 {
 }
 
 /// A boundary: see the module.
-#[cold]
+// Inlined, as is what waits: each return that follows a switch of stacks is one that the processor predicts wrongly.
+#[inline(always)]
 pub(crate) fn boundary(what: &'static str, obj: usize, loc: Option<Loc>) {
     let td = curthread();
     // A sequence count is no lock object, which has a name.
@@ -600,7 +648,7 @@ pub(crate) fn boundary(what: &'static str, obj: usize, loc: Option<Loc>) {
     unsafe {
         *td.op.get() = (what, lock);
         // An access has said what it works on, and who is on a CPU again goes on with what it waited for.
-        if !matches!(what, "read" | "write" | "resume") && explorer(machine()).transition.recorded {
+        if explorer(machine()).transition.recorded && !matches!(what, "read" | "write" | "resume") {
             *td.operand.get() = Operand::of(what, obj);
         }
     }
@@ -676,11 +724,16 @@ pub(crate) fn spinwait() {
 
 /// Takes the IPIs that wait, unless the one that would preempt is late: its sender may already do what comes after it, and this
 /// CPU one more primitive. That costs an interrupt of the budget.
+#[inline]
 fn take_ipis() {
-    let (m, cpu) = (machine(), curcpu());
-    if cpu.pending.get() == 0 || !interrupt::enabled(cpu) {
-        return;
+    let cpu = curcpu();
+    if cpu.pending.get() != 0 && interrupt::enabled(cpu) {
+        take_or_leave_ipis(cpu);
     }
+}
+
+fn take_or_leave_ipis(cpu: &Pcpu) {
+    let m = machine();
     if explorer(m).budget.interrupts > 0 && sched::ipi_preempts(cpu) {
         let late = choose("late IPI", 2) != 0;
         explorer(m).transition.touch(key::BUDGET, 1, late);
@@ -701,32 +754,36 @@ fn take_ipis() {
 }
 
 /// Lets events happen until this thread's CPU is to perform its next primitive.
+#[inline(always)]
 fn wait_for_turn(td: &'static Thread) {
     loop {
-        let m = machine();
-        let cpu = curcpu();
-        let x = explorer(m);
-        match x.next_event(m, cpu.cpuid) {
-            None => {
-                super::park_forever();
-            }
-            Some(event) => {
-                x.event = event;
-                if event.cpu() != Some(cpu.cpuid) {
-                    super::switch();
-                }
-            }
-        }
-        // Whatever happened meanwhile, the event now is one for the CPU that runs this thread.
-        match explorer(m).event {
+        // Whatever happened meanwhile, the event is one for the CPU that runs this thread.
+        match wait_for_event() {
             Event::Run(_) => return,
-            event => {
-                let interrupted = Interrupted::new(td);
-                take(event);
-                interrupted.resume(td);
-            }
+            event => interrupt(td, event),
         }
     }
+}
+
+/// Lets events happen until one is for the CPU that runs the caller.
+#[inline(always)]
+fn wait_for_event() -> Event {
+    let (m, cpu) = (machine(), curcpu());
+    let x = explorer(m);
+    let Some(event) = x.next_event(m, cpu.cpuid) else { super::park_forever() };
+    x.event = event;
+    if event.cpu() != Some(cpu.cpuid) {
+        super::switch();
+    }
+    explorer(m).event
+}
+
+/// Carries out `event` on `td`'s stack.
+#[inline(never)]
+fn interrupt(td: &Thread, event: Event) {
+    let interrupted = Interrupted::new(td);
+    take(event);
+    interrupted.resume(td);
 }
 
 /// What a thread was about to do, or waits for, while a handler that may do and wait for things itself runs on its stack.
@@ -796,23 +853,12 @@ fn take(event: Event) {
 }
 
 /// The idle thread waits for an event.
+#[inline(always)]
 pub(crate) fn idle() {
-    let m = machine();
-    let cpu = curcpu();
-    let x = explorer(m);
-    match x.next_event(m, cpu.cpuid) {
-        None => super::park_forever(),
-        Some(event) => {
-            x.event = event;
-            if event.cpu() != Some(cpu.cpuid) {
-                super::switch();
-            }
-        }
-    }
-    match explorer(m).event {
+    match wait_for_event() {
         Event::Run(_) => {
-            if let Some(trace) = &mut explorer(m).trace {
-                trace.note_text(m, Kind::Idle, IDLE.to_owned());
+            if let Some(trace) = &mut explorer(machine()).trace {
+                trace.note_text(machine(), Kind::Idle, IDLE.to_owned());
             }
             interrupt::take_ipis();
         }
@@ -830,13 +876,7 @@ pub(crate) fn choose(_what: &'static str, n: usize) -> usize {
     x.transition.chose = true;
     x.enabled.clear();
     x.enabled.extend((0..n as u16).map(Event::Pick));
-    match x.pick(curcpu().cpuid) {
-        Some(at) => at,
-        None => {
-            m.set_verdict(Verdict::Error("the schedule does not fit".to_owned()));
-            0
-        }
-    }
+    x.pick(m, curcpu().cpuid).unwrap_or(0)
 }
 
 /// CPU for a thread that wakes up: another than `default` costs one migration.
@@ -1276,7 +1316,7 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     // SAFETY: the explorer, and its block, lives in the machine, which outlives the guard.
     let guard = unsafe {
         (*block).machine.set(core::ptr::from_ref(m).cast_mut());
-        (*block).word.set(m.base_word());
+        (*block).word.set(m.base_word() | if x.transition.recorded { word::RECORD } else { 0 });
         gs::Entered::new(block)
     };
     let running = super::fault::Running::new(m);
@@ -1357,14 +1397,13 @@ fn boot(m: &Machine, units: &[Unit], main: &dyn Fn()) {
 
 /// Makes each CPU's idle thread and lets it be the current one.
 pub(crate) fn boot_idle(m: &Machine) {
-    let block = gs::block();
+    let block = gs::block_here();
     for cpu in &m.cpus {
         // SAFETY: GS points at a live block.
         unsafe { (*block).curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut()) };
-        let name = format!("idle: cpu{}", cpu.cpuid);
         let idle = thread::create(
             Kthread {
-                name: &name,
+                name: &cpu.idle_name,
                 priority: sched::pri::PRI_MAX,
                 flags: tdf::IDLETD | tdf::KPROC | tdf::PARKED,
                 cpu: None,
@@ -1385,44 +1424,51 @@ pub(crate) fn finish() -> ! {
     if let Some(text) = machine().malloc.leaks() {
         super::end(Verdict::Error(text));
     }
+    // What main owned is dropped, and what `boot` captured: nothing is left to unwind, which would take longer than the execution.
+    curthread().flags.or(tdf::PARKED);
     super::end(Verdict::Pass)
 }
 
 /// Resumes coroutines until the execution has its verdict.
 fn drive(m: &Machine) {
+    // Around the loop rather than each turn of it: what the loop does after a Rust panic is to end.
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drive_cpus(m))) {
+        m.set_verdict(Verdict::Error(panic_text(&*payload)));
+    }
+}
+
+fn drive_cpus(m: &Machine) {
     // The other CPUs' idle threads first: until one has run, its CPU is as the scheduler left it, with interrupts off.
     let mut at = m.cpus.len() - 1;
     let mut starting = at;
+    let recorded = explorer(m).transition.recorded;
+    // The block consists of cells, so that others may use it meanwhile.
+    let block = gs::block_here();
+    // SAFETY: GS points at the run's block.
+    let block = unsafe { &*block };
     while !m.has_verdict() {
         let cpu = &m.cpus[at];
         let td = cpu.current();
-        let block = &explorer(m).block;
         block.curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut());
         block.curthread.set(td.ptr());
         // SAFETY: (h) this loop runs the CPU.
         let context = unsafe { td.context.get() }.as_mut();
-        let recorded = explorer(m).transition.recorded;
-        if let Some(heap) = explorer(m).heap.as_ref().filter(|_| recorded) {
-            heap.used(true);
-        }
-        let stop = resume(context);
-        if let Some(heap) = explorer(m).heap.as_ref().filter(|_| recorded) {
-            heap.used(false);
-        }
+        let Some(context) = context else {
+            m.set_verdict(Verdict::Error(NO_CONTEXT.to_owned()));
+            return;
+        };
+        let stop = if recorded { resume_recorded(m, context) } else { context.resume() };
         match stop {
-            Ok(Stop::Suspended) => {}
-            Ok(Stop::Returned) => {
+            Stop::Suspended => {}
+            Stop::Returned => {
                 // SAFETY: (h) this loop runs the CPU, and the context has just returned.
                 if let Some(context) = unsafe { td.context.get() }.take() {
                     m.end_context(td, context);
                 }
             }
-            Ok(Stop::Faulted) => {
+            Stop::Faulted => {
                 let text = super::fault::take_message();
                 m.set_verdict(Verdict::Error(format!("{} in thread {}", text, td.name())));
-            }
-            Err(text) => {
-                m.set_verdict(Verdict::Error(text));
             }
         }
         let next = cpu.next.get();
@@ -1439,24 +1485,45 @@ fn drive(m: &Machine) {
     }
 }
 
+/// [`Context::resume`], with what the context allocates from the search's heap.
+fn resume_recorded(m: &Machine, context: &mut Context) -> Stop {
+    // Taken back when a Rust panic comes through as well.
+    struct Used<'a>(&'a heap::Lease);
+    impl Drop for Used<'_> {
+        fn drop(&mut self) {
+            self.0.used(false);
+        }
+    }
+    let _used = explorer(m).heap.as_ref().map(|heap| {
+        heap.used(true);
+        Used(heap)
+    });
+    context.resume()
+}
+
+const NO_CONTEXT: &str = "a thread without a context was to run";
+
 /// Resumes a context; a Rust panic that came out of it is the error.
-pub(crate) fn resume(context: Option<&mut super::coroutine::Context>) -> Result<Stop, String> {
+pub(crate) fn resume(context: Option<&mut Context>) -> Result<Stop, String> {
     let Some(context) = context else {
-        return Err("a thread without a context was to run".to_owned());
+        return Err(NO_CONTEXT.to_owned());
     };
-    catch_unwind(AssertUnwindSafe(|| context.resume())).map_err(|payload| {
-        let text = payload
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "a panic without a text".to_owned());
-        format!("Rust panic in thread {}: {text}", curthread().name())
-    })
+    catch_unwind(AssertUnwindSafe(|| context.resume())).map_err(|payload| panic_text(&*payload))
+}
+
+/// The text of a Rust panic that came out of the running thread's context.
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a text".to_owned());
+    format!("Rust panic in thread {}: {text}", curthread().name())
 }
 
 /// Drops what the threads have on their stacks, under SCHEDULER_STOPPED.
 pub(crate) fn teardown(m: &Machine) {
-    let block = gs::block();
+    let block = gs::block_here();
     // SAFETY: GS points at the run's block.
     let block = unsafe { &*block };
     block.word.or(word::STOPPED);

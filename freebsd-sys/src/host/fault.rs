@@ -9,6 +9,7 @@
 
 use super::gs::{self, word};
 use crate::machine::{Engine, Machine, Verdict};
+use core::marker::PhantomData;
 use nix::sys::signal::Signal;
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
@@ -27,21 +28,30 @@ fn watchdog_signal() -> i32 {
 static OLD: Mutex<Vec<(i32, libc::sigaction)>> = Mutex::new(Vec::new());
 static WATCHED: Mutex<Vec<Arc<Watch>>> = Mutex::new(Vec::new());
 
-/// A host thread that runs kernel threads.
+std::thread_local! {
+    /// This host thread's entry, from its first run to its end: a run is shorter than it takes to make one.
+    static MINE: Registered = Registered::new();
+}
+
+/// A host thread that runs kernel threads now and then.
 #[derive(Debug)]
 struct Watch {
     thread: libc::pthread_t,
     clock: libc::clockid_t,
-    /// Counts boundaries (or handled ticks): no change means no progress.
-    progress: *const u64,
-    /// What the watchdog saw first of the present value: the counter, and the thread's processor time then.
-    state: Mutex<Option<(u64, Duration)>>,
+    run: Mutex<Run>,
 }
 
-// SAFETY: the progress counter lives as long as the entry (`Running` removes it), and is read racily on purpose.
-unsafe impl Send for Watch {}
-// SAFETY: the counter is only read, volatile, and what the watchdog saw is behind its mutex.
-unsafe impl Sync for Watch {}
+/// What a watched host thread does.
+#[derive(Debug)]
+struct Run {
+    /// Counts boundaries (or handled ticks): no change means no progress. Null while no machine runs.
+    progress: *const u64,
+    /// What the watchdog saw first of the present value: the counter, and the thread's processor time then.
+    seen: Option<(u64, Duration)>,
+}
+
+// SAFETY: the progress counter lives until `Running` has taken it away, and is read, with the mutex held, racily on purpose.
+unsafe impl Send for Run {}
 
 /// Installs the handlers, the hook and the watchdog, once per process.
 pub(crate) fn install() {
@@ -104,9 +114,37 @@ fn on_panic(info: &std::panic::PanicHookInfo<'_>) -> bool {
     true
 }
 
-/// Registers this host thread with the watchdog while a machine runs on it.
+/// A host thread's entry in the watchdog's list.
+struct Registered(Arc<Watch>);
+
+impl Registered {
+    fn new() -> Self {
+        // SAFETY: plain calls about the calling thread.
+        let (thread, clock) = unsafe {
+            let thread = libc::pthread_self();
+            let mut clock = 0;
+            libc::pthread_getcpuclockid(thread, &mut clock);
+            (thread, clock)
+        };
+        let watch = Arc::new(Watch { thread, clock, run: Mutex::new(Run { progress: core::ptr::null(), seen: None }) });
+        WATCHED.lock().expect("no panic while held").push(Arc::clone(&watch));
+        Self(watch)
+    }
+
+    fn runs(&self, progress: *const u64) {
+        *self.0.run.lock().expect("no panic while held") = Run { progress, seen: None };
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        WATCHED.lock().expect("no panic while held").retain(|other| !Arc::ptr_eq(other, &self.0));
+    }
+}
+
+/// Lets the watchdog look at this host thread while a machine runs on it.
 #[derive(Debug)]
-pub(crate) struct Running(Arc<Watch>);
+pub(crate) struct Running(PhantomData<*const u64>);
 
 impl Running {
     /// Watches the `explore` engine's only host thread.
@@ -116,44 +154,39 @@ impl Running {
 
     /// Watches a host thread whose progress shows in `progress`, which outlives the value.
     pub(crate) fn with_progress(progress: *const u64) -> Self {
-        // SAFETY: plain calls about the calling thread.
-        let (thread, clock) = unsafe {
-            let thread = libc::pthread_self();
-            let mut clock = 0;
-            libc::pthread_getcpuclockid(thread, &mut clock);
-            (thread, clock)
-        };
-        let watch = Arc::new(Watch { thread, clock, progress, state: Mutex::new(None) });
-        WATCHED.lock().expect("no panic while held").push(Arc::clone(&watch));
-        Self(watch)
+        MINE.with(|mine| mine.runs(progress));
+        Self(PhantomData)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        WATCHED.lock().expect("no panic while held").retain(|other| !Arc::ptr_eq(other, &self.0));
+        MINE.with(|mine| mine.runs(core::ptr::null()));
     }
 }
 
 /// The watchdog's round.
 fn watch() {
     for watch in WATCHED.lock().expect("no panic while held").iter() {
-        // SAFETY: see `Watch`; clock_gettime of a live thread's clock.
+        let mut run = watch.run.lock().expect("no panic while held");
+        if run.progress.is_null() {
+            continue;
+        }
+        // SAFETY: see `Run`; clock_gettime of a live thread's clock.
         let (progress, used) = unsafe {
             let mut now: libc::timespec = core::mem::zeroed();
             libc::clock_gettime(watch.clock, &mut now);
-            (watch.progress.read_volatile(), Duration::new(now.tv_sec as u64, now.tv_nsec as u32))
+            (run.progress.read_volatile(), Duration::new(now.tv_sec as u64, now.tv_nsec as u32))
         };
-        let mut state = watch.state.lock().expect("no panic while held");
-        match *state {
+        match run.seen {
             Some((seen, since)) if seen == progress => {
                 if used.saturating_sub(since) >= PATIENCE {
-                    *state = Some((progress, used));
+                    run.seen = Some((progress, used));
                     // SAFETY: the thread is registered, so it has not ended.
                     unsafe { libc::pthread_kill(watch.thread, watchdog_signal()) };
                 }
             }
-            _ => *state = Some((progress, used)),
+            _ => run.seen = Some((progress, used)),
         }
     }
 }

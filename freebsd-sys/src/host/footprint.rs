@@ -54,7 +54,7 @@ const LOCK: usize = 32;
 /// Notes that the running transition reads or writes `size` bytes at `at`, which other CPUs use too.
 #[inline]
 pub(crate) fn touch(at: usize, size: usize, write: bool) {
-    if gs::word() & word::EXPLORE != 0 {
+    if gs::word() & word::RECORD != 0 {
         explore::touch(at, size, write);
     }
 }

@@ -7,7 +7,10 @@
 //! A new host thread inherits its parent's GS. Therefore the process starts with GS at `OUTSIDE`, a block whose word is not
 //! zero and whose slow path is a clear panic ("outside a machine"), and only `host` starts threads from inside a machine.
 //!
-//! References: amd64's `machine/pcpu_aux.h` (`__PCPU_GET`), arch_prctl(2).
+//! GS is set by the instruction for it where the kernel lets processes use it, else by arch_prctl(2): an execution enters and leaves
+//! its machine, and a system call is a tenth of a short one.
+//!
+//! References: amd64's `machine/pcpu_aux.h` (`__PCPU_GET`), arch_prctl(2), Linux's Documentation/arch/x86/x86_64/fsgs.rst.
 
 use crate::atomic::{Owned32, OwnedPtr, OwnedUsize, Shared32};
 use crate::cpu::Pcpu;
@@ -34,6 +37,8 @@ pub mod word {
     pub const PROFILE: u32 = 0x80;
     /// Options EPOCH_TRACE.
     pub const EPOCH_TRACE: u32 = 0x100;
+    /// The schedule wants to know what each transition touches.
+    pub const RECORD: u32 = 0x200;
 }
 
 /// What GS points at. The offsets are part of the accessors below.
@@ -79,7 +84,7 @@ static OUTSIDE: Block = Block::new(word::OUTSIDE);
 
 #[cfg(target_arch = "x86_64")]
 mod imp {
-    use super::{Block, OUTSIDE};
+    use super::{Block, OUTSIDE, Owned32};
     use core::arch::asm;
 
     macro_rules! load {
@@ -119,8 +124,19 @@ mod imp {
     const ARCH_SET_GS: libc::c_int = 0x1001;
     const ARCH_GET_GS: libc::c_int = 0x1004;
 
+    /// `HWCAP2_FSGSBASE`: processes may use `wrgsbase` and its kin.
+    const HWCAP2_FSGSBASE: libc::c_ulong = 1 << 1;
+
+    /// Whether [`HWCAP2_FSGSBASE`] is there: 0 before [`start`] has asked, so that nothing is assumed.
+    static INSTRUCTIONS: Owned32 = Owned32::new(0);
+
     pub(super) fn get() -> usize {
         let mut base = 0usize;
+        if INSTRUCTIONS.get() != 0 {
+            // SAFETY: the kernel says that processes may use the instruction; it only reads a register.
+            unsafe { asm!("rdgsbase {}", out(reg) base, options(nomem, nostack, preserves_flags)) };
+            return base;
+        }
         // SAFETY: ARCH_GET_GS writes one word through the pointer.
         let rc = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_GET_GS, &raw mut base) };
         assert_eq!(rc, 0, "arch_prctl(ARCH_GET_GS) is refused here");
@@ -128,12 +144,21 @@ mod imp {
     }
 
     pub(super) fn set(base: usize) {
+        if INSTRUCTIONS.get() != 0 {
+            // SAFETY: the kernel says that processes may use the instruction, and nothing in a Linux process but this module uses GS.
+            // What it changes is what the accessors read, so it may not be moved across them.
+            unsafe { asm!("wrgsbase {}", in(reg) base, options(nostack, preserves_flags)) };
+            return;
+        }
         // SAFETY: nothing in a Linux process but this module uses GS.
         let rc = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, base) };
         assert_eq!(rc, 0, "arch_prctl(ARCH_SET_GS) is refused here");
     }
 
     extern "C" fn start() {
+        // SAFETY: a plain call.
+        let instructions = unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE != 0;
+        INSTRUCTIONS.set(instructions.into());
         set(&raw const OUTSIDE as usize);
     }
 

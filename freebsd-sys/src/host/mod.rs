@@ -38,6 +38,7 @@ pub(crate) fn switch() {
 }
 
 /// The idle thread has nothing to run: returns when that may have changed.
+#[inline(always)]
 pub(crate) fn idle() {
     match engine() {
         Engine::Explore => explore::idle(),
@@ -55,6 +56,8 @@ pub(crate) fn end(verdict: Verdict) -> ! {
 }
 
 /// Suspends for good: the only way on is being unwound.
+#[cold]
+#[inline(never)]
 pub(crate) fn park_forever() -> ! {
     loop {
         switch();
