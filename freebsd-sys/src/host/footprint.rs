@@ -80,7 +80,7 @@ pub(crate) fn touch_thread(td: &Thread, write: bool) {
 
 /// What a thread's primitive works on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Operand {
+pub struct Operand {
     at: usize,
     size: usize,
     write: bool,
@@ -117,6 +117,12 @@ impl Operand {
             unsafe { core::ptr::copy_nonoverlapping(self.at as *const u8, contents.as_mut_ptr().cast(), size) };
         }
         contents
+    }
+
+    /// Whether both are of the same object, and one of them writes. By where they begin: how near others lie to each other may
+    /// differ from process to process.
+    pub(crate) fn races(self, other: Self) -> bool {
+        self.is_some() && other.is_some() && self.at == other.at && (self.write || other.write)
     }
 
     /// Whether `at` is part of it.
