@@ -15,6 +15,7 @@ mod scenarios;
 // -- running it
 pub mod run;
 pub mod schedule;
+pub mod shard;
 pub mod shrink;
 
 // -- FreeBSD's own rules, one by one
