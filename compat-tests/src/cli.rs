@@ -5,6 +5,7 @@
 
 use crate::compare::Report;
 use crate::expected::Expected;
+use crate::explore_bench::{self, Program};
 use crate::fuzz;
 use crate::misuse::{self, Suite};
 use crate::registry::{self, Cell, Scenario};
@@ -74,6 +75,8 @@ enum Command {
     Test(Test),
     /// Run random programs of lock calls on the emulated kernel and by a model of FreeBSD's rules
     Fuzz(Fuzz),
+    /// Explore a standard program, and count and time its executions
+    ExploreBench(ExploreBench),
     /// Say what there is
     List(List),
 }
@@ -318,6 +321,63 @@ struct Fuzz {
 }
 
 #[derive(Debug, Args)]
+struct ExploreBench {
+    /// What the threads contend for
+    #[arg(value_enum)]
+    program: ProgramName,
+    /// Threads
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u8).range(1..=64))]
+    threads: u8,
+    /// How often each takes the lock
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Virtual CPUs; threads too many share the last [default: one for each thread]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MAXCPU as i64))]
+    cpus: Option<u8>,
+    /// Clock ticks that a schedule may insert; each may preempt
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    ticks: u32,
+    /// One execution of each class of schedules
+    #[arg(long)]
+    exhaustive: bool,
+    /// Executions at most [default: 10000, or all with --exhaustive]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    schedules: Option<u64>,
+    /// Seed of the schedules
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Output
+    #[arg(short, long, value_enum, default_value = "text")]
+    format: TextFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ProgramName {
+    /// A mutex(9)
+    Mutex,
+    /// A test-and-set lock
+    Tas,
+    /// A rwlock(9), of one writer
+    Rwlock,
+    /// A seqc(9), of one writer
+    Seqlock,
+    /// A ticket lock
+    Ticket,
+}
+
+impl From<ProgramName> for Program {
+    fn from(name: ProgramName) -> Self {
+        match name {
+            ProgramName::Mutex => Self::Mutex,
+            ProgramName::Tas => Self::Tas,
+            ProgramName::Rwlock => Self::Rwlock,
+            ProgramName::Seqlock => Self::Seqlock,
+            ProgramName::Ticket => Self::Ticket,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 struct List {
     /// What to list [default: scenarios and mappings]
     #[arg(value_enum)]
@@ -345,6 +405,7 @@ pub fn main() -> ExitCode {
         Command::Shrink(args) => shrink_one(&args),
         Command::Test(args) => test(&args),
         Command::Fuzz(args) => fuzz(&args),
+        Command::ExploreBench(args) => bench(&args),
         Command::List(args) => emit(&list(args.what)).map(|()| 0),
     };
     ExitCode::from(result.unwrap_or_else(|text| {
@@ -601,6 +662,30 @@ fn fuzz(args: &Fuzz) -> Result<u8, String> {
         (true, _) => DIFFERS,
         (false, true) => INTERRUPTED,
         (false, false) => 0,
+    })
+}
+
+fn bench(args: &ExploreBench) -> Result<u8, String> {
+    workers::catch_interrupt();
+    let threads = usize::from(args.threads);
+    let figures = explore_bench::run(&explore_bench::Plan {
+        program: args.program.into(),
+        threads,
+        rounds: args.rounds.into(),
+        cpus: args.cpus.map_or(threads.min(MAXCPU), usize::from),
+        ticks: args.ticks,
+        exhaustive: args.exhaustive,
+        schedules: args.schedules,
+        seed: args.seed,
+    });
+    emit(&match args.format {
+        TextFormat::Text => figures.text(),
+        TextFormat::Json => figures.json(),
+    })?;
+    Ok(match (figures.verdict == Verdict::Pass.name(), workers::interrupted()) {
+        (false, _) => DIFFERS,
+        (true, true) => INTERRUPTED,
+        (true, false) => 0,
     })
 }
 

@@ -13,6 +13,7 @@ pub mod registry;
 mod scenarios;
 
 // -- running it
+pub mod explore_bench;
 pub mod run;
 pub mod schedule;
 pub mod shard;
