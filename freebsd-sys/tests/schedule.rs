@@ -272,8 +272,12 @@ fn a_portfolio_takes_turns() {
     }
 }
 
-/// How often each of `n` CPUs wins when all can move; `rounds` is how many choices CPU 0 has, the others one.
-fn wins(schedule: &mut dyn Schedule, executions: u64, lengths: [usize; 2]) -> std::collections::BTreeMap<Vec<u8>, u64> {
+/// How often each order of two CPUs' moves comes, of which they have `lengths`, and each of which is a choice.
+fn orders(
+    schedule: &mut dyn Schedule,
+    executions: u64,
+    lengths: [usize; 2],
+) -> std::collections::BTreeMap<Vec<u8>, u64> {
     let mut seen = std::collections::BTreeMap::new();
     for index in 0..executions {
         schedule.begin(index);
@@ -295,11 +299,11 @@ fn wins(schedule: &mut dyn Schedule, executions: u64, lengths: [usize; 2]) -> st
 #[test]
 fn a_uniform_walk_finds_each_interleaving_as_often() {
     // Of 5 and 1 moves there are 6 interleavings. Here all moves are choices, so the estimate is exact.
-    let uniform = wins(&mut Urw::new(1), 6000, [5, 1]);
+    let uniform = orders(&mut Urw::new(1), 6000, [5, 1]);
     assert_eq!(uniform.len(), 6);
     assert!(uniform.values().all(|n| (800..1200).contains(n)), "{uniform:?}");
     // A random walk prefers that the one move comes early.
-    let random = wins(&mut Random::new(1), 6000, [5, 1]);
+    let random = orders(&mut Random::new(1), 6000, [5, 1]);
     assert!(random.values().max() > Some(&2500), "{random:?}");
 }
 
@@ -307,7 +311,7 @@ fn a_uniform_walk_finds_each_interleaving_as_often() {
 fn partial_order_sampling_does_not_count_what_nothing_races_with() {
     // The one move works on nothing that the others do: its priority stays, and the five moves are drawn anew each time. That it comes last
     // takes five draws above it: 1 in 6, where a random walk has 1 in 32.
-    let last = wins(&mut Pos::new(1), 6000, [5, 1])[&vec![0, 0, 0, 0, 0, 1]];
+    let last = orders(&mut Pos::new(1), 6000, [5, 1])[&vec![0, 0, 0, 0, 0, 1]];
     assert!((800..1200).contains(&last), "{last}");
 }
 
