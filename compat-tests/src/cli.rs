@@ -5,19 +5,23 @@
 
 use crate::compare::Report;
 use crate::expected::Expected;
+use crate::explore_bench::{self, Program};
 use crate::fuzz;
 use crate::misuse::{self, Suite};
-use crate::registry;
+use crate::registry::{self, Cell, Scenario};
 use crate::replay;
 use crate::report::Costs;
-use crate::run::{self, Plan, Search};
+use crate::run::{self, Mix, Plan, Search};
 use crate::schedule::Printable;
+use crate::shard::{self, Shard};
 use crate::shrink::{self, Limit, Subject};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freebsd_sys::cpu::MAXCPU;
+use freebsd_sys::host::schedule::portfolio::Strategy;
 use freebsd_sys::host::workers;
 use freebsd_sys::machine::{Budget, Config, Engine, Machine, Preemption, Verdict};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -61,6 +65,8 @@ enum Command {
     /// Run scenarios on mappings and show what each cell comes to
     #[command(allow_negative_numbers = true)]
     Compare(Box<Compare>),
+    /// Join what the shards of a comparison found
+    Merge(Merge),
     /// Run one schedule again, step by step
     Replay(ReplayArgs),
     /// Find a shorter schedule that ends like a given one
@@ -69,13 +75,16 @@ enum Command {
     Test(Test),
     /// Run random programs of lock calls on the emulated kernel and by a model of FreeBSD's rules
     Fuzz(Fuzz),
+    /// Explore a standard program, and count and time its executions
+    ExploreBench(ExploreBench),
     /// Say what there is
     List(List),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// For people
+    #[default]
     Table,
     /// For programs
     Json,
@@ -89,7 +98,8 @@ enum TextFormat {
     Json,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum EngineName {
     /// Virtual time; a schedule decides at each boundary
     Explore,
@@ -106,7 +116,8 @@ impl From<EngineName> for Engine {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum PreemptionName {
     /// FreeBSD's default: ithreads and the kernel's best priorities preempt
     Ule,
@@ -116,7 +127,31 @@ enum PreemptionName {
     Any,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StrategyName {
+    /// A random walk
+    Random,
+    /// Random priorities, changed at random points
+    Pct,
+    /// Random priorities, drawn anew where events race
+    Pos,
+    /// A walk that weighs CPUs by what they still have to do
+    Urw,
+}
+
+impl From<StrategyName> for Strategy {
+    fn from(name: StrategyName) -> Self {
+        match name {
+            StrategyName::Random => Self::Random,
+            StrategyName::Pct => Self::Pct,
+            StrategyName::Pos => Self::Pos,
+            StrategyName::Urw => Self::Urw,
+        }
+    }
+}
+
+#[derive(Debug, Args, Serialize, Deserialize)]
 struct Compare {
     /// Scenarios to run [default: all]
     #[arg(value_name = "SCENARIO")]
@@ -136,6 +171,13 @@ struct Compare {
     /// Every schedule within the budget, one of each class; with --schedules, at most so many
     #[arg(long)]
     exhaustive: bool,
+    /// How schedules are sampled; several take turns [default: all,
+    /// every other one pos]
+    #[arg(long = "strategy", value_enum, value_name = "S", value_delimiter = ',', conflicts_with = "exhaustive")]
+    strategies: Vec<StrategyName>,
+    /// Events in whose order a failure that PCT looks for lies [default: 3]
+    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "exhaustive")]
+    depth: Option<u8>,
     /// Seed of the schedules, or of the interrupts' times
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
@@ -145,26 +187,35 @@ struct Compare {
     /// How often and how long locks are waited for and held, on smp: LOCK_PROFILING(9)
     #[arg(long)]
     profile: bool,
+    /// Run every N-th cell only, from the K-th: one part of N, for lkpi merge
+    #[arg(long, value_name = "K/N")]
+    #[serde(skip)]
+    shard: Option<Shard>,
     /// Output
     #[arg(short, long, value_enum, default_value = "table")]
+    #[serde(skip)]
     format: Format,
     /// Write the schedule of each failure to DIR/SCENARIO.MAPPING.sched
     #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
     save: Option<PathBuf>,
     /// Write DIR/report.html, a page with each failure's picture, and report.json, junit.xml and report.md beside it
     #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
     report: Option<PathBuf>,
     /// Costs to plot in the report, as ci/bench.sh writes them [default: target/bench/summary.json, if there]
     #[arg(long, value_name = "FILE", requires = "report")]
+    #[serde(skip)]
     bench: Option<PathBuf>,
     /// Cells that run at a time [default: one for each processor]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[serde(skip)]
     workers: Option<u16>,
     #[command(flatten)]
     kernel: Kernel,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Kernel")]
 struct Kernel {
     /// Who may preempt whom
@@ -188,6 +239,16 @@ struct Kernel {
     /// Wake-ups on another CPU that a schedule may insert
     #[arg(long, value_name = "N", default_value_t = Budget::default().migrations)]
     migrations: u32,
+}
+
+#[derive(Debug, Args)]
+struct Merge {
+    /// What compare --shard K/N --format json printed, of each K
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Output
+    #[arg(short, long, value_enum, default_value = "table")]
+    format: Format,
 }
 
 #[derive(Debug, Args)]
@@ -260,6 +321,63 @@ struct Fuzz {
 }
 
 #[derive(Debug, Args)]
+struct ExploreBench {
+    /// What the threads contend for
+    #[arg(value_enum)]
+    program: ProgramName,
+    /// Threads
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u8).range(1..=64))]
+    threads: u8,
+    /// How often each takes the lock
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Virtual CPUs; threads too many share the last [default: one for each thread]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MAXCPU as i64))]
+    cpus: Option<u8>,
+    /// Clock ticks that a schedule may insert; each may preempt
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    ticks: u32,
+    /// One execution of each class of schedules
+    #[arg(long)]
+    exhaustive: bool,
+    /// Executions at most [default: 10000, or all with --exhaustive]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    schedules: Option<u64>,
+    /// Seed of the schedules
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Output
+    #[arg(short, long, value_enum, default_value = "text")]
+    format: TextFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ProgramName {
+    /// A mutex(9)
+    Mutex,
+    /// A test-and-set lock
+    Tas,
+    /// A rwlock(9), of one writer
+    Rwlock,
+    /// A seqc(9), of one writer
+    Seqlock,
+    /// A ticket lock
+    Ticket,
+}
+
+impl From<ProgramName> for Program {
+    fn from(name: ProgramName) -> Self {
+        match name {
+            ProgramName::Mutex => Self::Mutex,
+            ProgramName::Tas => Self::Tas,
+            ProgramName::Rwlock => Self::Rwlock,
+            ProgramName::Seqlock => Self::Seqlock,
+            ProgramName::Ticket => Self::Ticket,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 struct List {
     /// What to list [default: scenarios and mappings]
     #[arg(value_enum)]
@@ -282,10 +400,12 @@ enum Listed {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compare(args) => compare(&args),
+        Command::Merge(args) => merge(&args),
         Command::Replay(args) => replay_one(&args),
         Command::Shrink(args) => shrink_one(&args),
         Command::Test(args) => test(&args),
         Command::Fuzz(args) => fuzz(&args),
+        Command::ExploreBench(args) => bench(&args),
         Command::List(args) => emit(&list(args.what)).map(|()| 0),
     };
     ExitCode::from(result.unwrap_or_else(|text| {
@@ -313,7 +433,10 @@ impl Compare {
         for (given, option, of) in [
             (self.schedules.is_some(), "--schedules", Engine::Explore),
             (self.exhaustive, "--exhaustive", Engine::Explore),
+            (!self.strategies.is_empty(), "--strategy", Engine::Explore),
+            (self.depth.is_some(), "--depth", Engine::Explore),
             (self.save.is_some(), "--save", Engine::Explore),
+            (self.shard.is_some(), "--shard", Engine::Explore),
             (self.seconds.is_some() && !self.exhaustive, "--seconds", Engine::Smp),
             (self.profile, "--profile", Engine::Smp),
         ] {
@@ -342,7 +465,33 @@ impl Compare {
             ..Config::default()
         };
         let time = Duration::from_secs(self.seconds.unwrap_or(if self.exhaustive { EXHAUSTIVE_SECONDS } else { 1 }));
-        Ok(Plan { engine, config, search, seed: self.seed, time })
+        let mut mix = Mix::default();
+        if !self.strategies.is_empty() {
+            mix.strategies = self.strategies.iter().map(|&name| name.into()).collect();
+        }
+        mix.depth = self.depth.map_or(mix.depth, usize::from);
+        Ok(Plan { engine, config, search, mix, seed: self.seed, time })
+    }
+
+    /// The cells that are asked for, in the order of the tables.
+    fn cells(&self) -> Result<Vec<(&'static Scenario, &'static Cell)>, String> {
+        for name in &self.scenarios {
+            registry::scenario(name)?;
+        }
+        for name in &self.mappings {
+            registry::mapping(name)?;
+        }
+        let wanted = |names: &[String], name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+        let cells: Vec<_> = registry::scenarios()
+            .iter()
+            .filter(|scenario| wanted(&self.scenarios, scenario.name))
+            .flat_map(|scenario| scenario.cells.iter().map(move |cell| (scenario, cell)))
+            .filter(|(_, cell)| wanted(&self.mappings, cell.mapping))
+            .collect();
+        if cells.is_empty() {
+            return Err("no such scenario runs on such a mapping".to_owned());
+        }
+        Ok(cells)
     }
 
     /// On `smp` a cell keeps as many processors busy as it has CPUs.
@@ -357,22 +506,11 @@ impl Compare {
 
 fn compare(args: &Compare) -> Result<u8, String> {
     let plan = args.plan()?;
-    for name in &args.scenarios {
-        registry::scenario(name)?;
-    }
-    for name in &args.mappings {
-        registry::mapping(name)?;
-    }
-    let wanted = |names: &[String], name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-    let cells: Vec<_> = registry::scenarios()
-        .iter()
-        .filter(|scenario| wanted(&args.scenarios, scenario.name))
-        .flat_map(|scenario| scenario.cells.iter().map(move |cell| (scenario, cell)))
-        .filter(|(_, cell)| wanted(&args.mappings, cell.mapping))
-        .collect();
-    if cells.is_empty() {
-        return Err("no such scenario runs on such a mapping".to_owned());
-    }
+    let cells = args.cells()?;
+    let cells = match args.shard {
+        Some(shard) => shard.of_cells(cells),
+        None => cells,
+    };
     let (expected, complaints) = Expected::load()?;
     if let Some(first) = complaints.first() {
         let more = complaints.len() - 1;
@@ -399,7 +537,10 @@ fn compare(args: &Compare) -> Result<u8, String> {
         report.write(dir, costs.as_ref()).map_err(|error| format!("{}: {error}", dir.display()))?;
     }
     emit(&match args.format {
-        Format::Json => report.json(),
+        Format::Json => match args.shard {
+            Some(shard) => report.json_part(shard, serde_json::to_value(args).map_err(|error| error.to_string())?),
+            None => report.json(),
+        },
         Format::Table => report.table(width(), coloured()),
     })?;
     Ok(match (workers::interrupted(), report.differs()) {
@@ -407,6 +548,33 @@ fn compare(args: &Compare) -> Result<u8, String> {
         (false, true) => DIFFERS,
         (false, false) => 0,
     })
+}
+
+/// Prints what one run would have, from its shards.
+fn merge(args: &Merge) -> Result<u8, String> {
+    let files: Vec<_> = args.files.iter().map(|path| shard::read(path)).collect::<Result<_, _>>()?;
+    let joined = shard::join(&files)?;
+    let run: Compare = serde_json::from_value(joined.run).map_err(|error| format!("the shards' options: {error}"))?;
+    let (plan, cells) = (run.plan()?, run.cells()?);
+    fn names<'a>(&(scenario, cell): &(&'a Scenario, &'a Cell)) -> (&'a str, &'a str) {
+        (scenario.name, cell.mapping)
+    }
+    let found = joined.outcomes.iter().map(|(scenario, mapping, _)| (scenario.as_str(), mapping.as_str()));
+    if !found.eq(cells.iter().map(names)) {
+        return Err("the shards' cells are not those of their run: was each written by this lkpi?".to_owned());
+    }
+    let outcomes = joined.outcomes.into_iter().map(|(.., outcome)| Some(outcome)).collect();
+    let report = Report::new(plan, &cells, outcomes, &Expected::load()?.0, joined.elapsed);
+    if let Some((scenario, cell)) = report.first_unlike(&joined.cells).map(|at| names(&cells[at])) {
+        return Err(format!(
+            "{scenario} on {cell}: its shard says what this lkpi would not; was it written by this one?"
+        ));
+    }
+    emit(&match args.format {
+        Format::Json => report.json(),
+        Format::Table => report.table(width(), coloured()),
+    })?;
+    Ok(if report.differs() { DIFFERS } else { 0 })
 }
 
 /// The width of the terminal on standard output, if it is one.
@@ -497,6 +665,30 @@ fn fuzz(args: &Fuzz) -> Result<u8, String> {
     })
 }
 
+fn bench(args: &ExploreBench) -> Result<u8, String> {
+    workers::catch_interrupt();
+    let threads = usize::from(args.threads);
+    let figures = explore_bench::run(&explore_bench::Plan {
+        program: args.program.into(),
+        threads,
+        rounds: args.rounds.into(),
+        cpus: args.cpus.map_or(threads.min(MAXCPU), usize::from),
+        ticks: args.ticks,
+        exhaustive: args.exhaustive,
+        schedules: args.schedules,
+        seed: args.seed,
+    });
+    emit(&match args.format {
+        TextFormat::Text => figures.text(),
+        TextFormat::Json => figures.json(),
+    })?;
+    Ok(match (figures.verdict == Verdict::Pass.name(), workers::interrupted()) {
+        (false, _) => DIFFERS,
+        (true, true) => INTERRUPTED,
+        (true, false) => 0,
+    })
+}
+
 /// A schedule from where the argument says.
 fn read_schedule(argument: &str) -> Result<Printable, String> {
     if argument == "-" {
@@ -552,8 +744,10 @@ fn list(what: Option<Listed>) -> String {
              locking     the two tables of locking(9), cell by cell             test locking\n",
         ),
         Some(Listed::Schedules) => out.push_str(
-            "random      a random walk                                    compare, every other schedule\n\
-             pct         random priorities, changed at random points      compare, every other schedule\n\
+            "random      a random walk                                    compare, by turns; --strategy random\n\
+             pct         random priorities, changed at random points      compare, by turns; --strategy pct\n\
+             pos         random priorities, drawn anew where events race  compare, by turns; --strategy pos\n\
+             urw         a walk weighed by what CPUs still have to do     compare, by turns; --strategy urw\n\
              exhaustive  all within the budget, reduced                   compare --exhaustive\n\
              replay      a recorded one                                   replay\n",
         ),

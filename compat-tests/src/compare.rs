@@ -4,10 +4,12 @@ use crate::expected::{Expectation, Expected, OneOf};
 use crate::registry::{Cell, Scenario};
 use crate::report::Costs;
 use crate::run::{Outcome, Plan, Search};
+use crate::shard::{Header, Shard};
 use anstyle::{AnsiColor, Style};
 use freebsd_sys::lock_profile;
-use freebsd_sys::machine::{Engine, Verdict};
-use serde::Serialize;
+use freebsd_sys::machine::{Budget, Engine, Verdict};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -55,6 +57,11 @@ pub(crate) struct JsonCell<'a> {
     message: String,
     schedules: u64,
     exhaustive: bool,
+    /// Of an exhaustive search that was stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proved: Option<JsonBudget>,
     budget: Option<JsonBudget>,
     schedule: Option<String>,
     expected: Option<&'a OneOf>,
@@ -82,15 +89,30 @@ impl<'a> From<&'a lock_profile::Row> for JsonLock<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct JsonBudget {
+/// A budget in JSON.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct JsonBudget {
     ticks: u32,
     interrupts: u32,
     migrations: u32,
 }
 
+impl From<Budget> for JsonBudget {
+    fn from(Budget { ticks, interrupts, migrations }: Budget) -> Self {
+        Self { ticks, interrupts, migrations }
+    }
+}
+
+impl From<JsonBudget> for Budget {
+    fn from(JsonBudget { ticks, interrupts, migrations }: JsonBudget) -> Self {
+        Self { ticks, interrupts, migrations }
+    }
+}
+
 #[derive(Serialize)]
 struct JsonReport<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard: Option<Header>,
     cells: Vec<JsonCell<'a>>,
 }
 
@@ -168,11 +190,11 @@ impl Report {
     }
 
     /// How schedules were found.
-    pub(crate) fn search(&self) -> &'static str {
+    pub(crate) fn search(&self) -> String {
         match (self.plan.engine, self.plan.search) {
-            (Engine::Smp, _) => "real time",
-            (Engine::Explore, Search::Sample(_)) => "random and PCT",
-            (Engine::Explore, Search::Exhaustive(_)) => "depth first",
+            (Engine::Smp, _) => "real time".to_owned(),
+            (Engine::Explore, Search::Sample(_)) => self.plan.mix.to_string(),
+            (Engine::Explore, Search::Exhaustive(_)) => "depth first".to_owned(),
         }
     }
 
@@ -250,11 +272,9 @@ impl Report {
                 message: outcome.message(&self.plan),
                 schedules: outcome.schedules,
                 exhaustive: outcome.exhausted,
-                budget: explore.then_some(JsonBudget {
-                    ticks: budget.ticks,
-                    interrupts: budget.interrupts,
-                    migrations: budget.migrations,
-                }),
+                done: (outcome.done > 0.0).then_some(outcome.done),
+                proved: outcome.proved.map(JsonBudget::from),
+                budget: explore.then_some(budget.into()),
                 schedule: outcome.schedule.as_ref().map(ToString::to_string),
                 expected: row.expected.as_ref().map(|expected| &expected.verdict),
                 locks: outcome.profile.iter().map(JsonLock::from).collect(),
@@ -262,9 +282,25 @@ impl Report {
             .collect()
     }
 
+    /// The first cell whose JSON is not as `cells` has it.
+    pub(crate) fn first_unlike(&self, cells: &[Value]) -> Option<usize> {
+        let own = self.json_cells();
+        own.iter().zip(cells).position(|(own, cell)| serde_json::to_value(own).ok().as_ref() != Some(cell))
+    }
+
     /// The JSON of everything that was run.
     pub fn json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(&JsonReport { cells: self.json_cells() }).unwrap_or_default();
+        self.json_of(None)
+    }
+
+    /// The JSON of the part `shard` of the run whose options are `run`.
+    pub fn json_part(&self, shard: Shard, run: Value) -> String {
+        self.json_of(Some(Header { shard, interrupted: self.cut(), seconds: self.elapsed.as_secs_f64(), run }))
+    }
+
+    fn json_of(&self, shard: Option<Header>) -> String {
+        let mut text =
+            serde_json::to_string_pretty(&JsonReport { shard, cells: self.json_cells() }).unwrap_or_default();
         text.push('\n');
         text
     }
@@ -519,7 +555,7 @@ impl Report {
         let _ = match self.plan.engine {
             Engine::Explore => {
                 let how = match self.plan.search {
-                    Search::Sample(_) => format!("random and PCT, seed {seed}"),
+                    Search::Sample(_) => format!("{}, seed {seed}", self.plan.mix),
                     Search::Exhaustive(_) => "exhaustive".to_owned(),
                 };
                 let budget = config.budget;
@@ -625,6 +661,7 @@ fn shortened(line: &str, width: usize) -> String {
 mod tests {
     use super::*;
     use crate::registry;
+    use crate::run::Mix;
     use crate::schedule::Printable;
     use freebsd_sys::host::schedule::Event;
     use freebsd_sys::machine::Config;
@@ -634,6 +671,7 @@ mod tests {
             engine: Engine::Explore,
             config: Config::default(),
             search: Search::Sample(2000),
+            mix: Mix::default(),
             seed: 1,
             time: Duration::ZERO,
         };

@@ -13,8 +13,10 @@ pub mod registry;
 mod scenarios;
 
 // -- running it
+pub mod explore_bench;
 pub mod run;
 pub mod schedule;
+pub mod shard;
 pub mod shrink;
 
 // -- FreeBSD's own rules, one by one

@@ -1,22 +1,21 @@
 //! One cell: runs it again and again until its verdict is settled.
 //!
-//! A cell has a machine of its own, booted once. On `explore`, executions alternate between random walks and PCT, each determined
-//! by the seed and its number alone, so results depend neither on the number of workers nor on what else runs; or an exhaustive
-//! search takes one schedule of each class. The first execution that does not pass settles the verdict. On `smp` the scenario runs in
-//! a loop for some time.
+//! A cell has a machine of its own, booted once. On `explore`, the strategies of a portfolio take turns, each execution determined
+//! by the seed and its number in the cell, so results depend neither on the number of workers nor on what else runs; or an exhaustive
+//! search takes one schedule of each class. The first execution that does not pass settles the verdict, also where several are
+//! expected: none that comes later is looked at. On `smp` the scenario runs in a loop for some time.
 
 use crate::registry::{Cell, Scenario};
 use crate::schedule::Printable;
 use crate::shrink::{self, Limit, Shrunk, Subject};
 use freebsd_sys::host::explore::{self, Execution};
-use freebsd_sys::host::schedule::{Schedule, dpor::Dpor, pct::Pct, random::Random};
+use freebsd_sys::host::schedule::portfolio::{Portfolio, Strategy};
+use freebsd_sys::host::schedule::{Schedule, dpor::Dpor};
 use freebsd_sys::host::{smp, workers};
 use freebsd_sys::lock_profile;
 use freebsd_sys::machine::{Budget, Config, Engine, Machine, Unit, Verdict};
+use std::fmt;
 use std::time::{Duration, Instant};
-
-/// Depth of the bugs that PCT looks for: most need two or three events in order.
-const DEPTH: usize = 3;
 
 /// Time after which a run on `smp` that has not ended is called a hang; a scenario takes a few milliseconds.
 const SMP_LIMIT: Duration = Duration::from_secs(60);
@@ -30,10 +29,39 @@ const STRIDE: u64 = 64;
 /// How schedules are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Search {
-    /// So many, random and PCT in turn.
+    /// So many, of the mix's strategies in turn.
     Sample(u64),
     /// All of them, or as many as the limit allows.
     Exhaustive(Option<u64>),
+}
+
+/// Which strategies sample schedules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mix {
+    /// They take turns.
+    pub strategies: Vec<Strategy>,
+    /// Depth of the failures that PCT looks for.
+    pub depth: usize,
+}
+
+impl Default for Mix {
+    /// What finds all that is expected soonest: see ARCHITECTURE.md. Most failures need two or three events in order.
+    fn default() -> Self {
+        use Strategy::{Pct, Pos, Random, Urw};
+        Self { strategies: vec![Pos, Pct, Pos, Urw, Pos, Random], depth: 3 }
+    }
+}
+
+impl fmt::Display for Mix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names: Vec<_> = Vec::new();
+        for name in self.strategies.iter().map(|strategy| strategy.name()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        f.write_str(&names.join(", "))
+    }
 }
 
 /// What is done to each cell.
@@ -45,6 +73,8 @@ pub struct Plan {
     pub config: Config,
     /// (explore) How schedules are found.
     pub search: Search,
+    /// (explore) What samples, if the search does.
+    pub mix: Mix,
     /// Seed of the schedules, or of the interrupts' times.
     pub seed: u64,
     /// (smp, exhaustive) How long each cell runs at most.
@@ -79,6 +109,12 @@ pub struct Outcome {
     pub shrunk: Option<Shrunk>,
     /// (smp) The locks' profile over all runs, if asked for.
     pub profile: Vec<lock_profile::Row>,
+}
+
+impl Default for Outcome {
+    fn default() -> Self {
+        Self::new(Verdict::Pass)
+    }
 }
 
 impl Outcome {
@@ -190,13 +226,12 @@ fn sample(
     progress: &mut Progress<'_>,
 ) -> Outcome {
     let machine = Machine::new(plan.config.clone(), Engine::Explore);
-    let (mut random, mut pct) = (Random::new(plan.seed), Pct::new(plan.seed, DEPTH));
+    let mut schedule = Portfolio::new(&plan.mix.strategies, plan.seed, plan.mix.depth);
     let mut outcome = Outcome::new(Verdict::Pass);
     while outcome.schedules < n && !outcome.interrupted {
         let index = outcome.schedules;
-        let schedule: &mut dyn Schedule = if index.is_multiple_of(2) { &mut random } else { &mut pct };
         let options = explore::Options { trace: false, index, units };
-        let execution = explore::run(&machine, schedule, options, &|| (cell.run)());
+        let execution = explore::run(&machine, &mut schedule, options, &|| (cell.run)());
         outcome.schedules += 1;
         if execution.verdict != Verdict::Pass {
             settle(&mut outcome, &plan.config, scenario, cell, execution);
@@ -343,7 +378,7 @@ mod tests {
 
     fn plan(search: Search) -> Plan {
         let (engine, time) = (Engine::Explore, Duration::from_secs(1));
-        Plan { engine, config: Config::default(), search, seed: 1, time }
+        Plan { engine, config: Config::default(), search, mix: Mix::default(), seed: 1, time }
     }
 
     #[test]

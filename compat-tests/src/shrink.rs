@@ -414,7 +414,7 @@ mod tests {
     use super::*;
     use crate::registry::{self, Cell};
     use crate::replay;
-    use crate::run::{self, Outcome, Plan, Search};
+    use crate::run::{self, Mix, Outcome, Plan, Search};
     use freebsd_sys::host::schedule::random::Random;
     use freebsd_sys::host::schedule::replay::Replay;
     use freebsd_sys::machine::{Config, Engine};
@@ -428,7 +428,7 @@ mod tests {
     fn compare(cpus: usize, schedules: u64) -> Vec<(&'static Cell, Outcome)> {
         let config = Config { cpus, ..Config::default() };
         let search = Search::Sample(schedules);
-        let plan = Plan { engine: Engine::Explore, config, search, seed: 1, time: Duration::ZERO };
+        let plan = Plan { engine: Engine::Explore, config, search, mix: Mix::default(), seed: 1, time: Duration::ZERO };
         let cells: Vec<_> =
             registry::scenarios().iter().flat_map(|s| s.cells.iter().map(move |cell| (s, cell))).collect();
         let outcomes = run::cells(&plan, &cells, 2, &workers::Tally::new(), |_| ());

@@ -261,6 +261,127 @@ fn workers_and_processes_change_nothing() {
 }
 
 #[test]
+fn strategies_and_depth_are_chosen() {
+    let summary = |args: &[&str]| {
+        let text = out(&run(&[&["compare", CASE, "--mapping", PASSES, "--schedules", "5"], args].concat()));
+        text.lines().last().expect("a summary").to_owned()
+    };
+    assert!(summary(&[]).contains("POS, PCT, URW, random, seed 1"), "{}", summary(&[]));
+    assert!(summary(&["--strategy", "urw,pct", "--depth", "5"]).contains("schedules, URW, PCT, seed 1"));
+    // The depth is PCT's: some seed shows that it matters.
+    let found = |depth: &str, seed: u64| {
+        let seed = seed.to_string();
+        cell(&[CASE, "--mapping", PANICS, "--strategy", "pct", "--depth", depth, "--seed", &seed])["schedules"].clone()
+    };
+    assert!((1..10).any(|seed| found("2", seed) != found("6", seed)));
+    refused(&["compare", "--strategy", "dfs"], "--strategy");
+    refused(&["compare", "--depth", "0"], "--depth");
+    refused(&["compare", "--exhaustive", "--depth", "2"], "--depth");
+    refused(&["compare", "--engine", "smp", "--strategy", "pos"], "--strategy is for --engine explore");
+}
+
+/// The JSON of each shard of a comparison, in files of `folder`.
+fn shards(folder: &Folder, of: usize, args: &[&str]) -> Vec<String> {
+    let shard = |index: usize| {
+        let shard = format!("{index}/{of}");
+        let output = run(&[&["compare", "--format", "json", "--shard", &shard], args].concat());
+        assert!(code(&output) <= 1, "{output:?}");
+        folder.file(&format!("{index}-of-{of}.json"), &output.stdout)
+    };
+    (1..=of).map(shard).collect()
+}
+
+fn merge(files: &[String], args: &[&str]) -> Output {
+    let files: Vec<_> = files.iter().map(String::as_str).collect();
+    run(&[&["merge"], args, &files].concat())
+}
+
+/// A table without how long it took.
+fn timeless(output: &Output) -> String {
+    let text = out(output);
+    let (head, tail) = text.split_once(" cells in ").expect("a summary");
+    format!("{head}{}", tail.split_once(" s: ").expect("a time").1)
+}
+
+#[test]
+fn shards_merge_into_what_one_run_finds() {
+    let folder = Folder::new("shards");
+    let all: &[&str] = &["--schedules", "30", "--seed", "3"];
+    let one: &[&str] = &[CASE, "--mapping", PANICS, "--schedules", "500"];
+    let some: &[&str] = &[CASE, OTHER, "--cpus", "1", "--exhaustive", "--schedules", "5", "--seconds", "60"];
+    // More shards than cells, and fewer; cells that differ from what is expected, and none.
+    for (args, of) in [(all, 3), (one, 2), (some, 7)] {
+        let mut files = shards(&folder, of, args);
+        files.reverse();
+        let whole = run(&[&["compare", "--format", "json"], args].concat());
+        let merged = merge(&files, &["--format", "json"]);
+        assert_eq!((out(&merged), code(&merged)), (out(&whole), code(&whole)), "{args:?}");
+        let (whole, merged) = (run(&[&["compare"], args].concat()), merge(&files, &[]));
+        assert_eq!((timeless(&merged), code(&merged)), (timeless(&whole), code(&whole)), "{args:?}");
+    }
+}
+
+#[test]
+fn shards_that_do_not_fit_together_are_refused() {
+    let folder = Folder::new("misfits");
+    let args: &[&str] = &[CASE, "--schedules", "10"];
+    let files = shards(&folder, 3, args);
+    let [one, two, three] = &files[..] else { panic!("three files") };
+    let text = std::fs::read_to_string(two).expect("a part");
+    let file = |name: &str, text: String| folder.file(name, text);
+    let other_seed = file("seed", text.replacen("\"seed\": 1", "\"seed\": 2", 1));
+    let other_n = file("n", text.replacen("\"of\": 3", "\"of\": 4", 1));
+    let place = file("place", text.replacen("\"index\": 2", "\"index\": 9", 1));
+    let cut = file("cut", text[..text.len() / 2].to_owned());
+    let stopped = file("stopped", text.replacen("\"interrupted\": false", "\"interrupted\": true", 1));
+    let mut value: Value = serde_json::from_str(&text).expect("JSON");
+    value["cells"][0]["schedules"] = 11.into();
+    let doctored = file("doctored", value.to_string());
+    value["cells"].as_array_mut().expect("cells").remove(0);
+    let fewer = file("fewer", value.to_string());
+    value["cells"][0]["verdict"] = "fine".into();
+    let fine = file("fine", value.to_string());
+    let whole = file("whole", out(&run(&["compare", CASE, "--schedules", "10", "--format", "json"])));
+    refused(&["merge", one, three], "of 3 shards these are missing: 2");
+    refused(&["merge", one, two, three, two], "are both shard 2 of 3");
+    refused(&["merge", one, &other_seed, three], "of different runs: seed is 1 and 2");
+    refused(&["merge", one, &other_n, three], "of different runs: 3 shards and 4");
+    refused(&["merge", one, &place, three], "count from 1 to 3");
+    refused(&["merge", one, &cut, three], "cut: it is not JSON, or not all of it");
+    refused(&["merge", one, &stopped, three], "interrupted");
+    refused(&["merge", one, &doctored, three], "its shard says what this lkpi would not");
+    refused(&["merge", one, &fewer, three], "more cells than its share");
+    refused(&["merge", one, &fine, three], "no verdict 'fine'");
+    refused(&["merge", &whole], "it is no shard");
+    refused(&["merge", &folder.file("none.json", "{}")], "it is no shard");
+    refused(&["merge", "no-such-file.json"], "No such file");
+    refused(&["merge"], "FILE");
+    for bad in ["0/3", "4/3", "1", "a/b"] {
+        refused(&["compare", "--shard", bad], "--shard");
+    }
+    refused(&["compare", "--engine", "smp", "--shard", "1/2"], "--shard is for --engine explore");
+}
+
+#[test]
+fn standard_programs_are_counted() {
+    let output =
+        run(&["explore-bench", "mutex", "--threads", "2", "--rounds", "2", "--exhaustive", "--format", "json"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    let found = json(&output);
+    let mut keys: Vec<_> = found.as_object().expect("an object").keys().map(String::as_str).collect();
+    let mut wanted = vec!["program", "threads", "rounds", "cpus", "ticks", "executions", "given_up", "seconds"];
+    wanted.extend(["executions_per_s", "exhausted", "verdict"]);
+    wanted.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(keys, wanted);
+    assert_eq!((&found["executions"], &found["exhausted"], &found["cpus"]), (&6.into(), &true.into(), &2.into()));
+    let text = out(&run(&["explore-bench", "ticket", "--threads", "3", "--rounds", "1", "-n", "50"]));
+    assert!(text.starts_with("ticket, 3 threads x 1 on 3 CPUs, 0 ticks: pass; 50 executions, "), "{text}");
+    refused(&["explore-bench", "mutexes", "--threads", "2", "--rounds", "1"], "mutex");
+    refused(&["explore-bench", "mutex", "--threads", "0", "--rounds", "1"], "--threads");
+}
+
+#[test]
 fn seeds_matter_and_repeat() {
     let with = |seed: &str| cell(&[CASE, "--mapping", PANICS, "--seed", seed]);
     assert_eq!(with("5"), with("5"));

@@ -3,7 +3,7 @@
 //! One test, so one process with nothing else in it: VmRSS is the process's.
 
 use compat_tests::registry;
-use compat_tests::run::{self, Plan, Search};
+use compat_tests::run::{self, Mix, Plan, Search};
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::Schedule;
 use freebsd_sys::host::schedule::pct::Pct;
@@ -68,7 +68,8 @@ fn executions_leave_nothing_behind() {
     // The command's own loop makes a machine per cell: machines are given back as well.
     let (scenario, cell) = registry::cell("dma-resv-fence-callback", "linuxkpi_2021").expect("a cell");
     let (config, time) = (Config::default(), Duration::ZERO);
-    let plan = Plan { engine: Engine::Explore, config, search: Search::Sample(100), seed: 1, time };
+    let plan =
+        Plan { engine: Engine::Explore, config, search: Search::Sample(100), mix: Mix::default(), seed: 1, time };
     let mut warm = 0;
     for round in 0..400 {
         if round == 20 {

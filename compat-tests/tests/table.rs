@@ -3,7 +3,7 @@
 use compat_tests::expected::Expected;
 use compat_tests::registry::{self, Scenario};
 use compat_tests::replay;
-use compat_tests::run::{self, Outcome, Plan, Search};
+use compat_tests::run::{self, Mix, Outcome, Plan, Search};
 use compat_tests::schedule::Printable;
 use freebsd_sys::host::explore::{self, Execution, Options, Step};
 use freebsd_sys::host::schedule::random::Random;
@@ -28,7 +28,7 @@ fn compare_seed(scenario: &str, mapping: &str, cpus: usize, schedules: u64, seed
     let cell = registry::cell(scenario, mapping).expect("a cell");
     let config = Config { cpus, ..Config::default() };
     let search = Search::Sample(schedules);
-    let plan = Plan { engine: Engine::Explore, config, search, seed, time: Duration::ZERO };
+    let plan = Plan { engine: Engine::Explore, config, search, mix: Mix::default(), seed, time: Duration::ZERO };
     run::cells(&plan, &[cell], 1, &Tally::new(), |_| ()).remove(0).expect("an outcome")
 }
 

@@ -6,7 +6,9 @@ use common::{explore_with, mtx, no_witness, threads, up};
 use freebsd_sys::atomic::Owned32;
 use freebsd_sys::critical::{critical_enter, critical_exit};
 use freebsd_sys::host::explore::{self, Execution, Options};
-use freebsd_sys::host::schedule::{Event, dfs::Dfs, parse, pct::Pct, print, random::Random, replay::Replay};
+use freebsd_sys::host::schedule::portfolio::{Portfolio, Strategy};
+use freebsd_sys::host::schedule::{Choice, Event, Pending, Schedule, dfs::Dfs, parse, print};
+use freebsd_sys::host::schedule::{pct::Pct, pos::Pos, random::Random, replay::Replay, urw::Urw};
 use freebsd_sys::interrupt;
 use freebsd_sys::machine::{Budget, Config, Engine, Machine, Verdict};
 use freebsd_sys::mutex::Mtxf;
@@ -155,7 +157,6 @@ fn counted(steps: usize) -> (u64, bool) {
         });
         assert_eq!(e.verdict, Verdict::Pass);
         n += 1;
-        use freebsd_sys::host::schedule::Schedule as _;
         if !dfs.end(e.events.len()) {
             return (n, dfs.exhausted());
         }
@@ -177,7 +178,6 @@ fn dfs_runs_no_interleaving_twice() {
     let m = Machine::new(up(), Engine::Explore);
     let mut dfs = Dfs::new();
     let mut seen = std::collections::HashSet::new();
-    use freebsd_sys::host::schedule::Schedule as _;
     loop {
         let e = explore::run(&m, &mut dfs, Options::default(), &|| {
             interrupt::bystanders();
@@ -230,17 +230,89 @@ fn random_finds_the_bugs() {
 }
 
 #[test]
-fn execution_depends_on_seed_and_index_alone() {
-    let run = |first: u64| {
-        let m = Machine::new(no_witness(), Engine::Explore);
-        let mut random = Random::new(3);
-        let mut last = None;
-        for index in first..=40 {
-            last = Some(explore::run(&m, &mut random, Options { index, ..Options::default() }, &abba).events);
+fn pos_and_urw_find_the_bugs() {
+    for seed in 0..10 {
+        let strategies: [&mut dyn Schedule; 2] = [&mut Pos::new(seed), &mut Urw::new(seed)];
+        for schedule in strategies {
+            assert!(explore_with(no_witness(), 300, schedule, &lost_update).is_some(), "seed {seed}");
+            let (_, e) = explore_with(no_witness(), 2000, schedule, &abba).expect("no deadlock");
+            assert!(matches!(e.verdict, Verdict::Deadlock(_) | Verdict::Livelock(_)), "{}", e.verdict);
         }
-        last
-    };
-    assert_eq!(run(0), run(40));
+    }
+}
+
+/// The events of executions `first` to 40 of a schedule; what was there before is not kept.
+fn events(schedule: &mut dyn Schedule, first: u64) -> Vec<Vec<Event>> {
+    let m = Machine::new(no_witness(), Engine::Explore);
+    let run = |index| explore::run(&m, schedule, Options { index, ..Options::default() }, &abba).events;
+    (first..=40).map(run).collect()
+}
+
+#[test]
+fn execution_depends_on_seed_and_index_alone() {
+    let strategies: [fn() -> Box<dyn Schedule>; 3] =
+        [|| Box::new(Random::new(3)), || Box::new(Pct::new(3, 3)), || Box::new(Pos::new(3))];
+    for new in strategies {
+        assert_eq!(events(&mut *new(), 0)[40..], events(&mut *new(), 40));
+    }
+    // What a uniform walk has learned is of the executions before, in order: the same every time.
+    assert_eq!(events(&mut Urw::new(3), 0), events(&mut Urw::new(3), 0));
+}
+
+#[test]
+fn a_portfolio_takes_turns() {
+    let all = events(&mut Portfolio::new(&Strategy::ALL, 3, 3), 0);
+    let alone: [Vec<Vec<Event>>; 3] =
+        [events(&mut Random::new(3), 0), events(&mut Pct::new(3, 3), 0), events(&mut Pos::new(3), 0)];
+    for (index, events) in all.iter().enumerate() {
+        match alone.get(index % 4) {
+            Some(alone) => assert_eq!(*events, alone[index], "execution {index}"),
+            None => assert_ne!(*events, alone[0][index], "execution {index} is another walk's"),
+        }
+    }
+}
+
+/// How often each order of two CPUs' moves comes, of which they have `lengths`, and each of which is a choice.
+fn orders(
+    schedule: &mut dyn Schedule,
+    executions: u64,
+    lengths: [usize; 2],
+) -> std::collections::BTreeMap<Vec<u8>, u64> {
+    let mut seen = std::collections::BTreeMap::new();
+    for index in 0..executions {
+        schedule.begin(index);
+        let (mut left, mut order) = (lengths, Vec::new());
+        while left != [0, 0] {
+            let enabled: Vec<_> = (0..2).filter(|&cpu| left[usize::from(cpu)] > 0).map(Event::Run).collect();
+            let current = order.last().copied().unwrap_or(0).into();
+            let choice = Choice { at: order.len(), current, enabled: &enabled, pending: Pending::NOTHING };
+            let Event::Run(cpu) = enabled[schedule.next(&choice).expect("a choice")] else { unreachable!() };
+            left[usize::from(cpu)] -= 1;
+            order.push(cpu);
+        }
+        *seen.entry(order).or_insert(0) += 1;
+        schedule.end(lengths.iter().sum());
+    }
+    seen
+}
+
+#[test]
+fn a_uniform_walk_finds_each_interleaving_as_often() {
+    // Of 5 and 1 moves there are 6 interleavings. Here all moves are choices, so the estimate is exact.
+    let uniform = orders(&mut Urw::new(1), 6000, [5, 1]);
+    assert_eq!(uniform.len(), 6);
+    assert!(uniform.values().all(|n| (800..1200).contains(n)), "{uniform:?}");
+    // A random walk prefers that the one move comes early.
+    let random = orders(&mut Random::new(1), 6000, [5, 1]);
+    assert!(random.values().max() > Some(&2500), "{random:?}");
+}
+
+#[test]
+fn partial_order_sampling_does_not_count_what_nothing_races_with() {
+    // The one move works on nothing that the others do: its priority stays, and the five moves are drawn anew each time. That it comes last
+    // takes five draws above it: 1 in 6, where a random walk has 1 in 32.
+    let last = orders(&mut Pos::new(1), 6000, [5, 1])[&vec![0, 0, 0, 0, 0, 1]];
+    assert!((800..1200).contains(&last), "{last}");
 }
 
 /// Resident pages of this process.

@@ -15,7 +15,6 @@ use super::tools::{in_callout, in_ithread, in_own_filter, rest, rm, settle, sx, 
 use super::{Case, Id, Row, case};
 use freebsd_sys::callout::Cf;
 use freebsd_sys::rmlock::Rmf;
-use freebsd_sys::sleep;
 use freebsd_sys::sx::Sxf;
 use freebsd_sys::userret::userret;
 use std::sync::Arc;

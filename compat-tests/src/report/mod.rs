@@ -71,7 +71,7 @@ struct JsonExplored<'a> {
     witness: bool,
     lint: bool,
     seed: u64,
-    search: &'a str,
+    search: String,
     schedules: u64,
     seconds: f64,
     interrupted: bool,

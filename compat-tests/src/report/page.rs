@@ -108,7 +108,7 @@ fn explored(report: &Report) -> Markup {
             @if plan.engine == Engine::Explore {
                 div { dt { "Schedules" } dd { (report.schedules()) " in all, "
                     (match plan.search {
-                        Search::Sample(n) => format!("up to {n} a cell, random and PCT by turns, seed {}", plan.seed),
+                        Search::Sample(n) => format!("up to {n} a cell, {} by turns, seed {}", plan.mix, plan.seed),
                         Search::Exhaustive(None) => "depth first, all within the budget".to_owned(),
                         Search::Exhaustive(Some(n)) => format!("depth first, up to {n} a cell"),
                     })

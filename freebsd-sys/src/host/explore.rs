@@ -11,7 +11,7 @@ use super::coroutine::{Context, Stop};
 use super::footprint::{Footprint, Operand, key};
 use super::gs::{self, Block, word};
 use super::heap;
-use super::schedule::{Choice, Diverged, Event, Performed, Schedule};
+use super::schedule::{Choice, Diverged, Event, Pending, Performed, Schedule};
 use crate::cpu::{Pcpu, curcpu, machine};
 use crate::interrupt::{self, Irq};
 use crate::lock::{Loc, LockObject};
@@ -239,7 +239,8 @@ impl Explorer {
 
     #[inline(never)]
     fn ask(&mut self, m: &Machine, current: usize, only: bool) -> Option<usize> {
-        let choice = Choice { at: self.record.len(), current, enabled: &self.enabled };
+        let pending = Pending::of(m);
+        let choice = Choice { at: self.record.len(), current, enabled: &self.enabled, pending };
         // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
         let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
         // What a schedule that records allocates is not the program's.
@@ -632,6 +633,15 @@ pub(crate) fn forget_operand(td: &Thread) {
     }
 }
 
+/// What the next primitive on `cpu` works on; nothing, if that is to look for a thread or to go on with what was begun.
+pub(crate) fn pending(m: &Machine, cpu: usize) -> Operand {
+    let td = m.cpus[cpu].current();
+    let idle = td.is_idle() && td.intr_nesting_level.get() == 0;
+    // SAFETY: between transitions.
+    let ((what, _), operand) = unsafe { (*td.op.get(), *td.operand.get()) };
+    if idle || what == RESUME { Operand::NONE } else { operand }
+}
+
 /// The counter that shows the watchdog an execution's progress.
 pub(crate) fn progress(m: &Machine) -> *const u64 {
     &raw const explorer(m).steps
@@ -648,8 +658,10 @@ pub(crate) fn boundary(what: &'static str, obj: usize, loc: Option<Loc>) {
     unsafe {
         *td.op.get() = (what, lock);
         // An access has said what it works on, and who is on a CPU again goes on with what it waited for.
-        if explorer(machine()).transition.recorded && !matches!(what, "read" | "write" | "resume") {
-            *td.operand.get() = Operand::of(what, obj);
+        let recorded = explorer(machine()).transition.recorded;
+        if !matches!(what, "read" | "write" | "resume") {
+            // Without an object, only footprints care what it is.
+            *td.operand.get() = if recorded || obj != 0 { Operand::of(what, obj) } else { Operand::NONE };
         }
     }
     let obj = lock;

@@ -1,9 +1,9 @@
 //! What a transition reads and writes of what CPUs share: two transitions with footprints that do not conflict commute.
 //!
 //! A transition is what a CPU does from one boundary to the next. Its footprint has four sources: the primitive's object (a lock
-//! with all that its owner protects by it, a tracked address), the places in the kernel that reach across CPUs ([`touch`]:
+//! with all that its owner protects by it, a tracked address), the places in the kernel that reach across CPUs (`touch`:
 //! run queues, threads' states and priorities, wait channels, interrupt sources), the values that a wait was said to depend on
-//! ([`crate::cpu::observe`]), and the budget. A primitive that names no object and is not in [`PRIVATE`] is taken to conflict with
+//! ([`crate::cpu::observe`]), and the budget. A primitive that names no object and is not in `PRIVATE` is taken to conflict with
 //! all others of its kind.
 //!
 //! What WITNESS remembers of lock orders and what the console says are left out: neither changes what happens next.
@@ -67,7 +67,7 @@ pub(crate) fn touch_thread(td: &Thread, write: bool) {
 
 /// What a thread's primitive works on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Operand {
+pub struct Operand {
     at: usize,
     size: usize,
     write: bool,
@@ -104,6 +104,12 @@ impl Operand {
             unsafe { core::ptr::copy_nonoverlapping(self.at as *const u8, contents.as_mut_ptr().cast(), size) };
         }
         contents
+    }
+
+    /// Whether both are of the same object, and one of them writes. By where they begin: how near others lie to each other may
+    /// differ from process to process.
+    pub(crate) fn races(self, other: Self) -> bool {
+        self.is_some() && other.is_some() && self.at == other.at && (self.write || other.write)
     }
 
     /// Whether `at` is part of it.

@@ -10,10 +10,15 @@
 pub mod dfs;
 pub mod dpor;
 pub mod pct;
+pub mod portfolio;
+pub mod pos;
 pub mod random;
 pub mod replay;
+pub mod urw;
 
-use super::footprint::Footprint;
+use super::explore;
+use super::footprint::{Footprint, Operand};
+use crate::machine::Machine;
 use core::fmt;
 
 /// One event of a schedule.
@@ -109,6 +114,32 @@ pub struct Choice<'a> {
     pub current: usize,
     /// What can happen; at least two.
     pub enabled: &'a [Event],
+    /// What the CPUs are about to do.
+    pub pending: Pending<'a>,
+}
+
+/// What the CPUs of a machine are about to do; looked up when asked, since most schedules do not.
+#[derive(Clone, Copy)]
+pub struct Pending<'a>(Option<&'a Machine>);
+
+impl<'a> Pending<'a> {
+    /// Nothing that works on anything.
+    pub const NOTHING: Self = Self(None);
+
+    pub(crate) fn of(m: &'a Machine) -> Self {
+        Self(Some(m))
+    }
+
+    /// What the next primitive on `cpu` works on.
+    pub fn on(self, cpu: usize) -> Operand {
+        self.0.map_or(Operand::NONE, |m| explore::pending(m, cpu))
+    }
+}
+
+impl fmt::Debug for Pending<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
+    }
 }
 
 /// A replay whose recorded event cannot happen.
@@ -192,5 +223,28 @@ impl Rng {
     /// A number below `n`.
     pub fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
+    }
+}
+
+/// When a random walk takes an event of the budget: executions differ in pace, some are left alone for long stretches, some are
+/// interrupted at once.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    /// Events of the budget come with 2 chances in so many.
+    length: usize,
+}
+
+impl Pace {
+    /// That of a new execution.
+    fn new(rng: &mut Rng) -> Self {
+        Self { length: 8 << rng.below(5) }
+    }
+
+    /// The index of the event of the budget that comes now; `None` if a CPU moves, which come first in `enabled`.
+    fn outside(self, rng: &mut Rng, enabled: &[Event]) -> Option<usize> {
+        let runs = enabled.iter().take_while(|event| matches!(event, Event::Run(_) | Event::Pick(_))).count();
+        let others = enabled.len() - runs;
+        let comes = runs == 0 || others > 0 && rng.below(self.length) < 2;
+        comes.then(|| runs + rng.below(others))
     }
 }

@@ -1,0 +1,347 @@
+//! `explore-bench`: standard programs on the `explore` engine, counted and timed, for comparison with other tools.
+//!
+//! Each program is `threads` threads, one on each CPU, that take a lock `rounds` times and add to what it protects. The calling thread is
+//! the first of them, and joins the others by a spin on their state, which it reads like any variable: so a program without contention has
+//! one class of executions, and a mutex as many as there are orders in which its owners can follow each other. What is
+//! protected is checked, so a lock that does not exclude fails.
+
+use crate::cell::{SeqPair, Tracked};
+use crate::run::Mix;
+use freebsd_sys::atomic::Owned32;
+use freebsd_sys::cpu;
+use freebsd_sys::host::explore::{self, Options};
+use freebsd_sys::host::schedule::{Schedule, dpor::Dpor, portfolio::Portfolio};
+use freebsd_sys::host::workers;
+use freebsd_sys::machine::{Budget, Config, Engine, Machine, Preemption, Verdict};
+use freebsd_sys::mutex::{Mtx, Mtxf};
+use freebsd_sys::rwlock::{Rw, Rwf};
+use freebsd_sys::sched::pri;
+use freebsd_sys::seqc::Seqc;
+use freebsd_sys::thread::{Kthread, State, Thread, kthread_add};
+use serde::Serialize;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// A program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// mtx(9).
+    Mutex,
+    /// A test-and-set lock.
+    Tas,
+    /// rwlock(9): the first thread writes, the others read.
+    Rwlock,
+    /// seqc(9): the first thread writes, the others read until what they read was consistent.
+    Seqlock,
+    /// A ticket lock.
+    Ticket,
+}
+
+impl Program {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mutex => "mutex",
+            Self::Tas => "tas",
+            Self::Rwlock => "rwlock",
+            Self::Seqlock => "seqlock",
+            Self::Ticket => "ticket",
+        }
+    }
+}
+
+/// What is run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The program.
+    pub program: Program,
+    /// Its threads.
+    pub threads: usize,
+    /// How often each takes the lock.
+    pub rounds: usize,
+    /// Virtual CPUs; threads too many share the last.
+    pub cpus: usize,
+    /// Clock ticks that a schedule may insert.
+    pub ticks: u32,
+    /// One execution of each class, instead of samples.
+    pub exhaustive: bool,
+    /// Executions at most; with `exhaustive`, those that were given up included.
+    pub schedules: Option<u64>,
+    /// Seed of the samples.
+    pub seed: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figures {
+    program: &'static str,
+    threads: usize,
+    rounds: usize,
+    cpus: usize,
+    ticks: u32,
+    /// Executions that ended.
+    pub executions: u64,
+    /// (exhaustive) Executions that were begun and turned out to be of a class that had been seen.
+    pub given_up: u64,
+    seconds: f64,
+    executions_per_s: f64,
+    /// Every class was run.
+    pub exhausted: bool,
+    /// The first that is no pass.
+    pub verdict: &'static str,
+}
+
+impl Figures {
+    /// A line for people.
+    pub fn text(&self) -> String {
+        let Self { program, threads, rounds, cpus, ticks, executions, given_up, seconds, .. } = self;
+        let all = if self.exhausted { ", all there are" } else { "" };
+        format!(
+            "{program}, {threads} threads x {rounds} on {cpus} CPUs, {ticks} ticks: {}; {executions} executions{all}, {given_up} given \
+             up, in {seconds:.3} s: {:.0} a second\n",
+            self.verdict, self.executions_per_s
+        )
+    }
+
+    /// JSON.
+    pub fn json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}
+
+/// Samples, unless told otherwise.
+const SCHEDULES: u64 = 10_000;
+
+/// Executions between two looks for Ctrl-C.
+const STRIDE: u64 = 64;
+
+/// Runs a program until everything was run, enough was, or it failed.
+pub fn run(plan: &Plan) -> Figures {
+    let budget = Budget { ticks: plan.ticks, interrupts: 0, migrations: 0 };
+    // What a tick is for here: another thread of the same CPU goes on.
+    let config = Config { cpus: plan.cpus, budget, witness: false, preemption: Preemption::Any, ..Config::default() };
+    let machine = Machine::new(config, Engine::Explore);
+    let main = || perform(plan);
+    let once = |schedule: &mut dyn Schedule, index| {
+        explore::run(&machine, schedule, Options { index, ..Options::default() }, &main)
+    };
+    let started = Instant::now();
+    let (mut executions, mut given_up, mut exhausted, mut verdict) = (0, 0, false, Verdict::Pass);
+    if plan.exhaustive {
+        let mut dpor = Dpor::new();
+        for index in 0..plan.schedules.unwrap_or(u64::MAX) {
+            let execution = once(&mut dpor, index);
+            if !dpor.lost() {
+                verdict = execution.verdict;
+            }
+            let more = dpor.end(execution.events.len());
+            if verdict != Verdict::Pass || !more || index % STRIDE == 0 && workers::interrupted() {
+                break;
+            }
+        }
+        (executions, given_up) = (dpor.counts().executions, dpor.counts().given_up);
+        exhausted = dpor.exhausted();
+    } else {
+        let mut schedule = Portfolio::new(&Mix::default().strategies, plan.seed, Mix::default().depth);
+        while verdict == Verdict::Pass && executions < plan.schedules.unwrap_or(SCHEDULES) {
+            if executions % STRIDE == 0 && workers::interrupted() {
+                break;
+            }
+            verdict = once(&mut schedule, executions).verdict;
+            executions += 1;
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    Figures {
+        program: plan.program.name(),
+        threads: plan.threads,
+        rounds: plan.rounds,
+        cpus: plan.cpus,
+        ticks: plan.ticks,
+        executions,
+        given_up,
+        seconds,
+        executions_per_s: (executions + given_up) as f64 / seconds.max(f64::MIN_POSITIVE),
+        exhausted,
+        verdict: verdict.name(),
+    }
+}
+
+/// What a thread does `rounds` times; it is told its number.
+type Round = dyn Fn(usize);
+
+/// The program: thread0's main.
+fn perform(plan: &Plan) {
+    let round: Rc<Round> = match plan.program {
+        Program::Mutex => mutex(),
+        Program::Tas => tas(),
+        Program::Rwlock => rwlock(),
+        Program::Seqlock => seqlock(),
+        Program::Ticket => ticket(),
+    };
+    let rounds = plan.rounds;
+    let threads: Vec<_> = (1..plan.threads)
+        .map(|at| {
+            let round = Rc::clone(&round);
+            let cpu = Some(at.min(plan.cpus - 1));
+            kthread_add(Kthread { name: "T", priority: pri::PUSER, flags: 0, cpu }, move || {
+                (0..rounds).for_each(|_| round(at));
+            })
+        })
+        .collect();
+    explore::begin();
+    (0..rounds).for_each(|_| round(0));
+    threads.into_iter().for_each(join);
+    explore::end();
+}
+
+/// Waits until `td` has ended.
+fn join(td: &Thread) {
+    explore::access(td.state_address() as usize, 4, false, true);
+    while td.state() != State::Inactive {
+        td.observe_running();
+        if !cpu::spinwait() {
+            return;
+        }
+    }
+}
+
+fn mutex() -> Rc<Round> {
+    // A lock stays where it was initialised.
+    let (lock, data) = (Rc::new(Mtx::zeroed()), Tracked::default());
+    lock.init(c"mutex", Mtxf::NOWITNESS);
+    let round = move |_| {
+        lock.lock();
+        data.bump();
+        lock.unlock();
+    };
+    Rc::new(round)
+}
+
+fn tas() -> Rc<Round> {
+    let (word, data) = (Owned32::new(0), Tracked::default());
+    let round = move |_| {
+        // A boundary before the first exchange; the others come at the end of a wait, which is one.
+        explore::access(word.as_ptr() as usize, 4, true, true);
+        while word.get() != 0 {
+            // To write 1 over 1 is nothing that anybody sees.
+            if !wait_for(&word) {
+                return;
+            }
+        }
+        word.set(1);
+        data.bump();
+        store(&word, 0);
+    };
+    Rc::new(round)
+}
+
+fn ticket() -> Rc<Round> {
+    let (next, serving, data) = (Owned32::new(0), Owned32::new(0), Tracked::default());
+    let round = move |_| {
+        let own = fetch_add(&next);
+        explore::access(serving.as_ptr() as usize, 4, false, true);
+        while serving.get() != own {
+            if !wait_for(&serving) {
+                return;
+            }
+        }
+        data.bump();
+        store(&serving, own + 1);
+    };
+    Rc::new(round)
+}
+
+fn rwlock() -> Rc<Round> {
+    let (lock, data) = (Rc::new(Rw::zeroed()), Tracked::default());
+    lock.init(c"rwlock", Rwf::NOWITNESS);
+    let round = move |at| {
+        if at == 0 {
+            lock.wlock();
+            data.bump();
+            lock.wunlock();
+        } else {
+            lock.rlock();
+            data.get();
+            lock.runlock();
+        }
+    };
+    Rc::new(round)
+}
+
+fn seqlock() -> Rc<Round> {
+    let (count, data) = (Seqc::new(), SeqPair::default());
+    let round = move |at| {
+        if at == 0 {
+            count.sleepable_write_begin();
+            data.write(count.peek() as usize);
+            count.sleepable_write_end();
+            return;
+        }
+        loop {
+            let before = count.read();
+            let seen = data.read();
+            if count.consistent(before) {
+                return data.check(seen);
+            }
+        }
+    };
+    Rc::new(round)
+}
+
+/// An atomic write.
+fn store(word: &Owned32, value: u32) {
+    explore::access(word.as_ptr() as usize, 4, true, true);
+    word.set(value);
+}
+
+/// `cpu_spinwait()` until the word has changed; false if the machine has stopped. The caller looks at the word again in the same
+/// transition, as the kernel's own locks do: with a boundary in between, to be woken and to try would be two, and every order of
+/// one waiter's waking with another's trying a class of its own.
+fn wait_for(word: &Owned32) -> bool {
+    cpu::observe(word.as_ptr().cast(), 4);
+    cpu::spinwait()
+}
+
+/// An atomic increment; what was there before. From one boundary to the next nobody else moves.
+fn fetch_add(word: &Owned32) -> u32 {
+    explore::access(word.as_ptr() as usize, 4, true, true);
+    let old = word.get();
+    word.set(old + 1);
+    old
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exhaust(program: Program, threads: usize, rounds: usize) -> Figures {
+        let (cpus, ticks, exhaustive, schedules, seed) = (threads, 0, true, Some(200_000), 1);
+        run(&Plan { program, threads, rounds, cpus, ticks, exhaustive, schedules, seed })
+    }
+
+    #[test]
+    fn a_lock_that_one_thread_holds_takes_as_many_executions_as_it_has_orders() {
+        for program in [Program::Mutex, Program::Tas] {
+            for (threads, rounds, orders) in [(2, 1, 2), (2, 2, 6), (3, 1, 6), (3, 2, 90)] {
+                let found = exhaust(program, threads, rounds);
+                assert!(found.exhausted && found.verdict == "pass", "{found:?}");
+                assert_eq!(found.executions, orders, "{found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_program_passes() {
+        for program in [Program::Mutex, Program::Tas, Program::Rwlock, Program::Seqlock, Program::Ticket] {
+            let found = exhaust(program, 2, 2);
+            assert!(found.exhausted && found.verdict == "pass", "{found:?}");
+            let (cpus, ticks, exhaustive, schedules, seed) = (2, 1, false, Some(300), 1);
+            let plan = Plan { program, threads: 3, rounds: 2, cpus, ticks, exhaustive, schedules, seed };
+            let found = run(&plan);
+            assert_eq!((found.executions, found.verdict), (300, "pass"), "{found:?}");
+        }
+    }
+}
