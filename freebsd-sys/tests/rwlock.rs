@@ -2,11 +2,12 @@
 
 mod common;
 
-use common::{explore_random, panic_text, passes, spawn_at, threads, verdict};
+use common::{explore_random, panic_text, passes, smp_once, spawn_at, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::machine::{Budget, Config, Verdict};
 use freebsd_sys::rwlock::{RW_LOCK_WAITERS, Rw, Rwf, ra};
-use freebsd_sys::thread::curthread;
+use freebsd_sys::sched::pri::PUSER;
+use freebsd_sys::thread::{Kthread, curthread, kthread_add};
 use freebsd_sys::{critical, sched, sleep};
 use std::sync::Arc;
 
@@ -135,6 +136,37 @@ fn a_waiting_writer_keeps_new_readers_out() {
 #[test]
 fn try_rlock_ignores_a_waiting_writer() {
     assert_eq!(verdict(Config::default(), || assert!(second_reader(Rw::try_rlock))), Verdict::Pass);
+}
+
+/// Without checks, and with nothing to be done at the boundaries, locks go the short way; one that somebody waits for does not.
+#[test]
+fn the_short_way_does_not_forget_a_waiter() {
+    for write in [true, false] {
+        let bare = Config { cpus: 1, invariants: false, witness: false, ..Config::default() };
+        let verdict = smp_once(bare, 0, &|| {
+            let lock = rw(Rwf::empty());
+            if write {
+                lock.wlock()
+            } else {
+                lock.rlock()
+            };
+            let other = Arc::clone(&lock);
+            let td = kthread_add(Kthread { name: "waiter", priority: PUSER, flags: 0, cpu: None }, move || {
+                other.wlock();
+                other.wunlock();
+            });
+            while !td.is_on_lock() {
+                sched::sched_relinquish();
+            }
+            if write {
+                lock.wunlock()
+            } else {
+                lock.runlock()
+            };
+            assert!(!td.is_on_lock(), "nobody woke it");
+        });
+        assert_eq!(verdict, Verdict::Pass);
+    }
 }
 
 #[test]
