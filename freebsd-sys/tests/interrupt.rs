@@ -122,8 +122,10 @@ fn interrupt_that_comes_while_the_ithread_runs_is_not_lost() {
         let (device, done) = (Arc::clone(&events), Arc::clone(&handled));
         let irq = ithread(Arrival::Raised, move || {
             done.set(device.get());
-            critical::critical_enter();
-            critical::critical_exit();
+            for _ in 0..4 {
+                critical::critical_enter();
+                critical::critical_exit();
+            }
         });
         explore::begin();
         for _ in 0..3 {

@@ -92,9 +92,11 @@ fn it_waits_for_readers_that_sleep_and_yield() {
 fn it_ends_while_new_readers_keep_coming_and_updaters_compete() {
     passes("many", || {
         let shared = shared();
-        threads(4, move |i| match i {
+        threads(5, move |i| match i {
             0 => update(&shared, synchronize_rcu),
             1 => (0..3).for_each(|_| synchronize_rcu()),
+            // Long enough for both updaters to be at work.
+            2 => read(&shared, || msleep(5)),
             _ => (0..6).for_each(|_| read(&shared, || udelay(1))),
         });
     });
