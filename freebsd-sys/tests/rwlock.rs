@@ -8,7 +8,7 @@ use freebsd_sys::machine::{Budget, Config, Verdict};
 use freebsd_sys::rwlock::{RW_LOCK_WAITERS, Rw, Rwf, ra};
 use freebsd_sys::sched::pri::PUSER;
 use freebsd_sys::thread::{Kthread, curthread, kthread_add};
-use freebsd_sys::{critical, sched, sleep};
+use freebsd_sys::{cpu, critical, sched, sleep};
 use std::sync::Arc;
 
 /// INVARIANTS without WITNESS: the lock's own checks speak.
@@ -53,6 +53,29 @@ fn writers_exclude_each_other_and_readers() {
         assert_eq!(n[0].get(), 4);
         lock.destroy();
     });
+}
+
+/// On real CPUs, since in `explore` a bounded spin gives up at once: the reader stays until the writer has given up spinning for it,
+/// and has left its critical section before it blocked.
+#[test]
+fn a_writer_that_gives_up_spinning_blocks() {
+    let verdict = smp_once(plain(), 0, &|| {
+        sched::sched_bind(0);
+        let lock = rw(Rwf::empty());
+        lock.rlock();
+        let other = Arc::clone(&lock);
+        let td = kthread_add(Kthread { name: "writer", priority: PUSER, flags: 0, cpu: Some(1) }, move || {
+            other.wlock();
+            other.wunlock();
+            assert_eq!(curthread().critnest.get(), 0);
+        });
+        while !td.is_on_lock() && !cpu::scheduler_stopped() {
+            boundary();
+        }
+        lock.runlock();
+        sched::sched_unbind();
+    });
+    assert_eq!(verdict, Verdict::Pass);
 }
 
 #[test]
