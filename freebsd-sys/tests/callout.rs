@@ -200,14 +200,18 @@ fn drained_callout_cannot_set_itself_again() {
         let count = Arc::new(Owned32::new(0));
         let again = Arc::clone(&count);
         let handler = move || {
-            again.set(again.get() + 1);
+            again.set(1);
             c.reset(1, does(|| ()), None, Cf::empty());
+            critical::critical_enter();
+            critical::critical_exit();
+            again.set(2);
         };
         explore::begin();
         c.reset(1, does(handler), None, Cf::empty());
         sleep::pause("wait", 1);
         c.drain();
         assert!(!c.pending());
+        assert_ne!(count.get(), 1, "the handler still runs, although it had set itself again");
         explore::end();
     });
 }

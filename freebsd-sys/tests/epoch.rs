@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{explore_random, mtx, passes, spawn_at, threads, verdict};
+use common::{explore_random, mtx, passes, smp_once, spawn_at, threads, verdict};
 use freebsd_sys::atomic::{Owned32, OwnedPtr, Shared32};
 use freebsd_sys::epoch::{Context, Epoch, Epochf, Tracker, global_epoch, net_epoch_preempt};
 use freebsd_sys::machine::{Config, Verdict};
@@ -86,6 +86,61 @@ fn without_any_checks_as_well() {
     let bare = Config { invariants: false, witness: false, cpus: 2, ..Config::default() };
     passes(bare.clone(), 50, || readers_and_writer(false, Epoch::wait, 300));
     passes(bare, 50, || readers_and_writer(true, Epoch::wait_preempt, 300));
+}
+
+/// Waits, spinning, until `stage` is at `n`.
+fn stage(stage: &Shared32, n: u32) {
+    while stage.get() < n && !cpu::scheduler_stopped() {
+        core::hint::spin_loop();
+    }
+}
+
+/// Without checks, and with nothing to be done at the boundaries, sections are entered the short way. On real CPUs: one is in its
+/// section long after the other has begun to wait.
+#[test]
+fn a_section_that_was_entered_the_short_way_is_waited_for() {
+    for preempt in [false, true] {
+        for seed in 0..5 {
+            let bare = Config { invariants: false, witness: false, cpus: 2, ..Config::default() };
+            let verdict = smp_once(bare, seed, &|| {
+                let epoch = if preempt { net_epoch_preempt() } else { global_epoch() };
+                let at = Shared32::new(0);
+                threads(2, move |i| {
+                    sched::sched_bind(i);
+                    if i == 0 {
+                        stage(&at, 1);
+                        at.set(2);
+                        if preempt {
+                            epoch.wait_preempt()
+                        } else {
+                            epoch.wait()
+                        };
+                        assert!(at.get() == 3 || cpu::scheduler_stopped(), "the section is open");
+                    } else {
+                        let tracker = Tracker::new();
+                        // SAFETY: the tracker stays where it is until the section is over.
+                        if preempt {
+                            unsafe { epoch.enter_preempt(&tracker) }
+                        } else {
+                            epoch.enter()
+                        };
+                        at.set(1);
+                        stage(&at, 2);
+                        (0..200_000).for_each(|_| core::hint::spin_loop());
+                        at.set(3);
+                        // SAFETY: as above.
+                        if preempt {
+                            unsafe { epoch.exit_preempt(&tracker) }
+                        } else {
+                            epoch.exit()
+                        };
+                    }
+                    sched::sched_unbind();
+                });
+            });
+            assert_eq!(verdict, Verdict::Pass);
+        }
+    }
 }
 
 #[test]

@@ -114,6 +114,30 @@ fn filter_may_not_block_and_an_ithread_may_not_sleep() {
     assert!(text.starts_with("sleepq_add: td 0x") && text.ends_with(" with sleeping prohibited"), "{text}");
 }
 
+/// The handler takes all that its device has for it, and an interrupt that comes meanwhile has it look again.
+#[test]
+fn interrupt_that_comes_while_the_ithread_runs_is_not_lost() {
+    passes(Config::default(), 500, || {
+        let (events, handled) = (Arc::new(Shared32::new(0)), Arc::new(Shared32::new(0)));
+        let (device, done) = (Arc::clone(&events), Arc::clone(&handled));
+        let irq = ithread(Arrival::Raised, move || {
+            done.set(device.get());
+            for _ in 0..4 {
+                critical::critical_enter();
+                critical::critical_exit();
+            }
+        });
+        explore::begin();
+        for _ in 0..3 {
+            events.fetchadd(1);
+            interrupt::raise(irq);
+        }
+        sleep::pause("wait", 20);
+        explore::end();
+        assert_eq!(handled.get(), 3);
+    });
+}
+
 #[test]
 fn ithread_may_block_on_a_mutex() {
     passes(Config::default(), 200, || {

@@ -210,6 +210,21 @@ fn the_interlock_is_dropped_whether_or_not_one_sleeps() {
     });
 }
 
+/// The owner may give the lock back as soon as the interlock is dropped: who waits is on the sleep queue by then.
+#[test]
+fn no_release_is_lost_once_the_interlock_is_dropped() {
+    passes(Config::default(), 1000, || {
+        let (lk, m) = (lock(0), mtx(c"interlock", Mtxf::DEF));
+        threads(2, move |_| {
+            m.lock();
+            assert_eq!(lk.lockmgr_interlock(lk::EXCLUSIVE, m.object()), 0);
+            critical_enter();
+            critical_exit();
+            lk.lockmgr(lk::RELEASE);
+        });
+    });
+}
+
 #[test]
 fn a_sleeper_that_fails_spends_no_wakeup() {
     passes(Config::default(), 500, || {

@@ -2,13 +2,13 @@
 
 mod common;
 
-use common::{explore_random, mtx, no_witness, once, panic_text, passes, spawn_at, threads, up};
-use freebsd_sys::atomic::Owned32;
+use common::{explore_random, mtx, no_witness, once, panic_text, passes, smp_once, spawn_at, threads, up};
+use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::machine::{Config, Preemption, Verdict};
 use freebsd_sys::mutex::Mtxf;
-use freebsd_sys::sched::pri::PUSER;
+use freebsd_sys::sched::pri::{self, PUSER};
 use freebsd_sys::thread::{Kthread, Thread, curthread, kthread_add};
-use freebsd_sys::{critical, host::explore, interrupt, sched, sleep};
+use freebsd_sys::{cpu, critical, host::explore, interrupt, sched, sleep};
 use std::sync::Arc;
 
 fn bare() -> Config {
@@ -98,6 +98,13 @@ fn recursion_is_counted_where_it_was_asked_for() {
         s.unlock_spin();
         assert!(!s.owned());
         assert_eq!(curthread().critnest.get(), 0);
+        m.lock();
+        assert!(m.trylock());
+        assert!(m.recursed());
+        m.unlock();
+        assert!(m.owned() && !m.recursed());
+        m.unlock();
+        assert!(!m.owned());
     });
 }
 
@@ -152,6 +159,37 @@ fn spin_mutexes_in_a_cycle_are_held_too_long() {
     assert!(line.contains(") held by 0x") && line.contains(" (tid 10"), "{line}");
 }
 
+/// The owner waits for an interrupt on the contender's CPU: it comes, since the contender waits outside of its spinlock section.
+#[test]
+fn interrupts_come_while_a_spin_mutex_is_waited_for() {
+    passes(Config::default(), 200, || {
+        let s = mtx(c"s", Mtxf::SPIN | Mtxf::NOWITNESS);
+        let ran = Arc::new(Shared32::new(0));
+        let seen = Arc::clone(&ran);
+        let irq = interrupt::create("dev", interrupt::Arrival::Raised, pri::PI_INTR, Some(1));
+        let filter = move || {
+            ran.set(1);
+            interrupt::Filter::Handled
+        };
+        interrupt::setup(irq, Some(Box::new(filter)), None, 1);
+        threads(2, move |i| {
+            sched::sched_bind(i);
+            s.lock_spin();
+            if i == 0 {
+                interrupt::raise(irq);
+                while seen.get() == 0 {
+                    cpu::observe(seen.as_ptr().cast(), 4);
+                    if !cpu::spinwait() {
+                        return;
+                    }
+                }
+            }
+            s.unlock_spin();
+            sched::sched_unbind();
+        });
+    });
+}
+
 #[test]
 fn contender_spins_while_the_owner_runs() {
     // CPU 1 keeps the contender: the owner never leaves CPU 0, so adaptive spinning never blocks.
@@ -195,6 +233,33 @@ fn contender_blocks_when_the_owner_does_not_run() {
         sched::sched_relinquish();
     });
     assert_eq!(e.verdict, Verdict::Pass);
+}
+
+/// Without checks, and with nothing to be done at the boundaries, locks go the short way; one that somebody waits for, or that is held twice, does not.
+#[test]
+fn the_short_way_does_not_forget_waiters_and_recursion() {
+    let config = Config { cpus: 1, ..bare() };
+    let verdict = smp_once(config, 0, &|| {
+        let m = mtx(c"m", Mtxf::DEF);
+        m.lock();
+        let other = Arc::clone(&m);
+        let td = thread("contender", PUSER, 0, move || {
+            other.lock();
+            other.unlock();
+        });
+        while !td.is_on_lock() {
+            sched::sched_relinquish();
+        }
+        m.unlock();
+        assert!(!td.is_on_lock(), "nobody woke it");
+        let s = mtx(c"s", Mtxf::SPIN | Mtxf::RECURSE);
+        s.lock_spin();
+        s.lock_spin();
+        s.unlock_spin();
+        assert!(s.owned(), "held once more");
+        s.unlock_spin();
+    });
+    assert_eq!(verdict, Verdict::Pass);
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 mod common;
 
-use common::{explore_random, panic_text, passes, spawn_at, threads, verdict};
+use common::{explore_random, panic_text, passes, smp_once, spawn_at, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::rmlock::{PrioTracker, Rm, Rmf, ra};
-use freebsd_sys::thread::curthread;
+use freebsd_sys::sched::pri::PUSER;
+use freebsd_sys::thread::{Kthread, State, curthread, kthread_add};
 use freebsd_sys::{cpu, critical, sched, sleep};
 use std::sync::Arc;
 
@@ -62,6 +63,42 @@ fn writers_exclude_each_other_and_readers() {
 fn without_any_checks_it_still_excludes() {
     let bare = Config { invariants: false, witness: false, cpus: 4, ..Config::default() };
     passes(bare, 100, || readers_and_writers(Rmf::empty(), 30));
+}
+
+/// Without checks a reader that has its token goes the short way: pinned, and not past a writer.
+#[test]
+fn the_short_way_is_for_readers_with_a_token() {
+    let bare = Config { cpus: 1, invariants: false, witness: false, ..Config::default() };
+    let verdict = smp_once(bare, 0, &|| {
+        let lock = rm(Rmf::empty());
+        let tracker = PrioTracker::new();
+        // The first asks for the token, the second one has it.
+        for _ in 0..2 {
+            // SAFETY: the tracker stays where it is until this thread has given the lock back.
+            unsafe {
+                lock.rlock(&tracker);
+                assert_eq!(curthread().pinned.get(), 1);
+                lock.runlock(&tracker);
+            }
+            assert_eq!(curthread().pinned.get(), 0);
+        }
+        lock.wlock();
+        let other = Arc::clone(&lock);
+        let td = kthread_add(Kthread { name: "reader", priority: PUSER, flags: 0, cpu: None }, move || {
+            let tracker = PrioTracker::new();
+            // SAFETY: as above.
+            unsafe {
+                other.rlock(&tracker);
+                other.runlock(&tracker);
+            }
+        });
+        while !td.is_on_lock() {
+            assert!(td.state() != State::Inactive, "it read beside the writer");
+            sched::sched_relinquish();
+        }
+        lock.wunlock();
+    });
+    assert_eq!(verdict, Verdict::Pass);
 }
 
 #[test]

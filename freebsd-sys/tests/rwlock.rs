@@ -2,12 +2,13 @@
 
 mod common;
 
-use common::{explore_random, panic_text, passes, spawn_at, threads, verdict};
+use common::{explore_random, panic_text, passes, smp_once, spawn_at, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::machine::{Budget, Config, Verdict};
 use freebsd_sys::rwlock::{RW_LOCK_WAITERS, Rw, Rwf, ra};
-use freebsd_sys::thread::curthread;
-use freebsd_sys::{critical, sched, sleep};
+use freebsd_sys::sched::pri::PUSER;
+use freebsd_sys::thread::{Kthread, curthread, kthread_add};
+use freebsd_sys::{cpu, critical, sched, sleep};
 use std::sync::Arc;
 
 /// INVARIANTS without WITNESS: the lock's own checks speak.
@@ -52,6 +53,29 @@ fn writers_exclude_each_other_and_readers() {
         assert_eq!(n[0].get(), 4);
         lock.destroy();
     });
+}
+
+/// On real CPUs, since in `explore` a bounded spin gives up at once: the reader stays until the writer has given up spinning for it,
+/// and has left its critical section before it blocked.
+#[test]
+fn a_writer_that_gives_up_spinning_blocks() {
+    let verdict = smp_once(plain(), 0, &|| {
+        sched::sched_bind(0);
+        let lock = rw(Rwf::empty());
+        lock.rlock();
+        let other = Arc::clone(&lock);
+        let td = kthread_add(Kthread { name: "writer", priority: PUSER, flags: 0, cpu: Some(1) }, move || {
+            other.wlock();
+            other.wunlock();
+            assert_eq!(curthread().critnest.get(), 0);
+        });
+        while !td.is_on_lock() && !cpu::scheduler_stopped() {
+            boundary();
+        }
+        lock.runlock();
+        sched::sched_unbind();
+    });
+    assert_eq!(verdict, Verdict::Pass);
 }
 
 #[test]
@@ -135,6 +159,37 @@ fn a_waiting_writer_keeps_new_readers_out() {
 #[test]
 fn try_rlock_ignores_a_waiting_writer() {
     assert_eq!(verdict(Config::default(), || assert!(second_reader(Rw::try_rlock))), Verdict::Pass);
+}
+
+/// Without checks, and with nothing to be done at the boundaries, locks go the short way; one that somebody waits for does not.
+#[test]
+fn the_short_way_does_not_forget_a_waiter() {
+    for write in [true, false] {
+        let bare = Config { cpus: 1, invariants: false, witness: false, ..Config::default() };
+        let verdict = smp_once(bare, 0, &|| {
+            let lock = rw(Rwf::empty());
+            if write {
+                lock.wlock()
+            } else {
+                lock.rlock()
+            };
+            let other = Arc::clone(&lock);
+            let td = kthread_add(Kthread { name: "waiter", priority: PUSER, flags: 0, cpu: None }, move || {
+                other.wlock();
+                other.wunlock();
+            });
+            while !td.is_on_lock() {
+                sched::sched_relinquish();
+            }
+            if write {
+                lock.wunlock()
+            } else {
+                lock.runlock()
+            };
+            assert!(!td.is_on_lock(), "nobody woke it");
+        });
+        assert_eq!(verdict, Verdict::Pass);
+    }
 }
 
 #[test]

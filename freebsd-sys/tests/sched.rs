@@ -3,13 +3,13 @@
 mod common;
 
 use common::{explore_random, once, passes, spawn_at, threads, up};
-use freebsd_sys::atomic::Owned32;
+use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::cpu::cpuid;
 use freebsd_sys::host::explore;
 use freebsd_sys::machine::{Budget, Config, Preemption, Verdict};
 use freebsd_sys::sched::{self, pri};
 use freebsd_sys::thread::{Kthread, curthread, kthread_add};
-use freebsd_sys::{critical, sleep};
+use freebsd_sys::{cpu, critical, sleep};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -132,6 +132,51 @@ fn full_preempts_whenever_better() {
         assert!(!preempts(preemption, pri::PUSER));
         assert!(!preempts(preemption, pri::PRI_MAX_TIMESHARE));
     }
+}
+
+/// Waits, spinning, until `word` is set.
+fn wait_for(word: &Shared32) {
+    while word.get() == 0 {
+        cpu::observe(word.as_ptr().cast(), 4);
+        if !cpu::spinwait() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn better_thread_preempts_on_the_cpu_that_it_is_queued_on() {
+    passes(Config::default(), 200, || {
+        let words = Arc::new([const { Shared32::new(0) }; 3]);
+        sched::sched_bind(0);
+        explore::begin();
+        let shared = Arc::clone(&words);
+        spawn_at("worse", pri::PUSER, Some(1), move || {
+            sched::sched_bind(1);
+            let [here, queued, ran] = &*shared;
+            here.set(1);
+            wait_for(queued);
+            // The IPI is taken at a boundary, or a few later.
+            for _ in 0..1000 {
+                boundary();
+                if ran.get() != 0 {
+                    break;
+                }
+            }
+            assert_eq!(ran.get(), 1, "the CPU was not told");
+            here.set(0);
+        });
+        let [here, queued, ran] = &*words;
+        wait_for(here);
+        let shared = Arc::clone(&words);
+        spawn_at("better", pri::PRI_MIN_KERN, Some(1), move || shared[2].set(1));
+        queued.set(1);
+        // This CPU is not idle meanwhile, or it would steal the thread.
+        wait_for(ran);
+        explore::end();
+        sched::sched_unbind();
+        sleep::pause("wait", 2);
+    });
 }
 
 /// Explores whether two threads of equal priority on one CPU can interleave without giving it away.

@@ -11,7 +11,7 @@ use freebsd_sys::sleep::{
     self, EINTR, EWOULDBLOCK, How, msleep_spin, pause, ticks, tsleep, wakeup, wakeup_any, wakeup_one,
 };
 use freebsd_sys::sleepqueue::{self};
-use freebsd_sys::thread::{self, Kthread, kthread_add};
+use freebsd_sys::thread::{self, Kthread, State, kthread_add};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -209,6 +209,7 @@ fn waiting_signal_prevents_the_sleep() {
         });
         sleepqueue::abort(td, EINTR);
         pause("wait", 2);
+        assert_eq!(td.state(), State::Inactive, "it sleeps");
     });
     assert_eq!(e.verdict, Verdict::Pass);
 }

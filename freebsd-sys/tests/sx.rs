@@ -2,11 +2,12 @@
 
 mod common;
 
-use common::{panic_text, passes, spawn, spawn_at, threads, verdict};
+use common::{panic_text, passes, smp_once, spawn, spawn_at, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::machine::{Config, Verdict};
+use freebsd_sys::sched::pri::PUSER;
 use freebsd_sys::sx::{Sx, Sxf, sa};
-use freebsd_sys::thread::{curthread, thread_no_sleeping, thread_sleeping_ok};
+use freebsd_sys::thread::{Kthread, curthread, kthread_add, thread_no_sleeping, thread_sleeping_ok};
 use freebsd_sys::{critical, sched, sleep, sleepqueue};
 use std::sync::Arc;
 
@@ -75,6 +76,37 @@ fn without_any_checks_it_still_excludes() {
         });
         assert_eq!(n.get(), 60);
     });
+}
+
+/// Without checks, and with nothing to be done at the boundaries, locks go the short way; one that somebody waits for does not.
+#[test]
+fn the_short_way_does_not_forget_a_waiter() {
+    for exclusive in [true, false] {
+        let bare = Config { cpus: 1, invariants: false, witness: false, ..Config::default() };
+        let verdict = smp_once(bare, 0, &|| {
+            let lock = sx(Sxf::empty());
+            if exclusive {
+                lock.xlock()
+            } else {
+                lock.slock()
+            };
+            let other = Arc::clone(&lock);
+            let td = kthread_add(Kthread { name: "waiter", priority: PUSER, flags: 0, cpu: None }, move || {
+                other.xlock();
+                other.xunlock();
+            });
+            while !td.is_sleeping() {
+                sched::sched_relinquish();
+            }
+            if exclusive {
+                lock.xunlock()
+            } else {
+                lock.sunlock()
+            };
+            assert!(!td.is_sleeping(), "nobody woke it");
+        });
+        assert_eq!(verdict, Verdict::Pass);
+    }
 }
 
 #[test]

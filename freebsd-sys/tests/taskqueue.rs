@@ -73,6 +73,12 @@ fn drain_waits_for_the_running_handler() {
             enqueue(tq, &t);
             tq.drain(&t);
             assert_eq!(done.get(), 1);
+            done.set(0);
+            enqueue(tq, &t);
+            // This time it runs already.
+            sleep::pause("running", 1);
+            tq.drain(&t);
+            assert_eq!(done.get(), 1);
         });
     }
 }

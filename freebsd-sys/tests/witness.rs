@@ -7,6 +7,7 @@ use common::{assert_at, mtx, once, passes, threads, up};
 use freebsd_sys::lock::Loc;
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::mutex::{Mtx, Mtxf};
+use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::{critical, interrupt, sched, sleep, thread, userret, witness};
 use std::rc::Rc;
 
@@ -34,6 +35,65 @@ fn order_is_learnt_across_threads_and_forgotten_between_executions() {
         );
         assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, if reversed { 3 } else { 0 }));
     }
+}
+
+/// An order that follows from two others, and one against a lock that is not the last one taken.
+#[test]
+fn order_is_transitive_and_counts_all_held_locks() {
+    let e = once(Config::default(), || {
+        let (a, b, c) = (mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::DEF), mtx(c"C", Mtxf::DEF));
+        nest(&a, &b);
+        nest(&b, &c);
+        nest(&c, &a);
+    });
+    assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 3), "A before B before C");
+    assert!(
+        e.console[1].contains(" C (C, sleep mutex)") && e.console[2].contains(" A (A, sleep mutex)"),
+        "{:?}",
+        e.console
+    );
+    let e = once(Config::default(), || {
+        let (a, b, c) = (mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::DEF), mtx(c"C", Mtxf::DEF));
+        nest(&b, &a);
+        a.lock();
+        // Taken without an order, so that nothing is known of B and C.
+        assert!(c.trylock());
+        b.lock();
+        b.unlock();
+        c.unlock();
+        a.unlock();
+    });
+    assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 3), "B before A");
+    assert!(e.console[1].contains(" A (A, sleep mutex)") && e.console[2].contains(" B (B, sleep mutex)"));
+}
+
+#[test]
+fn a_free_sleep_mutex_may_not_be_taken_in_a_critical_section() {
+    let e = once(Config::default(), || {
+        let (seen, unseen) = (mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::NOWITNESS));
+        critical::critical_enter();
+        unseen.lock();
+        unseen.unlock();
+        seen.lock();
+    });
+    let Verdict::Panic(text) = e.verdict else { panic!("{}", e.verdict) };
+    let what = "acquiring blockable sleep lock with spinlock or critical section held (sleep mutex) A @ ";
+    assert_at(&text, what, "");
+}
+
+#[test]
+fn an_upgraded_lock_counts_as_exclusive() {
+    let e = once(Config::default(), || {
+        let rw = Rc::new(Rw::zeroed());
+        rw.init(c"rw", Rwf::empty());
+        rw.rlock();
+        assert!(rw.try_upgrade());
+        rw.wunlock();
+        rw.wlock();
+        rw.downgrade();
+        rw.runlock();
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
 }
 
 #[test]

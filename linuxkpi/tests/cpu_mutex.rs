@@ -3,14 +3,15 @@
 
 mod common;
 
-use common::{EXECUTIONS, explored, passes_n, threads};
+use common::{EXECUTIONS, explored, passes_n, smp_once, threads, unchecked};
 use core::ffi::{c_int, c_void};
 use freebsd_sys::atomic::OwnedUsize;
+use freebsd_sys::cpu::cpuid;
 use freebsd_sys::interrupt::{Arrival, bystanders, create, raise};
 use freebsd_sys::machine::{Config, Verdict};
-use freebsd_sys::sched::pri;
+use freebsd_sys::sched::{pri, sched_relinquish};
 use freebsd_sys::syscall::{BATCH, INTERACTIVE, crowd, run, syscall};
-use freebsd_sys::thread::curthread;
+use freebsd_sys::thread::{Kthread, State, curthread, kthread_add};
 use linuxkpi::bottom_half::{local_bh_disable, local_bh_enable};
 use linuxkpi::completion::Completion;
 use linuxkpi::delay::udelay;
@@ -192,6 +193,122 @@ fn trylock_fails_while_another_cpu_owns_it_and_gives_the_cpu_back() {
         });
         assert_eq!(*end.lock() as usize, 1 + taken.get());
     });
+}
+
+/// Without checks, and with nothing to be done at the boundaries, the CPU is owned the short way: not past an owner, and not when
+/// somebody waits.
+#[test]
+fn the_short_way_minds_owners_and_waiters() {
+    for irq in [false, true] {
+        let verdict = smp_once(Config { cpus: 1, ..unchecked() }, 0, &|| {
+            let (enter, exit): (fn(), fn()) = if irq {
+                (local_irq_disable::<CpuMutex>, local_irq_enable::<CpuMutex>)
+            } else {
+                (preempt_disable::<CpuMutex>, preempt_enable::<CpuMutex>)
+            };
+            enter();
+            let spec = Kthread { name: "other", priority: pri::PUSER, flags: 0, cpu: None };
+            let td = kthread_add(spec, move || {
+                enter();
+                exit();
+            });
+            while !td.is_on_lock() {
+                assert!(td.state() != State::Inactive, "it passed the owner");
+                sched_relinquish();
+            }
+            exit();
+            assert!(!td.is_on_lock(), "nobody woke it");
+            clean();
+        });
+        assert_eq!(verdict, Verdict::Pass);
+    }
+}
+
+/// A section keeps the other threads of its CPU out, wherever the thread came from while it asked for it.
+#[test]
+fn a_section_has_its_cpu_to_itself() {
+    for cpus in [1, 2, 4] {
+        let config = Config { cpus, ..Config::default() };
+        let verdict = explored(config, EXECUTIONS, || {
+            let inside = Arc::new([const { OwnedUsize::new(0) }; 4]);
+            bystanders();
+            threads(4, move |_| {
+                for _ in 0..2 {
+                    preempt_disable::<CpuMutex>();
+                    let here = &inside[cpuid()];
+                    assert_eq!(here.get(), 0, "another thread is in its section on this CPU");
+                    here.set(1);
+                    udelay(1);
+                    here.set(0);
+                    preempt_enable::<CpuMutex>();
+                    clean();
+                }
+            });
+        });
+        assert_eq!(verdict, Verdict::Pass, "{cpus} CPUs");
+    }
+}
+
+/// What a thread has closed, without any lock that a handler would wait for.
+#[derive(Debug)]
+struct Closed {
+    now: OwnedUsize,
+    handled: Completion,
+    fired: Completion,
+    timer: Timer,
+}
+
+unsafe extern "C-unwind" fn open_handler(_irq: c_int, dev: *mut c_void) -> IrqReturn {
+    // SAFETY: requested with a `Closed` that outlives `free_irq`.
+    let closed = unsafe { &*dev.cast_const().cast::<Closed>() };
+    assert_eq!(closed.now.get(), 0, "a handler ran with interrupts off");
+    closed.handled.complete();
+    IRQ_HANDLED
+}
+
+unsafe extern "C-unwind" fn open_timer(dev: *mut c_void) {
+    // SAFETY: set up with a `Closed` that outlives `delete_sync`.
+    let closed = unsafe { &*dev.cast_const().cast::<Closed>() };
+    assert_eq!(closed.now.get(), 0, "a timer ran with bottom halves off");
+    closed.fired.complete();
+}
+
+/// The levels themselves keep handlers out, also where no lock does.
+#[test]
+fn handlers_do_not_run_inside_a_section_that_closes_their_level() {
+    let main = || {
+        let irq = create("gpu", Arrival::Raised, pri::PI_INTR, Some(0));
+        let (handled, fired) = (Completion::new(), Completion::new());
+        let closed = Arc::new(Closed { now: OwnedUsize::new(0), handled, fired, timer: Timer::new() });
+        closed.handled.init();
+        closed.fired.init();
+        let dev = Arc::as_ptr(&closed).cast_mut().cast();
+        // SAFETY: it outlives `free_irq` and `delete_sync`.
+        unsafe {
+            assert_eq!(request_irq::<CpuMutex>(irq, open_handler, dev), 0);
+            closed.timer.setup::<CpuMutex>(open_timer, dev);
+        }
+        let end = Arc::clone(&closed);
+        threads(1, move |_| {
+            let section = |enter: fn(), exit: fn()| {
+                enter();
+                closed.now.set(1);
+                (0..3).for_each(|_| udelay(1));
+                closed.now.set(0);
+                exit();
+            };
+            raise(irq);
+            section(local_irq_disable::<CpuMutex>, local_irq_enable::<CpuMutex>);
+            closed.handled.wait();
+            closed.timer.modify(1);
+            section(local_bh_disable::<CpuMutex>, local_bh_enable::<CpuMutex>);
+            closed.fired.wait();
+            clean();
+        });
+        end.timer.delete_sync();
+        free_irq(irq);
+    };
+    assert_eq!(explored(Config { cpus: 1, ..Config::default() }, 4 * EXECUTIONS, main), Verdict::Pass);
 }
 
 /// A device with a handler and a timer; a lock of the handler's, one of the timer's.

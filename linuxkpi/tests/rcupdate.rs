@@ -6,7 +6,8 @@ use common::{EXECUTIONS, explored, panic_text, passes, passes_n, smp_once, threa
 use core::mem::offset_of;
 use freebsd_sys::atomic::OwnedUsize;
 use freebsd_sys::machine::{Config, Verdict};
-use freebsd_sys::thread::curthread;
+use freebsd_sys::sched::{pri, sched_relinquish};
+use freebsd_sys::thread::{Kthread, State, curthread, kthread_add};
 use linuxkpi::delay::{cond_resched, msleep, udelay};
 use linuxkpi::rcupdate::{
     RcuGuard, RcuHead, RcuPtr, call_rcu, kfree_rcu, rcu_assign_pointer, rcu_barrier, rcu_dereference, rcu_read_lock,
@@ -91,9 +92,11 @@ fn it_waits_for_readers_that_sleep_and_yield() {
 fn it_ends_while_new_readers_keep_coming_and_updaters_compete() {
     passes("many", || {
         let shared = shared();
-        threads(4, move |i| match i {
+        threads(5, move |i| match i {
             0 => update(&shared, synchronize_rcu),
             1 => (0..3).for_each(|_| synchronize_rcu()),
+            // Long enough for both updaters to be at work.
+            2 => read(&shared, || msleep(5)),
             _ => (0..6).for_each(|_| read(&shared, || udelay(1))),
         });
     });
@@ -140,6 +143,25 @@ fn grace_periods_hold_on_smp_under_load() {
         assert_eq!(smp_once(Config::default(), seed, &body), Verdict::Pass);
         assert_eq!(smp_once(unchecked(), seed, &body), Verdict::Pass, "checks off");
     }
+}
+
+/// Without checks a task that RCU knows goes the short way, which wakes an updater like the long one.
+#[test]
+fn the_short_way_wakes_the_updater() {
+    let verdict = smp_once(Config { cpus: 1, ..unchecked() }, 0, &|| {
+        // The first section makes the task known.
+        drop(RcuGuard::new());
+        let section = RcuGuard::new();
+        let spec = Kthread { name: "updater", priority: pri::PUSER, flags: 0, cpu: None };
+        let td = kthread_add(spec, synchronize_rcu);
+        while !td.is_sleeping() {
+            assert!(td.state() != State::Inactive, "the grace period did not wait for a reader");
+            sched_relinquish();
+        }
+        drop(section);
+        assert!(!td.is_sleeping(), "nobody woke it");
+    });
+    assert_eq!(verdict, Verdict::Pass);
 }
 
 #[test]
@@ -191,13 +213,15 @@ fn callbacks_run_after_the_grace_period_and_barrier_waits_for_them() {
     passes_n("call_rcu", 3000, || {
         let shared = shared();
         let end = Arc::clone(&shared);
-        threads(2, move |i| match i {
+        threads(3, move |i| match i {
             0 => {
                 rcu_assign_pointer(&shared.pointer, core::ptr::null_mut());
                 // SAFETY: the head is queued once, and the object outlives the barrier below.
                 unsafe { call_rcu((&raw const shared.object.rcu).cast_mut(), mark) };
             }
-            _ => (0..2).for_each(|_| read(&shared, || udelay(1))),
+            1 => (0..2).for_each(|_| read(&shared, || udelay(1))),
+            // Asleep in its section, while nothing else keeps the callbacks' thread from its work.
+            _ => read(&shared, || msleep(5)),
         });
         rcu_barrier();
         assert_eq!(end.object.gone.get(), 1, "the barrier did not wait for the callback");

@@ -8,13 +8,14 @@ use freebsd_sys::critical::{critical_enter, critical_exit};
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::random::Random;
 use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
-use freebsd_sys::thread::curthread;
+use freebsd_sys::sched::{pri, sched_relinquish};
+use freebsd_sys::thread::{Kthread, State, Thread, curthread, kthread_add};
 use linuxkpi::LockMapping;
 use linuxkpi::delay::udelay;
 use linuxkpi::mapping::Context;
 use linuxkpi::mapping::{
     cpu_mutex::CpuMutex, linuxkpi_2021::Linuxkpi2021, linuxkpi_today::LinuxkpiToday, seq_rmlock::SeqRmlock,
-    seq_rwlock::SeqRwlock, trylock_spin::TrylockSpin,
+    seq_rwlock::SeqRwlock, seq_turnstile::SeqTurnstile, trylock_spin::TrylockSpin,
 };
 use linuxkpi::seqlock::{SeqLock, Seqcount, SeqcountMutex};
 use std::sync::Arc;
@@ -112,6 +113,56 @@ macro_rules! under_every_mapping {
 under_every_mapping!(readers_of_a_seqlock_never_see_torn_data, seqlock, "torn data");
 under_every_mapping!(writers_of_a_seqlock_exclude_each_other, writers_exclude_each_other, "an update was lost");
 under_every_mapping!(readers_of_a_seqcount_never_see_torn_data, seqcounts, "torn data");
+
+/// A reader of seq_turnstile's that is better than the writer that it preempted.
+fn better_reader(count: &Arc<Seqcount<SeqTurnstile>>, critical: bool) -> &'static Thread {
+    let count = Arc::clone(count);
+    kthread_add(Kthread { name: "reader", priority: pri::PRI_MIN_KERN, flags: 0, cpu: Some(0) }, move || {
+        if critical {
+            critical_enter();
+        }
+        count.read(|| ());
+        if critical {
+            critical_exit();
+        }
+    })
+}
+
+#[test]
+fn a_reader_blocks_on_a_preempted_writer_and_lends_to_it() {
+    let one = Config { cpus: 1, ..Config::default() };
+    for config in [one.clone(), Config { invariants: false, witness: false, ..one }] {
+        let verdict = explored(config, 1, || {
+            let count = Arc::new(Seqcount::<SeqTurnstile>::new());
+            count.init();
+            let before = curthread().priority.get();
+            let mut reader = None;
+            count.write(|| {
+                let td = better_reader(&count, false);
+                sched_relinquish();
+                assert!(td.is_on_lock(), "it spins, or has read half a write");
+                assert_eq!(curthread().priority.get(), pri::PRI_MIN_KERN);
+                reader = Some(td);
+            });
+            assert!(reader.is_some_and(|td| td.state() == State::Inactive), "it is better, and had its turn");
+            assert_eq!(curthread().priority.get(), before);
+        });
+        assert_eq!(verdict, Verdict::Pass);
+    }
+}
+
+#[test]
+fn a_reader_that_may_not_block_spins() {
+    let verdict = explored(Config { cpus: 1, ..Config::default() }, 1, || {
+        let count = Arc::new(Seqcount::<SeqTurnstile>::new());
+        count.init();
+        count.write(|| {
+            better_reader(&count, true);
+            sched_relinquish();
+        });
+    });
+    assert!(matches!(verdict, Verdict::Livelock(_)), "{verdict}");
+}
 
 /// The console of one execution with the opt-in checks.
 fn linted(main: impl Fn()) -> Vec<String> {

@@ -4,11 +4,11 @@ mod common;
 
 use common::{EXECUTIONS, explored, panic_text, passes_n, threads};
 use freebsd_sys::atomic::OwnedUsize;
-use freebsd_sys::machine::Config;
+use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::thread::curthread;
 use linuxkpi::LockMapping;
 use linuxkpi::delay::udelay;
-use linuxkpi::mapping::Context;
+use linuxkpi::mapping::{Context, linuxkpi_today::LinuxkpiToday};
 use linuxkpi::spinlock::{RawSpinLock, SpinLock};
 use std::sync::Arc;
 
@@ -41,6 +41,23 @@ fn a_spinlock_excludes() {
         };
     }
     linuxkpi::for_each_mapping!(case);
+}
+
+/// FreeBSD's own headers: the holder of a spinlock is pinned, of the `_bh` form twice.
+#[test]
+fn linuxkpis_spinlocks_pin() {
+    let verdict = explored(Config::default(), 1, || {
+        let (lock, td) = (SpinLock::<u64, LinuxkpiToday>::with_mapping(0), curthread());
+        lock.init();
+        let held = lock.lock();
+        assert_eq!((td.pinned.get(), td.critnest.get()), (1, 0));
+        drop(held);
+        let held = lock.lock_bh();
+        assert_eq!((td.pinned.get(), td.critnest.get()), (2, 0));
+        drop(held);
+        clean();
+    });
+    assert_eq!(verdict, Verdict::Pass);
 }
 
 /// What a thread must not take home.
