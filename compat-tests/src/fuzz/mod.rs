@@ -2,7 +2,7 @@
 //! to agree.
 //!
 //! A [`Program`] is run under three sets of options. What comes of it (a panic with its exact text, the results of all tries, an
-//! endless wait) must be one of the [`model::outcomes`]; and where depth-first search gets through all schedules, each of those must
+//! endless wait) must be one of the `model`'s outcomes; and where depth-first search gets through all schedules, each of those must
 //! have come. Nothing but a FreeBSD panic or an endless wait may end a machine early.
 
 pub mod model;

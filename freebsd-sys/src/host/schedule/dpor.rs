@@ -61,7 +61,7 @@ pub struct Counts {
 
 #[derive(Debug)]
 enum Item {
-    Node(Node),
+    Node(Box<Node>),
     /// Inside the transition before: the alternative taken, out of how many.
     Alternative(u16, u16),
 }
@@ -203,7 +203,7 @@ impl Dpor {
     /// The nodes before `at`, last first.
     fn earlier(&self, at: usize) -> impl Iterator<Item = (usize, &Node)> {
         self.path[..at].iter().enumerate().rev().filter_map(|(i, item)| match item {
-            Item::Node(node) => Some((i, node)),
+            Item::Node(node) => Some((i, &**node)),
             Item::Alternative(..) => None,
         })
     }
@@ -357,7 +357,7 @@ impl Schedule for Dpor {
         if self.at == self.path.len() {
             self.disabled(choice.enabled);
             let sleep = self.inherited();
-            self.path.push(Item::Node(Node { enabled: choice.enabled.to_vec(), sleep, ..Node::default() }));
+            self.path.push(Item::Node(Box::new(Node { enabled: choice.enabled.to_vec(), sleep, ..Node::default() })));
             self.waits = 0;
         }
         let at = self.at;
