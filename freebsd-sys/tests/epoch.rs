@@ -90,9 +90,7 @@ fn without_any_checks_as_well() {
 
 /// Waits, spinning, until `stage` is at `n`.
 fn stage(stage: &Shared32, n: u32) {
-    while stage.get() < n && !cpu::scheduler_stopped() {
-        core::hint::spin_loop();
-    }
+    while stage.get() < n && cpu::spinwait() {}
 }
 
 /// Without checks, and with nothing to be done at the boundaries, sections are entered the short way. On real CPUs: one is in its
