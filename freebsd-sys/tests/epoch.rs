@@ -116,22 +116,22 @@ fn a_section_that_was_entered_the_short_way_is_waited_for() {
                         assert!(at.get() == 3 || cpu::scheduler_stopped(), "the section is open");
                     } else {
                         let tracker = Tracker::new();
-                        // SAFETY: the tracker stays where it is until the section is over.
                         if preempt {
-                            unsafe { epoch.enter_preempt(&tracker) }
+                            // SAFETY: the tracker stays where it is until the section is over.
+                            unsafe { epoch.enter_preempt(&tracker) };
                         } else {
-                            epoch.enter()
-                        };
+                            epoch.enter();
+                        }
                         at.set(1);
                         stage(&at, 2);
                         (0..200_000).for_each(|_| core::hint::spin_loop());
                         at.set(3);
-                        // SAFETY: as above.
                         if preempt {
-                            unsafe { epoch.exit_preempt(&tracker) }
+                            // SAFETY: as above.
+                            unsafe { epoch.exit_preempt(&tracker) };
                         } else {
-                            epoch.exit()
-                        };
+                            epoch.exit();
+                        }
                     }
                     sched::sched_unbind();
                 });
