@@ -2,13 +2,13 @@
 
 mod common;
 
-use common::{explore_random, panic_text, passes, spawn_at, threads, up};
-use freebsd_sys::atomic::Shared32;
+use common::{explore_random, panic_text, passes, smp_once, spawn_at, threads, up};
+use freebsd_sys::atomic::{Shared32, Word};
 use freebsd_sys::cpu;
 use freebsd_sys::host::explore;
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::mutex::Mtxf;
-use freebsd_sys::sched::pri;
+use freebsd_sys::sched::{self, pri};
 use freebsd_sys::sleep;
 use freebsd_sys::smp::{Phase, all_cpus, smp_rendezvous, smp_rendezvous_cpus};
 use freebsd_sys::thread::curthread;
@@ -144,4 +144,50 @@ fn an_action_may_not_make_a_better_thread_runnable() {
     assert_eq!(panic_text(up(), wake), "rendezvous action changed td_owepreempt");
     let bare = Config { invariants: false, witness: false, ..up() };
     assert_eq!(common::verdict(bare, wake), Verdict::Pass);
+}
+
+/// A word on cache lines of its own.
+#[repr(align(128))]
+struct Line(Word);
+
+/// Who stores, fences lightly and loads, and who stores, fences heavily and loads: one of them sees the other. On x86 this can fail
+/// without the heavy fence, since a store may wait while a later load is done; the two meet at every distance from each other.
+#[test]
+fn of_a_light_and_a_heavy_fence_one_sees_the_other() {
+    let bare = Config { cpus: 2, invariants: false, witness: false, ..Config::default() };
+    let verdict = smp_once(bare, 0, &|| {
+        let stored = Arc::new([const { Line(Word::new(0)) }; 2]);
+        // Twice the round, plus 1 if the other's store of this round was seen.
+        let results = Arc::new([const { Line(Word::new(0)) }; 2]);
+        threads(2, move |i| {
+            sched::sched_bind(i);
+            let other = &results[1 - i].0;
+            for round in 1..=10_000 {
+                (0..if i == 0 { 32 } else { round % 64 }).for_each(|_| core::hint::spin_loop());
+                stored[i].0.set(round);
+                if i == 0 {
+                    cpu::fence_light()
+                } else {
+                    cpu::fence_heavy()
+                }
+                let seen = usize::from(stored[1 - i].0.read() == round);
+                results[i].0.store_rel(2 * round + seen);
+                let theirs = loop {
+                    let theirs = other.load_acq();
+                    if theirs >= 2 * round {
+                        break theirs;
+                    }
+                    // A boundary: this may take long, where the host runs something else on the other's processor.
+                    if !cpu::spinwait() {
+                        return;
+                    }
+                };
+                // One that has gone on to the next round has looked at this one.
+                let both_missed = theirs == 2 * round && seen == 0;
+                assert!(!both_missed, "neither saw the other in round {round}");
+            }
+            sched::sched_unbind();
+        });
+    });
+    assert_eq!(verdict, Verdict::Pass);
 }
