@@ -162,7 +162,7 @@ fn of_a_light_and_a_heavy_fence_one_sees_the_other() {
         threads(2, move |i| {
             sched::sched_bind(i);
             let other = &results[1 - i].0;
-            for round in 1..=50_000 {
+            for round in 1..=20_000 {
                 (0..if i == 0 { 32 } else { round % 64 }).for_each(|_| core::hint::spin_loop());
                 stored[i].0.set(round);
                 if i == 0 {
