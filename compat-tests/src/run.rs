@@ -18,7 +18,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 /// Time after which a run on `smp` that has not ended is called a hang; a scenario takes a few milliseconds.
-const SMP_LIMIT: Duration = Duration::from_secs(60);
+const SMP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Replays that may be spent on shrinking a cell's schedule: about as many executions as a cell has anyway.
 const SHRINKING: u64 = 2000;

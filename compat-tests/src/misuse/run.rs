@@ -10,7 +10,7 @@ use freebsd_sys::machine::{Budget, Config, Engine, Machine, Verdict};
 use std::time::Duration;
 
 /// Time after which a case that has not ended on `smp` is a hang; one in which nobody moves ends sooner.
-const SMP_LIMIT: Duration = Duration::from_secs(60);
+const SMP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The machines that cases run on, made when first needed.
 pub(super) struct Machines {
