@@ -17,7 +17,7 @@ use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::sched::pri;
 use freebsd_sys::seqc::Seqc;
-use freebsd_sys::thread::{Kthread, State, Thread, kthread_add};
+use freebsd_sys::thread::{Kthread, kthread_add};
 use serde::Serialize;
 use std::rc::Rc;
 use std::time::Instant;
@@ -193,19 +193,8 @@ fn perform(plan: &Plan) {
         .collect();
     explore::begin();
     (0..rounds).for_each(|_| round(0));
-    threads.into_iter().for_each(join);
+    threads.into_iter().for_each(explore::join);
     explore::end();
-}
-
-/// Waits until `td` has ended.
-fn join(td: &Thread) {
-    explore::access(td.state_address() as usize, 4, false, true);
-    while td.state() != State::Inactive {
-        td.observe_running();
-        if !cpu::spinwait() {
-            return;
-        }
-    }
 }
 
 fn mutex() -> Rc<Round> {

@@ -5,14 +5,13 @@
 //! loom explores exhaustively, here as many executions as are asked for; the others draw random schedules.
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use freebsd_sys::cpu;
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::random::Random;
 use freebsd_sys::host::workers;
 use freebsd_sys::machine::{Budget, Config, Engine, Machine, Verdict};
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::sched::pri;
-use freebsd_sys::thread::{Kthread, State, Thread, kthread_add};
+use freebsd_sys::thread::{Kthread, Thread, kthread_add};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -36,18 +35,8 @@ fn program(threads: usize, rounds: usize, cpus: usize) {
         *other = Some(kthread_add(spec, body(Rc::clone(&mutex))));
     }
     body(mutex)();
-    others.into_iter().flatten().for_each(join);
+    others.into_iter().flatten().for_each(explore::join);
     explore::end();
-}
-
-/// Waits until `td` has ended: spins, on a CPU of its own.
-fn join(td: &Thread) {
-    while td.state() != State::Inactive {
-        td.observe_running();
-        if !cpu::spinwait() {
-            return;
-        }
-    }
 }
 
 /// A machine, and what decides on it.

@@ -382,7 +382,7 @@ impl Thread {
     }
 
     /// Where [`Thread::state`] is.
-    pub fn state_address(&self) -> *const u32 {
+    pub(crate) fn state_address(&self) -> *const u32 {
         self.state.as_ptr()
     }
 

@@ -10,8 +10,8 @@ use freebsd_sys::machine::{Budget, Config, Engine, Machine, Preemption, Verdict}
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::sched::pri;
-use freebsd_sys::thread::{Kthread, State, Thread, kthread_add};
-use freebsd_sys::{cpu, critical, interrupt, panic, sleep};
+use freebsd_sys::thread::{Kthread, kthread_add};
+use freebsd_sys::{critical, interrupt, panic, sleep};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -176,17 +176,6 @@ fn machine(cpus: usize, ticks: u32) -> Box<Machine> {
     )
 }
 
-/// Waits until `td` has ended: spins, on a CPU of its own.
-fn join(td: &Thread) {
-    explore::access(td.state_address() as usize, 4, false, true);
-    while td.state() != State::Inactive {
-        td.observe_running();
-        if !cpu::spinwait() {
-            return;
-        }
-    }
-}
-
 /// Runs a body per thread, the first on the calling thread and the others on the other CPUs; those too many share the last.
 fn run_bodies(bodies: Vec<Box<dyn FnOnce()>>, cpus: usize) {
     let mut bodies = bodies.into_iter();
@@ -195,7 +184,7 @@ fn run_bodies(bodies: Vec<Box<dyn FnOnce()>>, cpus: usize) {
     let threads: Vec<_> = bodies.enumerate().map(|(i, body)| kthread_add(spec((i + 1).min(cpus - 1)), body)).collect();
     explore::begin();
     first();
-    threads.into_iter().for_each(join);
+    threads.into_iter().for_each(explore::join);
     explore::end();
 }
 

@@ -2,7 +2,7 @@
 //! that do not conflict, one.
 //!
 //! The processes of the literature are here the events: a CPU that moves, an interrupt source on a CPU, a CPU's clock. Two
-//! transitions conflict if their footprints do (see [`Footprint`]); those of a CPU, and its interrupts, always do. After each transition,
+//! transitions conflict if their footprints do (see [`Footprint`]); those of a CPU, and its interrupts, always do: the CPU itself is in each. After each transition,
 //! for every earlier one that conflicts with it and need not come first, the search makes sure that the other order is tried
 //! too: it adds, where the earlier one was chosen, an event with which the rest without it can begin (a *source set*). *Sleep sets*
 //! keep what has been tried from being tried again before something conflicts with it, so no two executions that end are
@@ -136,11 +136,6 @@ impl Bits {
     }
 }
 
-/// Whether the two are events of one CPU: their order is never free.
-fn same_cpu(a: Event, b: Event) -> bool {
-    a.cpu() == b.cpu()
-}
-
 impl Dpor {
     /// A search from the beginning.
     pub fn new() -> Self {
@@ -211,32 +206,19 @@ impl Dpor {
     /// What the new node at the end of the path need not try: what slept before and does not conflict with what has happened.
     fn inherited(&self) -> Vec<(Event, Footprint)> {
         let Some((_, last)) = self.earlier(self.path.len()).next() else { return Vec::new() };
-        let chosen = last.chosen;
-        last.sleep
-            .iter()
-            .filter(|(event, footprint)| {
-                chosen.is_some_and(|chosen| !same_cpu(*event, chosen)) && !footprint.conflicts(&last.footprint)
-            })
-            .cloned()
-            .collect()
+        last.sleep.iter().filter(|(_, footprint)| !footprint.conflicts(&last.footprint)).cloned().collect()
     }
 
-    /// What conflicts: `before` of the event with `footprint` at `at`, and the number of the last event of its own CPU.
-    fn order(&self, at: usize, event: Event, footprint: &Footprint) -> (Bits, Option<usize>) {
+    /// `before` of an event with `footprint` at `at`: what conflicts, and what comes before that.
+    fn order(&self, at: usize, footprint: &Footprint) -> Bits {
         let mut before = Bits::default();
-        let mut own = None;
         for (i, node) in self.earlier(at) {
-            let Some(chosen) = node.chosen else { continue };
-            let same = same_cpu(chosen, event);
-            if same && own.is_none() {
-                own = Some(i);
-            }
-            if !before.contains(i) && (same || node.footprint.conflicts(footprint)) {
+            if node.chosen.is_some() && !before.contains(i) && node.footprint.conflicts(footprint) {
                 before.add(&node.before);
                 before.insert(i);
             }
         }
-        (before, own)
+        before
     }
 
     /// What could happen before the last transition and cannot now, since only that one was chosen, is to be tried before it.
@@ -265,7 +247,7 @@ impl Dpor {
             if chosen == event || settled.as_ref().is_some_and(|bits| bits.contains(i)) {
                 continue;
             }
-            if !same_cpu(chosen, event) && !node.footprint.conflicts(footprint) {
+            if !node.footprint.conflicts(footprint) {
                 continue;
             }
             // The rest without `chosen` and what depends on it, and then `event`.
@@ -279,7 +261,7 @@ impl Dpor {
                     continue;
                 }
                 may_enable = may_enable || later.footprint.writes_for(footprint);
-                depends = depends || same_cpu(what, event) || later.footprint.conflicts(footprint);
+                depends = depends || later.footprint.conflicts(footprint);
                 if !later.before.meets(&seen) && !first.contains(&what) {
                     first.push(what);
                 }
@@ -425,7 +407,7 @@ impl Schedule for Dpor {
             self.moved |= self.node(at).footprint != *footprint;
             return;
         }
-        let (before, _) = self.order(at, event, footprint);
+        let before = self.order(at, footprint);
         let node = self.node_mut(at);
         node.before = before;
         node.footprint = footprint.clone();
@@ -438,7 +420,7 @@ impl Schedule for Dpor {
             // It is another thing after something else has happened: it cuts off less.
             node.all.touch_everything();
         }
-        let also = |other: &Event| node.can(*other) && (last || same_cpu(*other, event));
+        let also = |other: &Event| node.can(*other) && (last || other.cpu() == event.cpu());
         let also: Vec<Event> = node.enabled.iter().copied().filter(also).collect();
         node.try_also(also);
     }
