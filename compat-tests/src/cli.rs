@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use freebsd_sys::cpu::MAXCPU;
 use freebsd_sys::host::schedule::portfolio::Strategy;
 use freebsd_sys::host::workers;
-use freebsd_sys::machine::{Budget, Config, Engine, Machine, Preemption, Verdict};
+use freebsd_sys::machine::{Budget, Config, Engine, Granularity, Machine, Preemption, Verdict};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -127,6 +127,25 @@ enum PreemptionName {
     Any,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum GranularityName {
+    /// A kernel primitive
+    #[default]
+    Op,
+    /// Each atomic operation of a primitive: for the locks themselves
+    Insn,
+}
+
+impl From<GranularityName> for Granularity {
+    fn from(name: GranularityName) -> Self {
+        match name {
+            GranularityName::Op => Self::Op,
+            GranularityName::Insn => Self::Insn,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum StrategyName {
@@ -230,6 +249,14 @@ struct Kernel {
     /// Also report what FreeBSD itself does not detect
     #[arg(long)]
     lint: bool,
+    /// With NO_ADAPTIVE_MUTEXES, NO_ADAPTIVE_RWLOCKS and NO_ADAPTIVE_SX: nobody spins because a lock's owner runs
+    #[arg(long)]
+    #[serde(default)]
+    no_adaptive: bool,
+    /// What is one transition, on explore
+    #[arg(long, value_enum, default_value = "op", value_name = "G")]
+    #[serde(default)]
+    granularity: GranularityName,
     /// Clock ticks that a schedule may insert
     #[arg(long, value_name = "N", default_value_t = Budget::default().ticks)]
     ticks: u32,
@@ -337,6 +364,12 @@ struct ExploreBench {
     /// Clock ticks that a schedule may insert; each may preempt
     #[arg(long, value_name = "N", default_value_t = 0)]
     ticks: u32,
+    /// What is one transition
+    #[arg(long, value_enum, default_value = "op", value_name = "G")]
+    granularity: GranularityName,
+    /// Nobody spins because a lock's owner runs
+    #[arg(long)]
+    no_adaptive: bool,
     /// One execution of each class of schedules
     #[arg(long)]
     exhaustive: bool,
@@ -437,6 +470,7 @@ impl Compare {
             (self.depth.is_some(), "--depth", Engine::Explore),
             (self.save.is_some(), "--save", Engine::Explore),
             (self.shard.is_some(), "--shard", Engine::Explore),
+            (self.kernel.granularity != GranularityName::Op, "--granularity", Engine::Explore),
             (self.seconds.is_some() && !self.exhaustive, "--seconds", Engine::Smp),
             (self.profile, "--profile", Engine::Smp),
         ] {
@@ -461,6 +495,8 @@ impl Compare {
                 PreemptionName::Full => Preemption::Full,
                 PreemptionName::Any => Preemption::Any,
             },
+            adaptive: !kernel.no_adaptive,
+            granularity: kernel.granularity.into(),
             budget: Budget { ticks: kernel.ticks, interrupts: kernel.interrupts, migrations: kernel.migrations },
             ..Config::default()
         };
@@ -674,6 +710,8 @@ fn bench(args: &ExploreBench) -> Result<u8, String> {
         rounds: args.rounds.into(),
         cpus: args.cpus.map_or(threads.min(MAXCPU), usize::from),
         ticks: args.ticks,
+        granularity: args.granularity.into(),
+        adaptive: !args.no_adaptive,
         exhaustive: args.exhaustive,
         schedules: args.schedules,
         seed: args.seed,

@@ -7,7 +7,7 @@ use crate::run::{Outcome, Plan, Search};
 use crate::shard::{Header, Shard};
 use anstyle::{AnsiColor, Style};
 use freebsd_sys::lock_profile;
-use freebsd_sys::machine::{Budget, Engine, Verdict};
+use freebsd_sys::machine::{Budget, Engine, Granularity, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -546,9 +546,13 @@ impl Report {
         let config = &self.plan.config;
         let cpus = format!("{} CPU{}", config.cpus, if config.cpus == 1 { "" } else { "s" });
         let mut kernel = format!("preemption {}", config.preemption.name());
-        for (on, text) in
-            [(!config.invariants, ", no INVARIANTS"), (!config.witness, ", no WITNESS"), (config.lint, ", lint")]
-        {
+        for (on, text) in [
+            (!config.invariants, ", no INVARIANTS"),
+            (!config.witness, ", no WITNESS"),
+            (config.lint, ", lint"),
+            (!config.adaptive, ", not adaptive"),
+            (config.granularity == Granularity::Insn, ", each atomic operation a transition"),
+        ] {
             kernel.push_str(if on { text } else { "" });
         }
         let seed = self.plan.seed;

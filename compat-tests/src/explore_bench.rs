@@ -12,7 +12,7 @@ use freebsd_sys::cpu;
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::{Schedule, dpor::Dpor, portfolio::Portfolio};
 use freebsd_sys::host::workers;
-use freebsd_sys::machine::{Budget, Config, Engine, Machine, Preemption, Verdict};
+use freebsd_sys::machine::{Budget, Config, Engine, Granularity, Machine, Preemption, Verdict};
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::sched::pri;
@@ -63,6 +63,10 @@ pub struct Plan {
     pub cpus: usize,
     /// Clock ticks that a schedule may insert.
     pub ticks: u32,
+    /// What is a transition.
+    pub granularity: Granularity,
+    /// Locks spin while their owner runs.
+    pub adaptive: bool,
     /// One execution of each class, instead of samples.
     pub exhaustive: bool,
     /// Executions at most; with `exhaustive`, those that were given up included.
@@ -79,6 +83,8 @@ pub struct Figures {
     rounds: usize,
     cpus: usize,
     ticks: u32,
+    granularity: &'static str,
+    adaptive: bool,
     /// Executions that ended.
     pub executions: u64,
     /// (exhaustive) Executions that were begun and turned out to be of a class that had been seen.
@@ -94,10 +100,11 @@ pub struct Figures {
 impl Figures {
     /// A line for people.
     pub fn text(&self) -> String {
-        let Self { program, threads, rounds, cpus, ticks, executions, given_up, seconds, .. } = self;
+        let Self { program, threads, rounds, cpus, ticks, granularity, executions, given_up, seconds, .. } = self;
         let all = if self.exhausted { ", all there are" } else { "" };
+        let spins = if self.adaptive { "" } else { ", nobody spins" };
         format!(
-            "{program}, {threads} threads x {rounds} on {cpus} CPUs, {ticks} ticks: {}; {executions} executions{all}, {given_up} given \
+            "{program}, {threads} threads x {rounds} on {cpus} CPUs, {ticks} ticks, {granularity}{spins}: {}; {executions} executions{all}, {given_up} given \
              up, in {seconds:.3} s: {:.0} a second\n",
             self.verdict, self.executions_per_s
         )
@@ -121,7 +128,9 @@ const STRIDE: u64 = 64;
 pub fn run(plan: &Plan) -> Figures {
     let budget = Budget { ticks: plan.ticks, interrupts: 0, migrations: 0 };
     // What a tick is for here: another thread of the same CPU goes on.
-    let config = Config { cpus: plan.cpus, budget, witness: false, preemption: Preemption::Any, ..Config::default() };
+    let Plan { cpus, granularity, adaptive, .. } = *plan;
+    let preemption = Preemption::Any;
+    let config = Config { cpus, budget, witness: false, preemption, granularity, adaptive, ..Config::default() };
     let machine = Machine::new(config, Engine::Explore);
     let main = || perform(plan);
     let once = |schedule: &mut dyn Schedule, index| {
@@ -160,6 +169,8 @@ pub fn run(plan: &Plan) -> Figures {
         rounds: plan.rounds,
         cpus: plan.cpus,
         ticks: plan.ticks,
+        granularity: plan.granularity.name(),
+        adaptive: plan.adaptive,
         executions,
         given_up,
         seconds,
@@ -306,9 +317,14 @@ fn fetch_add(word: &Owned32) -> u32 {
 mod tests {
     use super::*;
 
+    fn plan(program: Program, threads: usize, rounds: usize) -> Plan {
+        let (ticks, granularity, adaptive, exhaustive, schedules, seed) = (0, Granularity::Op, true, false, None, 1);
+        Plan { program, threads, rounds, cpus: threads, ticks, granularity, adaptive, exhaustive, schedules, seed }
+    }
+
     fn exhaust(program: Program, threads: usize, rounds: usize) -> Figures {
-        let (cpus, ticks, exhaustive, schedules, seed) = (threads, 0, true, Some(200_000), 1);
-        run(&Plan { program, threads, rounds, cpus, ticks, exhaustive, schedules, seed })
+        let exhaustive = Plan { schedules: Some(200_000), exhaustive: true, ..plan(program, threads, rounds) };
+        run(&exhaustive)
     }
 
     #[test]
@@ -323,13 +339,24 @@ mod tests {
     }
 
     #[test]
+    fn the_locks_themselves_are_exhausted() {
+        // Nothing is known of their numbers, but that the same search finds them again.
+        for (program, adaptive, classes) in
+            [(Program::Mutex, true, 774), (Program::Mutex, false, 7250), (Program::Rwlock, true, 13_084)]
+        {
+            let insn = Plan { exhaustive: true, granularity: Granularity::Insn, adaptive, ..plan(program, 3, 1) };
+            let found = run(&insn);
+            assert!(found.exhausted && found.verdict == "pass", "{found:?}");
+            assert_eq!(found.executions, classes, "{found:?}");
+        }
+    }
+
+    #[test]
     fn every_program_passes() {
         for program in [Program::Mutex, Program::Tas, Program::Rwlock, Program::Seqlock, Program::Ticket] {
             let found = exhaust(program, 2, 2);
             assert!(found.exhausted && found.verdict == "pass", "{found:?}");
-            let (cpus, ticks, exhaustive, schedules, seed) = (2, 1, false, Some(300), 1);
-            let plan = Plan { program, threads: 3, rounds: 2, cpus, ticks, exhaustive, schedules, seed };
-            let found = run(&plan);
+            let found = run(&Plan { cpus: 2, ticks: 1, schedules: Some(300), ..plan(program, 3, 2) });
             assert_eq!((found.executions, found.verdict), (300, "pass"), "{found:?}");
         }
     }

@@ -9,7 +9,7 @@ use crate::schedule::Printable;
 use freebsd_sys::cpu::MAXCPU;
 use freebsd_sys::host::explore::{self, Execution, Kind, Step};
 use freebsd_sys::host::schedule::replay::Replay;
-use freebsd_sys::machine::{Engine, Machine};
+use freebsd_sys::machine::{Engine, Granularity, Machine};
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -109,8 +109,9 @@ impl Replayed<'_> {
         let Printable { scenario, mapping, config, .. } = self.schedule;
         let mut out = String::new();
         let cpus = if config.cpus == 1 { "CPU" } else { "CPUs" };
-        let _ =
-            writeln!(out, "{scenario} on {mapping}, {} {cpus}, preemption {}\n", config.cpus, config.preemption.name());
+        let preemption = config.preemption.name();
+        let insn = if config.granularity == Granularity::Insn { ", each atomic operation a transition" } else { "" };
+        let _ = writeln!(out, "{scenario} on {mapping}, {} {cpus}, preemption {preemption}{insn}\n", config.cpus);
         let lines = lines(&self.execution.trace);
         let widest = |of: fn(&Line<'_>) -> usize, least| lines.iter().map(of).max().unwrap_or(0).clamp(least, 48);
         let (thread, what) = (widest(|line| line.step.thread.len(), 6), widest(|line| line.what().len(), 4));

@@ -5,20 +5,21 @@
 //! ```
 //!
 //! First the format and its version, then each key once, `run` last; its events are those of [`freebsd_sys::host::schedule`].
+//! `granularity=insn` and `adaptive=0` stand before it where they are not the default.
 //! A file holds one such line; empty lines and lines that begin with `#` are comments. The parser is strict: what it accepts,
 //! it accepts completely.
 
 use crate::registry::{self, brief};
 use freebsd_sys::cpu::MAXCPU;
 use freebsd_sys::host::schedule::{self, Event};
-use freebsd_sys::machine::{Budget, Config, Preemption};
+use freebsd_sys::machine::{Budget, Config, Granularity, Preemption};
 use std::fmt;
 
 /// The format and its version.
 const VERSION: &str = "lkpi1";
 
 /// The keys, in the order in which they are printed.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "scenario",
     "mapping",
     "cpus",
@@ -29,8 +30,13 @@ const KEYS: [&str; 11] = [
     "ticks",
     "interrupts",
     "migrations",
+    "granularity",
+    "adaptive",
     "run",
 ];
+
+/// Keys that may be missing, and what that says.
+const DEFAULTS: [(&str, &str); 2] = [("granularity", "op"), ("adaptive", "1")];
 
 /// A schedule and what it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,11 +53,11 @@ pub struct Printable {
 
 impl fmt::Display for Printable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { cpus, preemption, invariants, witness, lint, budget, .. } = &self.config;
+        let Config { cpus, preemption, invariants, witness, lint, budget, granularity, adaptive, .. } = &self.config;
         write!(
             f,
             "{VERSION};scenario={};mapping={};cpus={cpus};preempt={};invariants={};witness={};lint={};ticks={};\
-             interrupts={};migrations={};run={}",
+             interrupts={};migrations={};",
             self.scenario,
             self.mapping,
             preemption.name(),
@@ -61,8 +67,13 @@ impl fmt::Display for Printable {
             budget.ticks,
             budget.interrupts,
             budget.migrations,
-            schedule::print(&self.events)
-        )
+        )?;
+        for (key, value) in [("granularity", granularity.name()), ("adaptive", if *adaptive { "1" } else { "0" })] {
+            if !DEFAULTS.contains(&(key, value)) {
+                write!(f, "{key}={value};")?;
+            }
+        }
+        write!(f, "run={}", schedule::print(&self.events))
     }
 }
 
@@ -107,6 +118,12 @@ impl Printable {
                 return Err(format!("key '{key}' is given twice"));
             }
         }
+        for (key, default) in DEFAULTS {
+            let at = KEYS.iter().position(|known| *known == key);
+            if let Some(at) = at {
+                values[at].get_or_insert(default);
+            }
+        }
         if let Some(at) = values.iter().position(Option::is_none) {
             return Err(format!("key '{}' is missing", KEYS[at]));
         }
@@ -131,6 +148,9 @@ impl Printable {
             lint: switch("lint")?,
             preemption: Preemption::from_name(value("preempt"))
                 .ok_or_else(|| registry::unknown("preemption", value("preempt"), ["ule", "full", "any"]))?,
+            granularity: Granularity::from_name(value("granularity"))
+                .ok_or_else(|| registry::unknown("granularity", value("granularity"), ["op", "insn"]))?,
+            adaptive: switch("adaptive")?,
             budget: Budget {
                 ticks: number("ticks")?,
                 interrupts: number("interrupts")?,
@@ -192,8 +212,10 @@ mod tests {
         let preemption = [Preemption::Ule, Preemption::Full, Preemption::Any][rng.below(3)];
         let budget =
             Budget { ticks: rng.next() as u32, interrupts: rng.below(9) as u32, migrations: rng.below(2) as u32 };
-        let [invariants, witness, lint] = [0; 3].map(|_| rng.below(2) == 1);
-        let config = Config { cpus, invariants, witness, lint, preemption, budget, ..Config::default() };
+        let [invariants, witness, lint, adaptive] = [0; 4].map(|_| rng.below(2) == 1);
+        let granularity = [Granularity::Op, Granularity::Insn][rng.below(2)];
+        let config =
+            Config { cpus, invariants, witness, lint, preemption, budget, granularity, adaptive, ..Config::default() };
         Printable { scenario: format!("s-{}", rng.below(100)), mapping: "m_1".to_owned(), config, events }
     }
 

@@ -8,7 +8,7 @@ use compat_tests::schedule::Printable;
 use freebsd_sys::host::explore::{self, Execution, Options, Step};
 use freebsd_sys::host::schedule::random::Random;
 use freebsd_sys::host::workers::Tally;
-use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
+use freebsd_sys::machine::{Config, Engine, Granularity, Machine, Verdict};
 use freebsd_sys::sched::pri;
 use std::time::Duration;
 
@@ -280,5 +280,36 @@ fn tracing_changes_nothing_and_finds_something_to_say_in_every_cell() {
                 assert!(!text.contains("(null)") && !text.starts_with('/'), "{what}: {text}");
             }
         }
+    }
+}
+
+#[test]
+fn at_insn_no_cell_that_passes_fails_and_schedules_replay() {
+    let expected = Expected::load().expect("expected.toml").0;
+    let cells: Vec<_> = registry::scenarios()
+        .iter()
+        .flat_map(|scenario| scenario.cells.iter().map(move |cell| (scenario, cell)))
+        .collect();
+    for adaptive in [true, false] {
+        let config = Config { granularity: Granularity::Insn, adaptive, ..Config::default() };
+        let (search, mix, time) = (Search::Sample(100), Mix::default(), Duration::ZERO);
+        let plan = Plan { engine: Engine::Explore, config, search, mix, seed: 1, time };
+        let mut failed = 0;
+        for (&(scenario, cell), outcome) in cells.iter().zip(run::cells(&plan, &cells, 2, &Tally::new(), |_| ())) {
+            let outcome = outcome.expect("an outcome");
+            let name = format!("{} on {}: {}", scenario.name, cell.mapping, outcome.verdict);
+            if outcome.verdict == Verdict::Pass {
+                continue;
+            }
+            failed += 1;
+            let known = expected.get(scenario.name, cell.mapping, 2).expect("a verdict for each cell");
+            assert!(!known.met_by(Engine::Explore, &Verdict::Pass), "{name}");
+            let line = outcome.schedule.expect("a failure has its schedule").to_string();
+            assert!(line.contains(";granularity=insn;"), "{line}");
+            let schedule = Printable::parse(&line).expect("what is printed is parsed");
+            let again = replay::replay(&schedule, None).expect("it fits");
+            assert_eq!(again.execution().verdict, outcome.verdict, "{name}");
+        }
+        assert!(failed > 80, "{failed}");
     }
 }

@@ -1,29 +1,30 @@
 //! atomic(9) and the two kinds of plain fields that the kernel's own structures need.
 //!
-//! The only file besides `host` that names `core::sync::atomic`. Lock words are [`Word`]s: their operations are raw, since
-//! at `op` granularity a whole kernel primitive is one transition. The functions of atomic(9) proper, which drivers call,
-//! are primitives themselves and therefore boundaries.
+//! The only file besides `host` that names `core::sync::atomic`. Lock words are [`Word`]s: at `op` granularity a whole kernel
+//! primitive is one transition, at `insn` each operation on a word is one. The functions of atomic(9) proper, which drivers
+//! call, are primitives themselves and therefore boundaries at both.
 
 #![expect(clippy::disallowed_types, reason = "this file is the wrapper that everybody else uses")]
 
+use crate::cpu;
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::sync::atomic as core_atomic;
 pub use core::sync::atomic::Ordering;
 use core_atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// A lock word: what `mtx_lock`, `rw_lock` and `sx_lock` are in FreeBSD.
+/// A word of the emulation's own, or of a lock where no boundary may be: its operations are the processor's.
 ///
-/// Its operations are those that the lock files use, with their orderings in the names, as in atomic(9).
+/// They are those that the lock files use, with their orderings in the names, as in atomic(9).
 #[repr(transparent)]
-pub struct Word(core_atomic::AtomicUsize);
+pub struct RawWord(core_atomic::AtomicUsize);
 
-impl Word {
+impl RawWord {
     /// A word holding `value`.
     pub const fn new(value: usize) -> Self {
         Self(core_atomic::AtomicUsize::new(value))
     }
-    /// `atomic_load`, relaxed: FreeBSD's `MTX_READ_VALUE` and friends.
+    /// `atomic_load`, relaxed.
     #[inline(always)]
     pub fn read(&self) -> usize {
         self.0.load(Relaxed)
@@ -33,7 +34,7 @@ impl Word {
     pub fn load_acq(&self) -> usize {
         self.0.load(Acquire)
     }
-    /// A plain store, for a word that nobody else may look at yet or any more.
+    /// `atomic_store`, relaxed.
     #[inline(always)]
     pub fn set(&self, value: usize) {
         self.0.store(value, Relaxed);
@@ -68,15 +69,102 @@ impl Word {
     pub fn fetchadd(&self, n: usize) -> usize {
         self.0.fetch_add(n, AcqRel)
     }
-    /// The word's address, as a lock's identity and for [`crate::cpu::observe`].
+    /// The word's address.
     pub fn as_ptr(&self) -> *const usize {
         self.0.as_ptr().cast_const()
     }
 }
 
-impl fmt::Debug for Word {
+impl fmt::Debug for RawWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.read())
+    }
+}
+
+/// A lock word: what `mtx_lock`, `rw_lock` and `sx_lock` are in FreeBSD.
+///
+/// At `insn` granularity each operation is a boundary, but for [`peek`](Self::peek), [`set`](Self::set) and what is done to the
+/// [`raw`](Self::raw) word.
+#[repr(transparent)]
+pub struct Word(RawWord);
+
+impl Word {
+    /// A word holding `value`.
+    pub const fn new(value: usize) -> Self {
+        Self(RawWord::new(value))
+    }
+    /// The word without boundaries, for fast paths that have found that there is nothing to do at one.
+    #[inline(always)]
+    pub fn raw(&self) -> &RawWord {
+        &self.0
+    }
+    /// A look that is no part of the lock's algorithm (an assertion's, or the owner's at what is its own), or that a wait repeats.
+    #[inline(always)]
+    pub fn peek(&self) -> usize {
+        self.0.read()
+    }
+    /// A plain store, for a word that nobody else may look at yet or any more.
+    #[inline(always)]
+    pub fn set(&self, value: usize) {
+        self.0.set(value);
+    }
+    /// `atomic_load`, relaxed: FreeBSD's `MTX_READ_VALUE` and friends.
+    #[inline(always)]
+    pub fn read(&self) -> usize {
+        cpu::instruction("load", self.as_ptr(), false);
+        self.0.read()
+    }
+    /// `atomic_load_acq`.
+    #[inline(always)]
+    pub fn load_acq(&self) -> usize {
+        cpu::instruction("load", self.as_ptr(), false);
+        self.0.load_acq()
+    }
+    /// `atomic_store_rel`.
+    #[inline(always)]
+    pub fn store_rel(&self, value: usize) {
+        cpu::instruction("store", self.as_ptr(), true);
+        self.0.store_rel(value);
+    }
+    /// `atomic_fcmpset_acq`: the value found is the error.
+    #[inline(always)]
+    pub fn fcmpset_acq(&self, old: usize, new: usize) -> Result<(), usize> {
+        cpu::instruction("fcmpset", self.as_ptr(), true);
+        self.0.fcmpset_acq(old, new).inspect_err(|_| cpu::only_read())
+    }
+    /// `atomic_fcmpset_rel`: the value found is the error.
+    #[inline(always)]
+    pub fn fcmpset_rel(&self, old: usize, new: usize) -> Result<(), usize> {
+        cpu::instruction("fcmpset", self.as_ptr(), true);
+        self.0.fcmpset_rel(old, new).inspect_err(|_| cpu::only_read())
+    }
+    /// `atomic_set_int`: ors bits in, returns the old value.
+    #[inline(always)]
+    pub fn fetch_or(&self, bits: usize) -> usize {
+        cpu::instruction("set", self.as_ptr(), true);
+        self.0.fetch_or(bits)
+    }
+    /// `atomic_clear_int`: clears bits, returns the old value.
+    #[inline(always)]
+    pub fn clear(&self, bits: usize) -> usize {
+        cpu::instruction("clear", self.as_ptr(), true);
+        self.0.clear(bits)
+    }
+    /// `atomic_fetchadd`.
+    #[inline(always)]
+    pub fn fetchadd(&self, n: usize) -> usize {
+        cpu::instruction("fetchadd", self.as_ptr(), true);
+        self.0.fetchadd(n)
+    }
+    /// The word's address, as a lock's identity and for [`cpu::observe`].
+    pub fn as_ptr(&self) -> *const usize {
+        self.0.as_ptr()
+    }
+}
+
+impl fmt::Debug for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

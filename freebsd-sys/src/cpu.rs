@@ -269,6 +269,30 @@ pub(crate) fn observe_only(at: *const (), size: usize) {
     }
 }
 
+/// An atomic operation of a primitive: a boundary of its own at `insn` granularity. It works on the word at `at`, and may write it.
+#[inline(always)]
+pub(crate) fn instruction(what: &'static str, at: *const usize, write: bool) {
+    if gs::word() & bits::INSN != 0 {
+        explore::instruction(what, at as usize, size_of::<usize>(), write);
+    }
+}
+
+/// A chain lock's word is about to be cleared, for footprints at `insn` granularity.
+#[inline(always)]
+pub(crate) fn released(at: *const usize) {
+    if gs::word() & bits::INSN != 0 {
+        touch(at as usize, size_of::<usize>(), true);
+    }
+}
+
+/// The [`instruction`] turned out to write nothing.
+#[inline(always)]
+pub(crate) fn only_read() {
+    if gs::word() & bits::INSN != 0 {
+        explore::only_read();
+    }
+}
+
 /// Whether nothing is to be done at a boundary now: a primitive made of several may then run through all of them at once.
 #[inline(always)]
 pub fn undisturbed() -> bool {
@@ -357,6 +381,11 @@ pub fn mp_ncpus() -> usize {
 /// Tells the engines apart where their hypercalls differ.
 pub(crate) fn engine() -> Engine {
     machine().engine
+}
+
+/// [`bounded_spin`] for a lock that has no owner to watch; none in a kernel that does not spin adaptively.
+pub(crate) fn adaptive_spins(limit: u32) -> u32 {
+    if machine().config.adaptive { bounded_spin(limit) } else { 0 }
 }
 
 /// How often a bounded spin tries before it gives up. In `explore` it gives up at once: how long such a spin lasts is a

@@ -14,7 +14,7 @@
 //!
 //! References: kern/kern_intr.c, amd64/amd64/exception.S, BUS_SETUP_INTR(9).
 
-use crate::atomic::{Guarded, Owned32, Owned64, OwnedPtr, Shared32, Word, thread_fence_acq, thread_fence_seq_cst};
+use crate::atomic::{Guarded, Owned32, Owned64, OwnedPtr, RawWord, Shared32, thread_fence_acq, thread_fence_seq_cst};
 use crate::cpu::{self, Pcpu, curcpu, machine, pending};
 use crate::critical;
 use crate::host::footprint::{touch, touch_thread};
@@ -123,7 +123,7 @@ pub(crate) struct Interrupts {
     sources: Guarded<Vec<Box<Source>>>,
     /// Each source's address: what a look needs, without a lock.
     table: [OwnedPtr<Source>; MAXSOURCES],
-    count: Word,
+    count: RawWord,
 }
 
 impl core::fmt::Debug for Interrupts {
@@ -142,7 +142,7 @@ impl Interrupts {
             lock: ChainLock::new(),
             sources: Guarded::new(Vec::new()),
             table: [const { OwnedPtr::null() }; MAXSOURCES],
-            count: Word::new(0),
+            count: RawWord::new(0),
         }
     }
 

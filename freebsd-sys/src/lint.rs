@@ -6,7 +6,7 @@
 //! | `lint: sleeping on "<wmesg>" with locks held that WITNESS does not see: ..` | nothing, until somebody wants the lock |
 //! | `lint: <ithread or callout> ends with ..` | an ithread only looks at enrolled locks, a callout at nothing |
 
-use crate::atomic::Word;
+use crate::atomic::RawWord;
 use crate::cpu::{self, machine};
 use crate::lock::{Loc, LockClass, LockObject};
 use crate::machine::{Engine, Machine};
@@ -116,7 +116,7 @@ pub(crate) fn lock_word(lock: &LockObject) -> Option<usize> {
     )
     .then(|| {
         // SAFETY: a live lock of these classes has its word right after the lock object.
-        unsafe { (*core::ptr::from_ref(lock).byte_add(size_of::<LockObject>()).cast::<Word>()).read() }
+        unsafe { (*core::ptr::from_ref(lock).byte_add(size_of::<LockObject>()).cast::<RawWord>()).read() }
     })
 }
 

@@ -4,7 +4,7 @@
 //!
 //! References: sys/_lock.h, sys/lock.h, kern/subr_lock.c.
 
-use crate::atomic::{Owned32, OwnedPtr, OwnedUsize};
+use crate::atomic::{Owned32, OwnedPtr, OwnedUsize, RawWord};
 use crate::cpu::machine;
 use crate::host::gs::{self, word};
 use crate::mutex::ma;
@@ -304,24 +304,26 @@ pub struct LockInstance {
 /// The kernel's internal spin lock (turnstile chains, sleep queue chains, the scheduler): a word under `spinlock_enter`.
 ///
 /// FreeBSD uses spin mutexes here, which themselves need a scheduler: this type breaks the circle. It is invisible to
-/// WITNESS and never a boundary: at `op` granularity a primitive is one transition.
+/// WITNESS. At `insn` granularity to take a chain is a boundary; to give it back is not, since whoever wants it might as well come
+/// later. The scheduler's is taken raw, and what happens under it is one transition always.
 #[derive(Debug)]
-pub(crate) struct ChainLock(crate::atomic::Word);
+pub(crate) struct ChainLock(RawWord);
 
 impl ChainLock {
     pub(crate) const fn new() -> Self {
-        Self(crate::atomic::Word::new(0))
+        Self(RawWord::new(0))
     }
 
     /// `mtx_lock_spin` of a chain: raises critnest as it does.
     pub(crate) fn lock(&self) {
         crate::critical::spinlock_enter_internal();
+        crate::cpu::instruction("chain lock", self.0.as_ptr(), true);
         while !self.take() {
             if !crate::sched::explored() {
                 self.lock_raw();
                 return;
             }
-            // In `explore` no primitive is left with a chain locked, but a driver that calls sleepqueue(9) may be between two of them.
+            // At `op` granularity no primitive is left with a chain locked, but a driver that calls sleepqueue(9) may be between two.
             crate::cpu::observe_only(self.0.as_ptr().cast(), 8);
             if !crate::cpu::spinwait() {
                 return;
@@ -331,6 +333,7 @@ impl ChainLock {
 
     /// `mtx_unlock_spin` of a chain.
     pub(crate) fn unlock(&self) {
+        crate::cpu::released(self.0.as_ptr());
         self.unlock_raw();
         crate::critical::spinlock_exit_internal();
     }
@@ -368,6 +371,11 @@ impl ChainLock {
             }
             crate::host::smp::relax();
         }
+    }
+
+    /// Whether somebody has it.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.read() != 0
     }
 
     /// The word alone.
@@ -482,9 +490,8 @@ pub unsafe fn lc_assert(lock: &LockObject, loc: Loc) {
 /// `lock` is the lock object of a live lock.
 pub unsafe fn lc_held(lock: &LockObject) -> bool {
     // SAFETY: the word of a mtx, rwlock and sx follows its lock object; see `lc_assert`.
-    let word =
-        unsafe { core::ptr::from_ref(lock).byte_add(size_of::<LockObject>()).cast::<crate::atomic::Word>().as_ref() };
-    match (lock.class(), word.map_or(0, crate::atomic::Word::read)) {
+    let word = unsafe { core::ptr::from_ref(lock).byte_add(size_of::<LockObject>()).cast::<RawWord>().as_ref() };
+    match (lock.class(), word.map_or(0, RawWord::read)) {
         (LockClass::MtxSpin | LockClass::MtxSleep, word) => word & !crate::mutex::MTX_FLAGMASK != 0,
         // A free rwlock or sx has the word "read-held by nobody": the read bit alone.
         (_, word) => word & !1 != 0,

@@ -279,7 +279,7 @@ impl Lock {
         if !cpu::step("lockdestroy", self.lock_object.id()) {
             return;
         }
-        kassert!(self.lk_lock.read() == LK_UNLOCKED, "lockmgr still held");
+        kassert!(self.lk_lock.peek() == LK_UNLOCKED, "lockmgr still held");
         kassert!(self.lock_object.data.get() == 0, "lockmgr still recursed");
         kassert!(self.exslpfail.get() == 0, "lockmgr still exclusive waiters");
         self.lock_object.destroy();
@@ -287,24 +287,24 @@ impl Lock {
 
     /// `lockmgr_xlocked()`.
     fn xlocked(&self) -> bool {
-        let x = self.lk_lock.read();
+        let x = self.lk_lock.peek();
         x & LK_SHARE == 0 && holder(x) == curthread_word()
     }
 
     /// `lockmgr_disowned()`.
     fn disowned(&self) -> bool {
-        let x = self.lk_lock.read();
+        let x = self.lk_lock.peek();
         x & LK_SHARE == 0 && holder(x) == LK_KERNPROC
     }
 
     /// `lockmgr_recursed()`.
     fn recursed(&self) -> bool {
-        self.lk_lock.read() & LK_WRITER_RECURSED != 0
+        self.lk_lock.peek() & LK_WRITER_RECURSED != 0
     }
 
     /// `lockstatus()`: [`lk::EXCLUSIVE`] if the caller or nobody owns it, [`lk::EXCLOTHER`], [`lk::SHARED`], or 0.
     pub fn status(&self) -> u32 {
-        let x = self.lk_lock.read();
+        let x = self.lk_lock.peek();
         match (x & LK_SHARE != 0, holder(x)) {
             (true, _) if x == LK_UNLOCKED => 0,
             (true, _) => lk::SHARED,
@@ -507,7 +507,7 @@ impl Lock {
             return false;
         }
         // SAFETY: the word names a thread, and threads are type-stable.
-        unsafe { &*(holder(x) as *const Thread) }.is_running()
+        unsafe { &*(holder(x) as *const Thread) }.still_runs()
     }
 
     /// One round of it; false when the machine has stopped.
@@ -515,7 +515,7 @@ impl Lock {
         cpu::observe_only(self.lk_lock.as_ptr().cast(), 8);
         // SAFETY: as above.
         unsafe { &*(holder(x) as *const Thread) }.observe_running();
-        self.lk_lock.read() != x || cpu::spinwait_on(&self.lock_object)
+        self.lk_lock.peek() != x || cpu::spinwait_on(&self.lock_object)
     }
 
     fn note_xlock(&self, loc: Loc) {
@@ -595,7 +595,7 @@ impl Lock {
 
     fn release(&self, loc: Loc) -> i32 {
         self.assert_at(ka::LOCKED, loc);
-        if self.lk_lock.read() & LK_SHARE != 0 {
+        if self.lk_lock.peek() & LK_SHARE != 0 {
             self.sunlock(loc)
         } else {
             self.xunlock(loc)

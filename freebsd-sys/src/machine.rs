@@ -3,7 +3,7 @@
 //! Everything hangs off the machine, so that several live in one process. A machine is booted once and runs many executions;
 //! between them it resets what they dirtied and keeps its memory.
 
-use crate::atomic::{Guarded, Word};
+use crate::atomic::{Guarded, RawWord};
 use crate::cpu::{MAXCPU, Pcpu};
 use crate::host::coroutine::{Context, StackPool};
 use crate::host::explore::Explorer;
@@ -40,6 +40,32 @@ impl Preemption {
     /// The inverse of [`Preemption::name`].
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Ule, Self::Full, Self::Any].into_iter().find(|p| p.name() == name)
+    }
+}
+
+/// What is one transition in `explore`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Granularity {
+    /// A kernel primitive.
+    #[default]
+    Op,
+    /// An atomic operation: of a lock's word, of a chain lock, a look at whether a lock's owner runs. What happens under the
+    /// scheduler's lock stays one, and rmlock(9), whose writer `explore` helps, is explored as at `Op`.
+    Insn,
+}
+
+impl Granularity {
+    /// Its name on the command line and in schedules.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Op => "op",
+            Self::Insn => "insn",
+        }
+    }
+
+    /// The inverse of [`Granularity::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Op, Self::Insn].into_iter().find(|granularity| granularity.name() == name)
     }
 }
 
@@ -88,6 +114,10 @@ pub struct Config {
     pub epoch_trace: bool,
     /// `hw.intr_storm_threshold`: interrupts back to back after which a source is throttled; 0 for never. See [`crate::interrupt`].
     pub intr_storm_threshold: u32,
+    /// Without options NO_ADAPTIVE_MUTEXES, NO_ADAPTIVE_RWLOCKS and NO_ADAPTIVE_SX: whoever finds a lock's owner running spins.
+    pub adaptive: bool,
+    /// What is a transition in `explore`.
+    pub granularity: Granularity,
     /// Budget of a schedule.
     pub budget: Budget,
     /// Boundaries after which an execution that has not ended is an error.
@@ -105,6 +135,8 @@ impl Default for Config {
             preemption: Preemption::Ule,
             epoch_trace: false,
             intr_storm_threshold: 0,
+            adaptive: true,
+            granularity: Granularity::Op,
             budget: Budget::default(),
             step_limit: 20_000,
         }
@@ -232,7 +264,7 @@ pub struct Machine {
     threads: Guarded<Vec<Box<Thread>>>,
     /// Where `threads` begins; the first `live` are in use.
     first_thread: *const Box<Thread>,
-    live: Word,
+    live: RawWord,
     /// Stands for all thread locks; see `sched`.
     pub(crate) sched_lock: ChainLock,
     pub(crate) turnstiles: crate::turnstile::Turnstiles,
@@ -287,7 +319,7 @@ impl Machine {
             cpus,
             first_thread: threads.as_ptr(),
             threads: Guarded::new(threads),
-            live: Word::new(0),
+            live: RawWord::new(0),
             sched_lock: ChainLock::new(),
             turnstiles: crate::turnstile::Turnstiles::new(),
             sleepqueues: crate::sleepqueue::Sleepqueues::new(),

@@ -4,7 +4,7 @@
 //! The definition is a Rust `static` with a number, its slot; each machine, or each CPU, has a table of values by slot. A look
 //! is one load and no lock: it lies on the fast path of a lock.
 
-use crate::atomic::{Guarded, Word};
+use crate::atomic::{Guarded, RawWord};
 use crate::cpu::{curcpu, machine};
 use crate::lock::ChainLock;
 use core::fmt;
@@ -15,11 +15,11 @@ use std::any::Any;
 const MAXSLOTS: usize = 64;
 
 /// Number of definitions used so far in this process.
-static SLOTS: Word = Word::new(0);
+static SLOTS: RawWord = RawWord::new(0);
 
 /// A definition's number: 0 until first used, then the same for good.
 #[derive(Debug)]
-struct Slot(Word);
+struct Slot(RawWord);
 
 impl Slot {
     /// Gives the definition its number.
@@ -44,7 +44,7 @@ impl Slot {
 /// The values of all definitions, of one machine or of one CPU.
 pub(crate) struct Values {
     /// Each value's address, 0 until it is made.
-    table: [Word; MAXSLOTS],
+    table: [RawWord; MAXSLOTS],
     lock: ChainLock,
     /// (lock) Owns the values.
     owned: Guarded<Vec<Box<dyn Any>>>,
@@ -58,7 +58,7 @@ impl fmt::Debug for Values {
 
 impl Values {
     pub(crate) fn new() -> Self {
-        Self { table: [const { Word::new(0) }; MAXSLOTS], lock: ChainLock::new(), owned: Guarded::new(Vec::new()) }
+        Self { table: [const { RawWord::new(0) }; MAXSLOTS], lock: ChainLock::new(), owned: Guarded::new(Vec::new()) }
     }
 
     pub(crate) fn reset(&self) {
@@ -114,7 +114,7 @@ pub struct ModuleData<T> {
 impl<T: Any + Default> ModuleData<T> {
     /// A definition.
     pub const fn new() -> Self {
-        Self { slot: Slot(Word::new(0)), marker: PhantomData }
+        Self { slot: Slot(RawWord::new(0)), marker: PhantomData }
     }
 
     /// The current machine's value.
@@ -143,7 +143,7 @@ pub struct Dpcpu<T> {
 impl<T: Any + Default> Dpcpu<T> {
     /// A definition.
     pub const fn new() -> Self {
-        Self { slot: Slot(Word::new(0)), marker: PhantomData }
+        Self { slot: Slot(RawWord::new(0)), marker: PhantomData }
     }
 
     /// `DPCPU_PTR`: this CPU's value. It stays this CPU's only as long as the caller cannot migrate.

@@ -177,7 +177,7 @@ impl Mtx {
         let loc = Loc::caller();
         if self.owned() {
             mpass!(
-                self.mtx_lock.read() & (MTX_RECURSED | MTX_CONTESTED) == 0,
+                self.mtx_lock.peek() & (MTX_RECURSED | MTX_CONTESTED) == 0,
                 "(m->mtx_lock & (MTX_RECURSED|MTX_CONTESTED)) == 0",
                 loc
             );
@@ -188,7 +188,7 @@ impl Mtx {
             }
             witness::unlock(&self.lock_object, true, loc);
         } else {
-            mpass!(self.mtx_lock.read() == MTX_UNOWNED, "mtx_unowned(m)", loc);
+            mpass!(self.mtx_lock.peek() == MTX_UNOWNED, "mtx_unowned(m)", loc);
         }
         self.mtx_lock.set(MTX_DESTROYED);
         self.lock_object.destroy();
@@ -209,18 +209,18 @@ impl Mtx {
 
     /// The owner, for `show alllocks` and for tests.
     pub fn owner(&self) -> *const Thread {
-        Self::owner_of(self.mtx_lock.read())
+        Self::owner_of(self.mtx_lock.peek())
     }
 
     /// `mtx_owned()`.
     #[inline]
     pub fn owned(&self) -> bool {
-        self.mtx_lock.read() & !MTX_FLAGMASK == curthread_word()
+        self.mtx_lock.peek() & !MTX_FLAGMASK == curthread_word()
     }
 
     /// `mtx_recursed()`.
     pub fn recursed(&self) -> bool {
-        self.mtx_lock.read() & MTX_RECURSED != 0
+        self.mtx_lock.peek() & MTX_RECURSED != 0
     }
 
     /// `mtx_initialized()`.
@@ -250,7 +250,7 @@ impl Mtx {
     /// Takes a free mutex, if nothing is to be done at the boundary.
     #[inline(always)]
     pub(crate) fn lock_alone(&self) -> bool {
-        cpu::word() == 0 && self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()).is_ok()
+        cpu::word() == 0 && self.mtx_lock.raw().fcmpset_acq(MTX_UNOWNED, curthread_word()).is_ok()
     }
 
     /// `mtx_unlock()`.
@@ -275,7 +275,7 @@ impl Mtx {
     /// Gives back a mutex that is neither contested nor recursed, if nothing is to be done at the boundary.
     #[inline(always)]
     pub(crate) fn unlock_alone(&self) -> bool {
-        cpu::word() == 0 && self.mtx_lock.fcmpset_rel(curthread_word(), MTX_UNOWNED).is_ok()
+        cpu::word() == 0 && self.mtx_lock.raw().fcmpset_rel(curthread_word(), MTX_UNOWNED).is_ok()
     }
 
     /// `mtx_trylock()`: no critnest test, no lock order test, no priority lending. The owner of a recursive mutex gets it again
@@ -301,7 +301,7 @@ impl Mtx {
         }
         let td = curthread();
         kassert!(!td.is_idle(), "mtx_lock() by idle thread {:p} on sleep mutex {} @ {loc}", td.ptr(), self.name());
-        kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_lock() of destroyed mutex @ {loc}");
+        kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "mtx_lock() of destroyed mutex @ {loc}");
         kassert!(!self.is_spin(), "mtx_lock() of spin mutex {} @ {loc}", self.name());
         lint::blocking("mtx_lock", &self.lock_object, loc);
         witness::checkorder(&self.lock_object, true, opts & Mtxf::DUPOK.bits() != 0, None, loc);
@@ -318,7 +318,7 @@ impl Mtx {
     /// `__mtx_lock_sleep()`.
     fn lock_sleep(&self, opts: u32, loc: Loc) {
         let td = curthread();
-        if Self::owner_of(self.mtx_lock.read()) == td.ptr() {
+        if Self::owner_of(self.mtx_lock.peek()) == td.ptr() {
             kassert!(
                 self.lock_object.flags().contains(Lo::RECURSABLE) || opts & Mtxf::RECURSE.bits() != 0,
                 "_mtx_lock_sleep: recursed on non-recursive mutex {} @ {loc}",
@@ -351,7 +351,7 @@ impl Mtx {
             let v = self.mtx_lock.read();
             let owner = Self::owner_of(v);
             // SAFETY: threads are type-stable, and the word names one.
-            if owner.is_null() || unsafe { (*owner).is_running() } {
+            if owner.is_null() || unsafe { (*owner).worth_spinning() } {
                 turnstile::cancel();
                 continue;
             }
@@ -369,11 +369,11 @@ impl Mtx {
     /// Adaptive spinning: true if it waited for a running owner, so that the word is to be read again.
     fn spin_while_running(&self, v: usize, owner: *mut Thread) -> bool {
         // SAFETY: threads are type-stable, and the word named one.
-        if !unsafe { (*owner).is_running() } {
+        if !unsafe { (*owner).worth_spinning() } {
             return false;
         }
         // SAFETY: threads are type-stable: `is_running` may be stale but reads a thread.
-        while self.mtx_lock.read() == v && unsafe { (*owner).is_running() } {
+        while self.mtx_lock.peek() == v && unsafe { (*owner).is_running() } {
             cpu::observe_only(self.mtx_lock.as_ptr().cast(), 8);
             // SAFETY: threads are type-stable: only the state word is watched.
             unsafe { (*owner).observe_running() };
@@ -393,7 +393,7 @@ impl Mtx {
         }
         let td = curthread();
         kassert!(!td.is_idle(), "mtx_trylock() by idle thread {:p} on sleep mutex {} @ {loc}", td.ptr(), self.name());
-        kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_trylock() of destroyed mutex @ {loc}");
+        kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "mtx_trylock() of destroyed mutex @ {loc}");
         kassert!(!self.is_spin(), "mtx_trylock() of spin mutex {} @ {loc}", self.name());
         let taken = match self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()) {
             Ok(()) => true,
@@ -424,7 +424,7 @@ impl Mtx {
         if !cpu::step_at("mtx_unlock", self.lock_object.id(), loc) {
             return;
         }
-        kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_unlock() of destroyed mutex @ {loc}");
+        kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "mtx_unlock() of destroyed mutex @ {loc}");
         kassert!(!self.is_spin(), "mtx_unlock() of spin mutex {} @ {loc}", self.name());
         witness::unlock(&self.lock_object, true, loc);
         self.assert_at(ma::OWNED, loc);
@@ -497,7 +497,7 @@ impl Mtx {
         if !cpu::step_at("mtx_lock_spin", self.lock_object.id(), loc) {
             return;
         }
-        kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_lock_spin() of destroyed mutex @ {loc}");
+        kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "mtx_lock_spin() of destroyed mutex @ {loc}");
         kassert!(self.is_spin(), "mtx_lock_spin() of sleep mutex {} @ {loc}", self.name());
         if self.owned() {
             kassert!(
@@ -509,7 +509,7 @@ impl Mtx {
         witness::checkorder(&self.lock_object, true, opts & Mtxf::DUPOK.bits() != 0, None, loc);
         critical::spinlock_enter_internal();
         // The whole word: flags, which only a sleep mutex has, are not expected here, and FreeBSD spins on them.
-        if self.mtx_lock.read() == curthread_word() {
+        if self.mtx_lock.peek() == curthread_word() {
             self.lock_object.data.add(1);
         } else {
             let mut tries = 0u64;
@@ -566,7 +566,7 @@ impl Mtx {
         }
         let at = core::ptr::from_ref(self);
         let (func, name) = ("mtx_spin_wait_unlocked", self.name());
-        kassert!(self.mtx_lock.read() != MTX_DESTROYED, "{func}() of destroyed mutex {at:p}");
+        kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "{func}() of destroyed mutex {at:p}");
         kassert!(self.is_spin(), "{func}() of sleep mutex {at:p} ({name})");
         kassert!(!self.owned(), "{func}() waiting on myself on lock {at:p} ({name})");
         let mut tries = 0;
@@ -591,7 +591,7 @@ impl Mtx {
         if !cpu::step_at("mtx_trylock_spin", self.lock_object.id(), loc) {
             return true;
         }
-        kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_trylock_spin() of destroyed mutex @ {loc}");
+        kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "mtx_trylock_spin() of destroyed mutex @ {loc}");
         kassert!(self.is_spin(), "mtx_trylock_spin() of sleep mutex {} @ {loc}", self.name());
         kassert!(
             opts & Mtxf::RECURSE.bits() == 0,
@@ -645,7 +645,7 @@ impl Mtx {
         if !cpu::step_at("mtx_unlock_spin", self.lock_object.id(), loc) {
             return;
         }
-        kassert!(self.mtx_lock.read() != MTX_DESTROYED, "mtx_unlock_spin() of destroyed mutex @ {loc}");
+        kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "mtx_unlock_spin() of destroyed mutex @ {loc}");
         kassert!(self.is_spin(), "mtx_unlock_spin() of sleep mutex {} @ {loc}", self.name());
         witness::unlock(&self.lock_object, true, loc);
         self.assert_at(ma::OWNED, loc);

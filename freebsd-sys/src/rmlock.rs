@@ -44,7 +44,7 @@
 //!
 //! References: kern/kern_rmlock.c, sys/_rmlock.h, rmlock(9).
 
-use crate::atomic::{Owned32, OwnedPtr, Shared32, Word, thread_fence_acq};
+use crate::atomic::{Owned32, OwnedPtr, RawWord, Shared32, thread_fence_acq};
 use crate::cpu::{self, Pcpu, curcpu, machine, pending};
 use crate::critical;
 use crate::lock::{ChainLock, Lo, Loc, LockClass, LockObject};
@@ -249,14 +249,12 @@ impl PcpuQueue {
             .count()
     }
 
-    /// `rm_cleanIPI()`: shows this CPU's readers of `rm` to the writer.
+    /// `rm_cleanIPI()`: shows this CPU's readers of `rm` to the writer; rm_spinlock is held.
     fn clean(&self, rm: &Rm) {
         for tracker in self.iter() {
             if core::ptr::eq(tracker.rmlock.get(), rm) && tracker.flags.get() == 0 {
                 tracker.flags.set(RMPF_ONQUEUE);
-                machine().rendezvous.spinlock.lock();
                 rm.active_add(tracker);
-                machine().rendezvous.spinlock.unlock();
             }
         }
     }
@@ -301,8 +299,13 @@ impl Rendezvous {
         let td = curthread();
         critical::enter(td);
         if sched::explored() {
-            // See the module: nobody else is inside a primitive, so this is each CPU's IPI.
-            targets(cpus).for_each(|cpu| rm.into_iter().for_each(|rm| cpu.rm_queue.clean(rm)));
+            // See the module: nobody else is between two boundaries, so this is each CPU's IPI. At `insn` somebody may have
+            // rm_spinlock, which all of them would wait for.
+            if let Some(rm) = rm {
+                self.spinlock.lock();
+                targets(cpus).for_each(|cpu| cpu.rm_queue.clean(rm));
+                self.spinlock.unlock();
+            }
         } else {
             while self.busy.or(1) != 0 {
                 if !cpu::spinwait() {
@@ -315,7 +318,9 @@ impl Rendezvous {
             self.waiting.set(others as u32);
             targets(others).for_each(|cpu| cpu.post(pending::RENDEZVOUS));
             if let Some(rm) = rm.filter(|_| cpus != others) {
+                self.spinlock.lock();
                 me.rm_queue.clean(rm);
+                self.spinlock.unlock();
             }
             // An idle CPU is woken by the post and takes the IPI at once; a stopped machine ends the wait.
             while self.waiting.get() != 0 {
@@ -339,7 +344,9 @@ pub(crate) fn ipi_rendezvous() {
         thread_fence_acq();
         // SAFETY: the writer keeps its lock alive and waits until this CPU's bit is gone.
         if let Some(rm) = unsafe { rendezvous.rm.get().as_ref() } {
+            rendezvous.spinlock.lock();
             cpu.rm_queue.clean(rm);
+            rendezvous.spinlock.unlock();
         }
         rendezvous.waiting.clear(bit);
     }
@@ -363,7 +370,7 @@ enum Back<'a> {
 pub struct Rm {
     lock_object: LockObject,
     /// `rm_writecpus`: CPUs without a read token. Set by a writer, cleared by a reader, both with the backing lock.
-    writecpus: [Word; CPUSET_WORDS],
+    writecpus: [RawWord; CPUSET_WORDS],
     /// (r) `rm_activeReaders`.
     active: OwnedPtr<PrioTracker>,
     backing: Backing,
@@ -396,7 +403,7 @@ impl Rm {
     pub const fn zeroed() -> Self {
         Self {
             lock_object: LockObject::zeroed(),
-            writecpus: [const { Word::new(0) }; CPUSET_WORDS],
+            writecpus: [const { RawWord::new(0) }; CPUSET_WORDS],
             active: OwnedPtr::null(),
             backing: Backing { mtx: ManuallyDrop::new(Mtx::zeroed()) },
         }

@@ -126,6 +126,11 @@ fn readers(v: usize) -> usize {
     if v & RW_LOCK_READ == 0 { 0 } else { v / RW_ONE_READER }
 }
 
+/// Whether a reader leaves nobody behind that it would have to wake.
+fn may_leave(v: usize) -> bool {
+    v / RW_ONE_READER > 1 || v & RW_LOCK_WAITERS == 0
+}
+
 /// `__rw_can_read()`; `fast` leaves `td_rw_rlocks` to the slow path.
 fn can_read(td: &Thread, v: usize, fast: bool) -> bool {
     v & (RW_LOCK_READ | RW_LOCK_WRITE_WAITERS | RW_LOCK_WRITE_SPINNER) == RW_LOCK_READ
@@ -148,7 +153,7 @@ fn owner_runs(v: usize) -> bool {
         kpanic!("page fault");
     }
     // SAFETY: threads are type-stable, and the word names one.
-    unsafe { (*owner).is_running() }
+    unsafe { (*owner).worth_spinning() }
 }
 
 impl Rw {
@@ -222,7 +227,7 @@ impl Rw {
         if !cpu::step("rw_destroy", self.lock_object.id()) {
             return;
         }
-        kassert!(self.rw_lock.read() == RW_UNLOCKED, "rw lock {:p} not unlocked", core::ptr::from_ref(self));
+        kassert!(self.rw_lock.peek() == RW_UNLOCKED, "rw lock {:p} not unlocked", core::ptr::from_ref(self));
         kassert!(self.lock_object.data.get() == 0, "rw lock {:p} still recursed", core::ptr::from_ref(self));
         self.rw_lock.set(RW_DESTROYED);
         self.lock_object.destroy();
@@ -231,13 +236,13 @@ impl Rw {
     /// `rw_wowned()`: whether the caller holds it for writing.
     #[inline]
     pub fn wowned(&self) -> bool {
-        let v = self.rw_lock.read();
+        let v = self.rw_lock.peek();
         v & RW_LOCK_READ == 0 && v & !RW_LOCK_FLAGMASK == curthread_word()
     }
 
     /// The writer that holds it, if one does; for `show alllocks` and for tests.
     pub fn owner(&self) -> *const Thread {
-        wowner(self.rw_lock.read())
+        wowner(self.rw_lock.peek())
     }
 
     /// `rw_recursed()`.
@@ -265,7 +270,7 @@ impl Rw {
     }
 
     fn check_destroyed(&self, what: &str, loc: Loc) {
-        kassert!(self.rw_lock.read() != RW_DESTROYED, "{what}() of destroyed rwlock @ {loc}");
+        kassert!(self.rw_lock.peek() != RW_DESTROYED, "{what}() of destroyed rwlock @ {loc}");
     }
 
     /// `rw_rlock()`: blocks until the caller is one of the readers. Waits for waiting writers, unless the caller reads
@@ -277,9 +282,22 @@ impl Rw {
     #[track_caller]
     #[inline]
     pub fn rlock(&self) {
-        if cpu::word() != 0 || !self.rlock_try(curthread(), true) {
+        if !self.rlock_alone() {
             self.rlock_at(Loc::caller());
         }
+    }
+
+    /// Takes a lock that a reader may have at once, if nothing is to be done at the boundary.
+    #[inline(always)]
+    fn rlock_alone(&self) -> bool {
+        let (td, word) = (curthread(), self.rw_lock.raw());
+        let v = word.read();
+        let taken =
+            cpu::word() == 0 && can_read(td, v, true) && word.fcmpset_acq(v, v.wrapping_add(RW_ONE_READER)).is_ok();
+        if taken {
+            td.rw_rlocks.add(1);
+        }
+        taken
     }
 
     /// `__rw_rlock()`: what C calls.
@@ -322,7 +340,7 @@ impl Rw {
 
     /// `__rw_rlock_hard()`.
     fn rlock_hard(&self, td: &Thread) {
-        let mut tries = cpu::bounded_spin(SPINS);
+        let mut tries = cpu::adaptive_spins(SPINS);
         while !self.rlock_try(td, false) {
             let v = self.rw_lock.read();
             if can_read(td, v, false) {
@@ -374,7 +392,7 @@ impl Rw {
             // SAFETY: threads are type-stable, and the word names one.
             observe(unsafe { (*owner).state.as_ptr() }.cast(), 4);
         }
-        self.rw_lock.read() != v || cpu::spinwait_on(&self.lock_object)
+        self.rw_lock.peek() != v || cpu::spinwait_on(&self.lock_object)
     }
 
     /// `rw_runlock()`.
@@ -385,9 +403,21 @@ impl Rw {
     #[track_caller]
     #[inline]
     pub fn runlock(&self) {
-        if cpu::word() != 0 || !self.runlock_try(curthread()) {
+        if !self.runlock_alone() {
             self.runlock_at(Loc::caller());
         }
+    }
+
+    /// Leaves a lock that has more readers or no waiters, if nothing is to be done at the boundary.
+    #[inline(always)]
+    fn runlock_alone(&self) -> bool {
+        let word = self.rw_lock.raw();
+        let v = word.read();
+        let left = cpu::word() == 0 && may_leave(v) && word.fcmpset_rel(v, v.wrapping_sub(RW_ONE_READER)).is_ok();
+        if left {
+            curthread().rw_rlocks.sub(1);
+        }
+        left
     }
 
     /// `_rw_runlock_cookie()`: what C calls.
@@ -411,7 +441,7 @@ impl Rw {
     #[inline]
     fn runlock_try(&self, td: &Thread) -> bool {
         let mut v = self.rw_lock.read();
-        while v / RW_ONE_READER > 1 || v & RW_LOCK_WAITERS == 0 {
+        while may_leave(v) {
             // Of a lock that nobody reads the count wraps: FreeBSD notices as little without WITNESS's help.
             match self.rw_lock.fcmpset_rel(v, v.wrapping_sub(RW_ONE_READER)) {
                 Ok(()) => {
@@ -465,7 +495,7 @@ impl Rw {
     #[track_caller]
     #[inline]
     pub fn wlock(&self) {
-        if cpu::word() != 0 || self.rw_lock.fcmpset_acq(RW_UNLOCKED, curthread_word()).is_err() {
+        if cpu::word() != 0 || self.rw_lock.raw().fcmpset_acq(RW_UNLOCKED, curthread_word()).is_err() {
             self.wlock_at(Loc::caller());
         }
     }
@@ -502,7 +532,7 @@ impl Rw {
             return;
         }
         let td = curthread();
-        let mut tries = cpu::bounded_spin(SPINS);
+        let mut tries = cpu::adaptive_spins(SPINS);
         // Inside a critical section, with WRITE_SPINNER set by this thread.
         let mut spinner = false;
         loop {
@@ -557,7 +587,7 @@ impl Rw {
                         critical::exit(td);
                     }
                     turnstile::wait(&self.lock_object, owner, turnstile::EXCLUSIVE);
-                    tries = cpu::bounded_spin(SPINS);
+                    tries = cpu::adaptive_spins(SPINS);
                 }
             }
             if cpu::scheduler_stopped() {
@@ -607,7 +637,7 @@ impl Rw {
     #[track_caller]
     #[inline]
     pub fn wunlock(&self) {
-        if cpu::word() != 0 || self.rw_lock.fcmpset_rel(curthread_word(), RW_UNLOCKED).is_err() {
+        if cpu::word() != 0 || self.rw_lock.raw().fcmpset_rel(curthread_word(), RW_UNLOCKED).is_err() {
             self.wunlock_at(Loc::caller());
         }
     }
@@ -630,14 +660,14 @@ impl Rw {
 
     /// `__rw_wunlock_hard()`.
     fn wunlock_hard(&self) {
-        if self.rw_lock.read() & RW_LOCK_WRITER_RECURSED != 0 {
+        if self.rw_lock.peek() & RW_LOCK_WRITER_RECURSED != 0 {
             self.lock_object.data.sub(1);
             if self.lock_object.data.get() == 0 {
                 self.rw_lock.clear(RW_LOCK_WRITER_RECURSED);
             }
             return;
         }
-        kassert!(self.rw_lock.read() & RW_LOCK_WAITERS != 0, "__rw_wunlock_hard: neither of the waiter flags are set");
+        kassert!(self.rw_lock.peek() & RW_LOCK_WAITERS != 0, "__rw_wunlock_hard: neither of the waiter flags are set");
         turnstile::chain_lock();
         let (free, queue) = Self::next_turn(self.rw_lock.read());
         self.rw_lock.store_rel(free);
@@ -695,7 +725,7 @@ impl Rw {
         }
         self.check("rw_try_wlock", loc);
         let mut taken = self.rw_lock.fcmpset_acq(RW_UNLOCKED, curthread_word()).is_ok();
-        if !taken && self.rw_lock.read() == curthread_word() && self.lock_object.flags().contains(Lo::RECURSABLE) {
+        if !taken && self.rw_lock.peek() == curthread_word() && self.lock_object.flags().contains(Lo::RECURSABLE) {
             self.recurse();
             taken = true;
         }
@@ -793,7 +823,7 @@ impl Rw {
     /// `lc_unlock`: releases it however the caller holds it; 1 means it was read-held.
     pub(crate) fn unlock_either(&self, loc: Loc) -> usize {
         self.assert_at(ra::LOCKED | ra::NOTRECURSED, loc);
-        if self.rw_lock.read() & RW_LOCK_READ != 0 {
+        if self.rw_lock.peek() & RW_LOCK_READ != 0 {
             self.runlock_at(loc);
             1
         } else {
@@ -830,7 +860,7 @@ impl Rw {
         match what & !(ra::RECURSED | ra::NOTRECURSED) {
             ra::LOCKED | ra::RLOCKED if cpu::witness() => witness::assert(&self.lock_object, what, loc),
             ra::LOCKED | ra::RLOCKED => {
-                let v = self.rw_lock.read();
+                let v = self.rw_lock.peek();
                 let (read, must_read) = (v & RW_LOCK_READ != 0, what & ra::RLOCKED != 0);
                 if v == RW_UNLOCKED || !read && (must_read || !self.wowned()) {
                     kpanic!("Lock {} not {}locked @ {loc}", self.name(), if must_read { "read " } else { "" });

@@ -140,6 +140,11 @@ fn owner_of(x: usize) -> *mut Thread {
     if x & SX_LOCK_SHARED != 0 { core::ptr::null_mut() } else { (x & !SX_LOCK_FLAGMASK) as *mut Thread }
 }
 
+/// Whether a sharer leaves nobody behind that it would have to wake.
+fn may_leave(x: usize) -> bool {
+    x / SX_ONE_SHARER > 1 || x & SX_LOCK_WAITERS == 0
+}
+
 /// Whether an exclusive owner has it that runs on another CPU.
 fn owner_runs(x: usize) -> bool {
     if x & SX_LOCK_SHARED != 0 {
@@ -151,7 +156,7 @@ fn owner_runs(x: usize) -> bool {
         kpanic!("page fault");
     }
     // SAFETY: threads are type-stable, and the word names one.
-    unsafe { (*owner).is_running() }
+    unsafe { (*owner).worth_spinning() }
 }
 
 impl Sx {
@@ -215,7 +220,7 @@ impl Sx {
         if !cpu::step("sx_destroy", self.lock_object.id()) {
             return;
         }
-        kassert!(self.sx_lock.read() == SX_LOCK_UNLOCKED, "sx lock still held");
+        kassert!(self.sx_lock.peek() == SX_LOCK_UNLOCKED, "sx lock still held");
         kassert!(self.lock_object.data.get() == 0, "sx lock still recursed");
         self.sx_lock.set(SX_LOCK_DESTROYED);
         self.lock_object.destroy();
@@ -224,13 +229,13 @@ impl Sx {
     /// `sx_xlocked()`: whether the caller holds it exclusively.
     #[inline]
     pub fn xlocked(&self) -> bool {
-        let x = self.sx_lock.read();
+        let x = self.sx_lock.peek();
         x & SX_LOCK_SHARED == 0 && x & !SX_LOCK_FLAGMASK == curthread_word()
     }
 
     /// `sx_xholder()`: the exclusive owner, if there is one.
     pub fn xholder(&self) -> *const Thread {
-        owner_of(self.sx_lock.read())
+        owner_of(self.sx_lock.peek())
     }
 
     /// `sx_recursed()`.
@@ -245,7 +250,7 @@ impl Sx {
 
     /// Whether it was destroyed.
     fn destroyed(&self) -> bool {
-        self.sx_lock.read() == SX_LOCK_DESTROYED
+        self.sx_lock.peek() == SX_LOCK_DESTROYED
     }
 
     /// `TD_LOCKS_INC` and `TD_LOCKS_DEC`: INVARIANTS only.
@@ -274,9 +279,22 @@ impl Sx {
     #[track_caller]
     #[inline]
     pub fn slock(&self) {
-        if cpu::word() != 0 || !self.slock_try(curthread(), true) {
+        if !self.slock_alone() {
             self.slock_at(0, Loc::caller());
         }
+    }
+
+    /// Takes a lock that a sharer may have at once, if nothing is to be done at the boundary.
+    #[inline(always)]
+    fn slock_alone(&self) -> bool {
+        let (td, word) = (curthread(), self.sx_lock.raw());
+        let x = word.read();
+        let taken =
+            cpu::word() == 0 && can_read(td, x, true) && word.fcmpset_acq(x, x.wrapping_add(SX_ONE_SHARER)).is_ok();
+        if taken {
+            td.sx_slocks.add(1);
+        }
+        taken
     }
 
     /// `sx_slock_sig()`: [`Sx::slock`] that a signal ends.
@@ -339,7 +357,7 @@ impl Sx {
     }
 
     fn slock_wait(&self, td: &Thread, opts: u32) -> i32 {
-        let mut tries = cpu::bounded_spin(SPINS);
+        let mut tries = cpu::adaptive_spins(SPINS);
         while !self.slock_try(td, false) {
             let x = self.sx_lock.read();
             if can_read(td, x, false) {
@@ -406,7 +424,7 @@ impl Sx {
             // SAFETY: threads are type-stable, and the word names one.
             observe(unsafe { (*owner).state.as_ptr() }.cast(), 4);
         }
-        self.sx_lock.read() != x || cpu::spinwait_on(&self.lock_object)
+        self.sx_lock.peek() != x || cpu::spinwait_on(&self.lock_object)
     }
 
     /// `sx_sunlock()`.
@@ -417,9 +435,21 @@ impl Sx {
     #[track_caller]
     #[inline]
     pub fn sunlock(&self) {
-        if cpu::word() != 0 || !self.sunlock_try(curthread()) {
+        if !self.sunlock_alone() {
             self.sunlock_at(Loc::caller());
         }
+    }
+
+    /// Leaves a lock that has more sharers or no waiters, if nothing is to be done at the boundary.
+    #[inline(always)]
+    fn sunlock_alone(&self) -> bool {
+        let word = self.sx_lock.raw();
+        let x = word.read();
+        let left = cpu::word() == 0 && may_leave(x) && word.fcmpset_rel(x, x.wrapping_sub(SX_ONE_SHARER)).is_ok();
+        if left {
+            curthread().sx_slocks.sub(1);
+        }
+        left
     }
 
     /// `_sx_sunlock()`: what C calls.
@@ -443,7 +473,7 @@ impl Sx {
     #[inline]
     fn sunlock_try(&self, td: &Thread) -> bool {
         let mut x = self.sx_lock.read();
-        while x / SX_ONE_SHARER > 1 || x & SX_LOCK_WAITERS == 0 {
+        while may_leave(x) {
             // Of a lock that nobody shares the count wraps: FreeBSD notices as little without WITNESS's help.
             match self.sx_lock.fcmpset_rel(x, x.wrapping_sub(SX_ONE_SHARER)) {
                 Ok(()) => {
@@ -490,7 +520,7 @@ impl Sx {
     #[track_caller]
     #[inline]
     pub fn xlock(&self) {
-        if cpu::word() != 0 || self.sx_lock.fcmpset_acq(SX_LOCK_UNLOCKED, curthread_word()).is_err() {
+        if cpu::word() != 0 || self.sx_lock.raw().fcmpset_acq(SX_LOCK_UNLOCKED, curthread_word()).is_err() {
             self.xlock_at(0, Loc::caller());
         }
     }
@@ -549,7 +579,7 @@ impl Sx {
     fn xlock_wait(&self, opts: u32) -> i32 {
         let td = curthread();
         let wchan = self.lock_object.id();
-        let mut tries = cpu::bounded_spin(SPINS);
+        let mut tries = cpu::adaptive_spins(SPINS);
         // Inside a critical section, with WRITE_SPINNER set by this thread.
         let mut spinner = false;
         let error = loop {
@@ -603,7 +633,7 @@ impl Sx {
                     if error != 0 {
                         break error;
                     }
-                    tries = cpu::bounded_spin(SPINS);
+                    tries = cpu::adaptive_spins(SPINS);
                 }
             }
             if cpu::scheduler_stopped() {
@@ -653,7 +683,7 @@ impl Sx {
     #[track_caller]
     #[inline]
     pub fn xunlock(&self) {
-        if cpu::word() != 0 || self.sx_lock.fcmpset_rel(curthread_word(), SX_LOCK_UNLOCKED).is_err() {
+        if cpu::word() != 0 || self.sx_lock.raw().fcmpset_rel(curthread_word(), SX_LOCK_UNLOCKED).is_err() {
             self.xunlock_at(Loc::caller());
         }
     }
@@ -676,7 +706,7 @@ impl Sx {
 
     /// `_sx_xunlock_hard()`.
     fn xunlock_hard(&self) {
-        if self.sx_lock.read() & SX_LOCK_RECURSED != 0 {
+        if self.sx_lock.peek() & SX_LOCK_RECURSED != 0 {
             self.lock_object.data.sub(1);
             if self.lock_object.data.get() == 0 {
                 self.sx_lock.clear(SX_LOCK_RECURSED);
@@ -743,7 +773,7 @@ impl Sx {
         self.check("sx_try_xlock", loc);
         let mut taken = self.sx_lock.fcmpset_acq(SX_LOCK_UNLOCKED, curthread_word()).is_ok();
         // FreeBSD compares the whole word: who holds it twice already, or is waited for, does not get it again.
-        if !taken && self.sx_lock.read() == curthread_word() && self.lock_object.flags().contains(Lo::RECURSABLE) {
+        if !taken && self.sx_lock.peek() == curthread_word() && self.lock_object.flags().contains(Lo::RECURSABLE) {
             self.recurse();
             taken = true;
         }
@@ -836,7 +866,7 @@ impl Sx {
     /// `lc_unlock`: releases it however the caller holds it; 1 means shared.
     pub(crate) fn unlock_either(&self, loc: Loc) -> usize {
         self.assert_at(sa::LOCKED | sa::NOTRECURSED, loc);
-        if self.sx_lock.read() & SX_LOCK_SHARED != 0 {
+        if self.sx_lock.peek() & SX_LOCK_SHARED != 0 {
             self.sunlock_at(loc);
             1
         } else {
@@ -874,7 +904,7 @@ impl Sx {
         match what & !(sa::RECURSED | sa::NOTRECURSED) {
             sa::LOCKED | sa::SLOCKED if cpu::witness() => witness::assert(&self.lock_object, what, loc),
             sa::LOCKED | sa::SLOCKED => {
-                let x = self.sx_lock.read();
+                let x = self.sx_lock.peek();
                 let (shared, must_share) = (x & SX_LOCK_SHARED != 0, what & sa::SLOCKED != 0);
                 if x == SX_LOCK_UNLOCKED || !shared && (must_share || !self.xlocked()) {
                     kpanic!("Lock {} not {}locked @ {loc}", self.name(), if must_share { "share " } else { "" });

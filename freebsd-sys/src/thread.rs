@@ -381,6 +381,18 @@ impl Thread {
         self.state.get() == State::Running as u32
     }
 
+    /// [`Thread::is_running`] of the owner of a lock, which may change meanwhile: a boundary at `insn` granularity.
+    #[inline]
+    pub fn still_runs(&self) -> bool {
+        crate::cpu::instruction("load state", self.state.as_ptr().cast(), false);
+        self.is_running()
+    }
+
+    /// Whether to spin for this thread, which owns a lock: it runs, and the kernel spins adaptively.
+    pub(crate) fn worth_spinning(&self) -> bool {
+        crate::cpu::machine().config.adaptive && self.still_runs()
+    }
+
     /// Where [`Thread::state`] is.
     pub(crate) fn state_address(&self) -> *const u32 {
         self.state.as_ptr()

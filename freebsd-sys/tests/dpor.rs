@@ -6,7 +6,7 @@ use freebsd_sys::host::footprint::Footprint;
 use freebsd_sys::host::schedule::dfs::Dfs;
 use freebsd_sys::host::schedule::dpor::{Counts, Dpor};
 use freebsd_sys::host::schedule::{Choice, Diverged, Event, Performed, Schedule};
-use freebsd_sys::machine::{Budget, Config, Engine, Machine, Preemption, Verdict};
+use freebsd_sys::machine::{Budget, Config, Engine, Granularity, Machine, Preemption, Verdict};
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::sched::pri;
@@ -422,4 +422,43 @@ fn generated_programs_with_an_interrupt() {
     }
     println!("{sums:?}");
     assert!(sums.programs >= 100);
+}
+
+/// A machine on which each atomic operation is a transition.
+fn by_instruction(cpus: usize, interrupts: u32, adaptive: bool) -> Box<Machine> {
+    let (budget, granularity) = (Budget { ticks: 0, interrupts, migrations: 0 }, Granularity::Insn);
+    Machine::new(Config { cpus, budget, granularity, adaptive, witness: false, ..Config::default() }, Engine::Explore)
+}
+
+#[test]
+fn generated_programs_by_instruction() {
+    const BODIES: [&str; 8] = ["Aa", "Ss", "Rr", "Ww", "T", "x", "Aka", "A!a"];
+    for adaptive in [true, false] {
+        let m = by_instruction(2, 0, adaptive);
+        let mut sums = Sums::default();
+        for (i, &first) in BODIES.iter().enumerate() {
+            for &second in &BODIES[i..] {
+                let name = format!("{first} {second} by instruction, adaptive: {adaptive}");
+                sums.add(&m, &name, &|| generated(&[first, second], None, 2));
+            }
+        }
+        println!("adaptive: {adaptive}: {sums:?}");
+        assert!(sums.programs >= 20);
+    }
+}
+
+#[test]
+fn generated_programs_by_instruction_with_an_interrupt() {
+    let m = by_instruction(2, 1, true);
+    let mut sums = Sums::default();
+    for first in ["Aa", "x", "Ss", "T"] {
+        for second in ["Aa", "x", "Ss", "Ww"] {
+            for handler in ["x", "T"] {
+                let name = format!("{first} {second}, {handler} in an ithread, by instruction");
+                sums.add(&m, &name, &|| generated(&[first, second], Some(handler), 2));
+            }
+        }
+    }
+    println!("{sums:?}");
+    assert!(sums.programs >= 8);
 }

@@ -125,6 +125,10 @@ fn explored(report: &Report) -> Markup {
             div { dt { "INVARIANTS" } dd { (on(config.invariants)) } }
             div { dt { "WITNESS" } dd { (on(config.witness)) } }
             div { dt { "Lint" } dd { (on(config.lint)) } }
+            div { dt { "Adaptive spinning" } dd { (on(config.adaptive)) } }
+            @if plan.engine == Engine::Explore {
+                div { dt { "Granularity" } dd { (config.granularity.name()) } }
+            }
         }
     }
 }

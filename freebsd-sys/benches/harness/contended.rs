@@ -1,15 +1,16 @@
 //! Threads that compete: throughput, the wait's percentiles, fairness.
 //!
 //! FreeBSD's locks are contended by kernel threads on two virtual CPUs, userspace's by host threads, all in the same process, one
-//! after the other. Kernel threads that share a CPU are not preempted for each other inside the kernel; where there are more threads
-//! than CPUs all of them, host threads too, yield after so many rounds.
+//! after the other. All are bound to CPUs by turns, so that the same number shares each: what is compared are locks, not how soon a
+//! scheduler moves threads. Kernel threads that share a CPU are not preempted for each other inside the kernel; where there are more
+//! threads than CPUs all of them, host threads too, yield after so many rounds.
 //!
 //! The processor's time stamp may advance in steps of some 10 ns: a wait of one or two steps says that there was none.
 
-use super::{Row, in_machine, preemptions, quantile, sorted};
+use super::{Row, in_machine, quantile, sorted};
 use freebsd_sys::atomic::Shared32;
 use freebsd_sys::interrupt::{self, Arrival};
-use freebsd_sys::sched::{pri, sched_relinquish};
+use freebsd_sys::sched::{pri, sched_bind, sched_relinquish};
 use freebsd_sys::sleep;
 use freebsd_sys::thread::{Kthread, kthread_add};
 use hdrhistogram::Histogram;
@@ -90,12 +91,9 @@ pub(crate) struct Contest {
 }
 
 impl Contest {
-    /// The rows, and how often in a second a thread was preempted that need not have been.
-    pub(crate) fn run(&self) -> (Vec<Row>, f64) {
-        let before = preemptions(libc::RUSAGE_SELF);
-        let start = Instant::now();
+    /// The rows.
+    pub(crate) fn run(&self) -> Vec<Row> {
         let outcomes: Vec<_> = self.contenders.iter().map(|contender| (contender.run)(self.load)).collect();
-        let preempted = (preemptions(libc::RUSAGE_SELF) - before) as f64 / start.elapsed().as_secs_f64();
         let figures: Vec<_> = outcomes.iter().map(Outcome::figures).collect();
         let mut rows = Vec::new();
         for (contender, subject) in self.contenders.iter().zip(&figures) {
@@ -104,7 +102,7 @@ impl Contest {
                 rows.push(Row { bench, subject, unit, value, ratio_to_floor: value / floor.max(f64::MIN_POSITIVE) });
             }
         }
-        (rows, if self.load.threads > CPUS { 0.0 } else { preempted })
+        rows
     }
 }
 
@@ -222,6 +220,7 @@ fn kernel<L: Lock>(lock: &'static L, load: Load) -> Outcome {
             let (left, parts) = (Arc::clone(&left), Arc::clone(&parts));
             let spec = Kthread { name: "bench", priority: pri::PUSER, flags: 0, cpu: Some(at % CPUS) };
             kthread_add(spec, move || {
+                sched_bind(at % CPUS);
                 let part = compete(lock, load, begin, sched_relinquish, || interrupt::raise(irq));
                 parts.lock().expect("not poisoned").push(part);
                 if left.fetchadd(u32::MAX) == 1 {
@@ -237,6 +236,18 @@ fn kernel<L: Lock>(lock: &'static L, load: Load) -> Outcome {
     outcome(parts)
 }
 
+/// Binds the calling host thread to the `at`-th of the first `CPUS` processors that it may use, counted round.
+fn bind(at: usize) {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use nix::unistd::Pid;
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).expect("a thread has an affinity");
+    let usable: Vec<_> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu) == Ok(true)).take(CPUS).collect();
+    let mut one = CpuSet::new();
+    one.set(usable[at % usable.len()]).expect("a processor that it has");
+    sched_setaffinity(this, &one).expect("a processor that it may use");
+}
+
 /// Host threads; they have no interrupts.
 #[expect(clippy::disallowed_methods, reason = "threads of a peer, which are in no machine")]
 fn host<L: Lock>(lock: &'static L, load: Load) -> Outcome {
@@ -246,7 +257,12 @@ fn host<L: Lock>(lock: &'static L, load: Load) -> Outcome {
         unsafe { libc::sched_yield() };
     };
     std::thread::scope(|scope| {
-        let thread = |_| scope.spawn(move || compete(lock, load, begin, yields, || ()));
+        let thread = |at| {
+            scope.spawn(move || {
+                bind(at);
+                compete(lock, load, begin, yields, || ())
+            })
+        };
         let threads: Vec<_> = (0..load.threads).map(thread).collect();
         outcome(threads.into_iter().map(|thread| thread.join().expect("no panic")).collect())
     })

@@ -15,7 +15,7 @@ use super::schedule::{Choice, Diverged, Event, Pending, Performed, Schedule};
 use crate::cpu::{Pcpu, curcpu, machine};
 use crate::interrupt::{self, Irq};
 use crate::lock::{Loc, LockObject};
-use crate::machine::{Budget, Config, Engine, Machine, Preemption, Unit, Verdict};
+use crate::machine::{Budget, Config, Engine, Granularity, Machine, Preemption, Unit, Verdict};
 use crate::thread::{self, Kthread, Observed, Thread, curthread, tdf};
 use crate::{callout, sched};
 use std::any::Any;
@@ -63,6 +63,8 @@ struct Transition {
     waits: bool,
     /// Something was chosen inside it.
     chose: bool,
+    /// It began as a further round of a wait, and has done nothing yet: an atomic operation needs no boundary of its own.
+    woken: bool,
 }
 
 // `Option<*mut dyn Schedule>` is why this is by hand.
@@ -617,6 +619,14 @@ impl Transition {
         self.repeatable = again || self.operand.is_some();
         self.found = self.operand.contents();
     }
+
+    /// The transition is an atomic operation, or goes on with one.
+    fn operates(&mut self, operand: Operand) {
+        if self.recorded {
+            self.operand = operand;
+            self.found = operand.contents();
+        }
+    }
 }
 
 /// See [`super::footprint::touch`].
@@ -726,6 +736,7 @@ pub(crate) fn spinwait() {
         }
     }
     td.awaiting.set(false);
+    explorer(machine()).transition.woken = true;
     // SAFETY: `explore` has one host thread, and no reference to the field lives across a boundary.
     unsafe { td.read_set.get().clear() };
     take_ipis();
@@ -787,6 +798,7 @@ fn wait_for_event() -> Event {
     if event.cpu() != Some(cpu.cpuid) {
         super::switch();
     }
+    explorer(m).transition.woken = false;
     explorer(m).event
 }
 
@@ -996,6 +1008,41 @@ pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: 
     }
 }
 
+/// An atomic operation of a primitive, at `insn` granularity: a boundary, unless the thread has just been woken from a wait. That a value
+/// has changed is what the operation sees as well; with a boundary in between, every order of one waiter's waking with another's
+/// trying would be a class of its own.
+#[cold]
+pub(crate) fn instruction(what: &'static str, at: usize, size: usize, write: bool) {
+    let m = machine();
+    let td = curthread();
+    let idle = td.is_idle() && td.intr_nesting_level.get() == 0;
+    // Under the scheduler's lock no other CPU moves.
+    if idle || m.has_verdict() || m.sched_lock.is_taken() {
+        return;
+    }
+    let operand = Operand::access(at, size, write);
+    // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
+    unsafe { *td.operand.get() = operand };
+    if !core::mem::take(&mut explorer(m).transition.woken) {
+        wait_for_turn(td);
+        let transition = &mut explorer(machine()).transition;
+        transition.operates(operand);
+        transition.repeatable = false;
+        take_ipis();
+    } else {
+        explorer(m).transition.operates(operand);
+    }
+    if let Some(trace) = &mut explorer(machine()).trace {
+        trace.note_instruction(machine(), what, at);
+    }
+}
+
+/// The atomic operation that goes on found another value than it wanted, and wrote none.
+pub(crate) fn only_read() {
+    let transition = &mut explorer(machine()).transition;
+    transition.operand = transition.operand.read();
+}
+
 /// Whether `at` lies on the running thread's stack: nobody else's business.
 pub(crate) fn on_stack(at: usize) -> bool {
     // SAFETY: (h) the running thread's own context.
@@ -1005,7 +1052,11 @@ pub(crate) fn on_stack(at: usize) -> bool {
 /// The explored part begins: from here the schedule decides, and interrupts arrive.
 pub fn begin() {
     if in_explore() {
-        explorer(machine()).exploring = true;
+        let m = machine();
+        explorer(m).exploring = true;
+        if m.config.granularity == Granularity::Insn {
+            explorer(m).block.word.or(word::INSN);
+        }
     }
 }
 
@@ -1013,6 +1064,7 @@ pub fn begin() {
 pub fn end() {
     if in_explore() {
         explorer(machine()).exploring = false;
+        explorer(machine()).block.word.clear(word::INSN);
     }
 }
 
@@ -1049,6 +1101,17 @@ impl Trace {
         }
         // An initialisation names its lock only while it runs.
         self.unnamed = (obj != 0 && !is_listed(m, obj)).then_some((what, obj));
+    }
+
+    /// An atomic operation of the primitive under way.
+    fn note_instruction(&mut self, m: &Machine, what: &'static str, at: usize) {
+        // SAFETY: listed locks are alive; the running thread's own field.
+        let (primitive, _) = unsafe { *curthread().op.get() };
+        let word = m.live_locks().iter().map(|&lock| lock as usize).find(|&lock| at == lock + size_of::<LockObject>());
+        let on = word.map(crate::machine::lock_name).unwrap_or_default();
+        let owner = m.threads().iter().find(|td| td.state_address() as usize == at).map(|td| td.name().to_owned());
+        let on = owner.unwrap_or(on);
+        self.note_text(m, Kind::Primitive, format!("{primitive}: {what} {on}").trim_end().to_owned());
     }
 
     fn note_text(&mut self, m: &Machine, kind: Kind, what: String) {

@@ -45,6 +45,12 @@ const PRIVATE: &[&str] = &[
 /// ... that read what others of their kind write: readers mark their own thread, and only updaters look.
 const READERS: &[&str] = &["rcu_read_lock", "rcu_read_unlock", "rcu_dereference"];
 
+/// Whether a primitive's effects on others are all atomic operations that are transitions of their own at `insn` granularity.
+fn by_instruction(what: &str) -> bool {
+    let locks = ["mtx_", "rw_", "sx_", "lockmgr"].iter().any(|prefix| what.starts_with(prefix));
+    locks && !what.ends_with("init") && !what.ends_with("destroy")
+}
+
 /// Every key is below, and every address above.
 const FIRST_ADDRESS: usize = 0x1000;
 
@@ -82,6 +88,8 @@ impl Operand {
         match obj {
             0 if PRIVATE.contains(&what) => Self::NONE,
             0 => Self { at: key::GLOBAL, size: 1, write: !READERS.contains(&what) },
+            // Each of its atomic operations says what it touches.
+            _ if gs::word() & word::INSN != 0 && by_instruction(what) => Self::NONE,
             _ if what.starts_with("seqc_") => Self { at: obj, size: 4, write: what.starts_with("seqc_write") },
             _ => Self { at: obj, size: LOCK, write: true },
         }
@@ -115,6 +123,11 @@ impl Operand {
     /// Whether `at` is part of it.
     pub(crate) fn covers(self, at: usize) -> bool {
         self.at <= at && at < self.at + self.size
+    }
+
+    /// The same, read only.
+    pub(crate) fn read(self) -> Self {
+        Self { write: false, ..self }
     }
 
     /// Whether there is one.

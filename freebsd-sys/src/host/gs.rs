@@ -39,6 +39,8 @@ pub mod word {
     pub const EPOCH_TRACE: u32 = 0x100;
     /// The schedule wants to know what each transition touches.
     pub const RECORD: u32 = 0x200;
+    /// Every atomic operation of a primitive is a boundary: `insn` granularity, between `explore::begin` and `end`.
+    pub const INSN: u32 = 0x400;
 }
 
 /// What GS points at. The offsets are part of the accessors below.

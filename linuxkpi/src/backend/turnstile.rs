@@ -137,7 +137,7 @@ impl TurnstileCount {
             return;
         }
         // SAFETY: threads are type-stable.
-        let running = || unsafe { (*owner).is_running() };
+        let running = || unsafe { (*owner).still_runs() };
         if running() || curthread().critnest.get() != 0 {
             // SAFETY: threads are type-stable: only the state word is watched.
             unsafe { (*owner).observe_running() };
