@@ -253,6 +253,10 @@ struct Kernel {
     #[arg(long)]
     #[serde(default)]
     no_adaptive: bool,
+    /// Starvation is to be overtaken more than N times while waiting for a lock, on explore
+    #[arg(long, value_name = "N")]
+    #[serde(default)]
+    starvation: Option<u32>,
     /// What is one transition, on explore
     #[arg(long, value_enum, default_value = "op", value_name = "G")]
     #[serde(default)]
@@ -370,6 +374,9 @@ struct ExploreBench {
     /// Nobody spins because a lock's owner runs
     #[arg(long)]
     no_adaptive: bool,
+    /// Starvation is to be overtaken more than N times while waiting for the lock
+    #[arg(long, value_name = "N")]
+    starvation: Option<u32>,
     /// One execution of each class of schedules
     #[arg(long)]
     exhaustive: bool,
@@ -471,6 +478,7 @@ impl Compare {
             (self.save.is_some(), "--save", Engine::Explore),
             (self.shard.is_some(), "--shard", Engine::Explore),
             (self.kernel.granularity != GranularityName::Op, "--granularity", Engine::Explore),
+            (self.kernel.starvation.is_some(), "--starvation", Engine::Explore),
             (self.seconds.is_some() && !self.exhaustive, "--seconds", Engine::Smp),
             (self.profile, "--profile", Engine::Smp),
         ] {
@@ -496,6 +504,7 @@ impl Compare {
                 PreemptionName::Any => Preemption::Any,
             },
             adaptive: !kernel.no_adaptive,
+            starvation: kernel.starvation,
             granularity: kernel.granularity.into(),
             budget: Budget { ticks: kernel.ticks, interrupts: kernel.interrupts, migrations: kernel.migrations },
             ..Config::default()
@@ -712,6 +721,7 @@ fn bench(args: &ExploreBench) -> Result<u8, String> {
         ticks: args.ticks,
         granularity: args.granularity.into(),
         adaptive: !args.no_adaptive,
+        starvation: args.starvation,
         exhaustive: args.exhaustive,
         schedules: args.schedules,
         seed: args.seed,

@@ -555,6 +555,9 @@ impl Report {
         ] {
             kernel.push_str(if on { text } else { "" });
         }
+        if let Some(bound) = config.starvation {
+            let _ = write!(kernel, ", starvation beyond {bound}");
+        }
         let seed = self.plan.seed;
         let _ = match self.plan.engine {
             Engine::Explore => {

@@ -11,6 +11,7 @@ use freebsd_sys::atomic::Owned32;
 use freebsd_sys::cpu;
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::{Schedule, dpor::Dpor, portfolio::Portfolio};
+use freebsd_sys::host::starvation;
 use freebsd_sys::host::workers;
 use freebsd_sys::machine::{Budget, Config, Engine, Granularity, Machine, Preemption, Verdict};
 use freebsd_sys::mutex::{Mtx, Mtxf};
@@ -67,6 +68,8 @@ pub struct Plan {
     pub granularity: Granularity,
     /// Locks spin while their owner runs.
     pub adaptive: bool,
+    /// A waiter may be overtaken so often.
+    pub starvation: Option<u32>,
     /// One execution of each class, instead of samples.
     pub exhaustive: bool,
     /// Executions at most; with `exhaustive`, those that were given up included.
@@ -128,9 +131,10 @@ const STRIDE: u64 = 64;
 pub fn run(plan: &Plan) -> Figures {
     let budget = Budget { ticks: plan.ticks, interrupts: 0, migrations: 0 };
     // What a tick is for here: another thread of the same CPU goes on.
-    let Plan { cpus, granularity, adaptive, .. } = *plan;
+    let Plan { cpus, granularity, adaptive, starvation, .. } = *plan;
     let preemption = Preemption::Any;
-    let config = Config { cpus, budget, witness: false, preemption, granularity, adaptive, ..Config::default() };
+    let config = Config { cpus, budget, witness: false, preemption, granularity, ..Config::default() };
+    let config = Config { adaptive, starvation, ..config };
     let machine = Machine::new(config, Engine::Explore);
     let main = || perform(plan);
     let once = |schedule: &mut dyn Schedule, index| {
@@ -223,15 +227,18 @@ fn mutex() -> Rc<Round> {
 fn tas() -> Rc<Round> {
     let (word, data) = (Owned32::new(0), Tracked::default());
     let round = move |_| {
+        let id = word.as_ptr() as usize;
         // A boundary before the first exchange; the others come at the end of a wait, which is one.
-        explore::access(word.as_ptr() as usize, 4, true, true);
+        explore::access(id, 4, true, true);
         while word.get() != 0 {
+            starvation::waits(id);
             // To write 1 over 1 is nothing that anybody sees.
             if !wait_for(&word) {
                 return;
             }
         }
         word.set(1);
+        starvation::obtained(id);
         data.bump();
         store(&word, 0);
     };
@@ -241,13 +248,16 @@ fn tas() -> Rc<Round> {
 fn ticket() -> Rc<Round> {
     let (next, serving, data) = (Owned32::new(0), Owned32::new(0), Tracked::default());
     let round = move |_| {
+        let id = serving.as_ptr() as usize;
         let own = fetch_add(&next);
-        explore::access(serving.as_ptr() as usize, 4, false, true);
+        explore::access(id, 4, false, true);
         while serving.get() != own {
+            starvation::waits(id);
             if !wait_for(&serving) {
                 return;
             }
         }
+        starvation::obtained(id);
         data.bump();
         store(&serving, own + 1);
     };
@@ -318,8 +328,9 @@ mod tests {
     use super::*;
 
     fn plan(program: Program, threads: usize, rounds: usize) -> Plan {
-        let (ticks, granularity, adaptive, exhaustive, schedules, seed) = (0, Granularity::Op, true, false, None, 1);
-        Plan { program, threads, rounds, cpus: threads, ticks, granularity, adaptive, exhaustive, schedules, seed }
+        let (cpus, ticks, granularity, adaptive, starvation) = (threads, 0, Granularity::Op, true, None);
+        let (exhaustive, schedules, seed) = (false, None, 1);
+        Plan { program, threads, rounds, cpus, ticks, granularity, adaptive, starvation, exhaustive, schedules, seed }
     }
 
     fn exhaust(program: Program, threads: usize, rounds: usize) -> Figures {
@@ -348,6 +359,23 @@ mod tests {
             let found = run(&insn);
             assert!(found.exhausted && found.verdict == "pass", "{found:?}");
             assert_eq!(found.executions, classes, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_lock_bounds_the_waiting_and_one_that_is_there_for_the_taking_does_not() {
+        let bound = |program, threads: usize, exhaustive, bound| {
+            let plan = plan(program, threads, 4);
+            run(&Plan { starvation: Some(bound), exhaustive, schedules: Some(20_000), ..plan }).verdict
+        };
+        // Two threads come before a third one that waits: a proof, for any schedule.
+        assert_eq!(bound(Program::Ticket, 2, true, 1), "pass");
+        assert_eq!(bound(Program::Ticket, 3, false, 2), "pass");
+        assert_eq!(bound(Program::Ticket, 3, false, 1), "starvation");
+        for program in [Program::Tas, Program::Mutex] {
+            assert_eq!(bound(program, 2, false, 2), "starvation");
+            // It cannot be overtaken more often than the other thread has rounds.
+            assert_eq!(bound(program, 2, true, 4), "pass");
         }
     }
 

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! First the format and its version, then each key once, `run` last; its events are those of [`freebsd_sys::host::schedule`].
-//! `granularity=insn` and `adaptive=0` stand before it where they are not the default.
+//! `granularity=insn`, `adaptive=0` and `starvation=N` stand before it where they are not the default.
 //! A file holds one such line; empty lines and lines that begin with `#` are comments. The parser is strict: what it accepts,
 //! it accepts completely.
 
@@ -19,7 +19,7 @@ use std::fmt;
 const VERSION: &str = "lkpi1";
 
 /// The keys, in the order in which they are printed.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "scenario",
     "mapping",
     "cpus",
@@ -32,11 +32,12 @@ const KEYS: [&str; 13] = [
     "migrations",
     "granularity",
     "adaptive",
+    "starvation",
     "run",
 ];
 
 /// Keys that may be missing, and what that says.
-const DEFAULTS: [(&str, &str); 2] = [("granularity", "op"), ("adaptive", "1")];
+const DEFAULTS: [(&str, &str); 3] = [("granularity", "op"), ("adaptive", "1"), ("starvation", "none")];
 
 /// A schedule and what it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +54,8 @@ pub struct Printable {
 
 impl fmt::Display for Printable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { cpus, preemption, invariants, witness, lint, budget, granularity, adaptive, .. } = &self.config;
+        let Config { cpus, preemption, invariants, witness, lint, budget, granularity, adaptive, starvation, .. } =
+            &self.config;
         write!(
             f,
             "{VERSION};scenario={};mapping={};cpus={cpus};preempt={};invariants={};witness={};lint={};ticks={};\
@@ -68,7 +70,10 @@ impl fmt::Display for Printable {
             budget.interrupts,
             budget.migrations,
         )?;
-        for (key, value) in [("granularity", granularity.name()), ("adaptive", if *adaptive { "1" } else { "0" })] {
+        let starvation = starvation.map_or("none".to_owned(), |bound| bound.to_string());
+        let adaptive = if *adaptive { "1" } else { "0" };
+        for (key, value) in [("granularity", granularity.name()), ("adaptive", adaptive), ("starvation", &*starvation)]
+        {
             if !DEFAULTS.contains(&(key, value)) {
                 write!(f, "{key}={value};")?;
             }
@@ -151,6 +156,10 @@ impl Printable {
             granularity: Granularity::from_name(value("granularity"))
                 .ok_or_else(|| registry::unknown("granularity", value("granularity"), ["op", "insn"]))?,
             adaptive: switch("adaptive")?,
+            starvation: match value("starvation") {
+                "none" => None,
+                _ => Some(number("starvation")?),
+            },
             budget: Budget {
                 ticks: number("ticks")?,
                 interrupts: number("interrupts")?,
@@ -214,8 +223,9 @@ mod tests {
             Budget { ticks: rng.next() as u32, interrupts: rng.below(9) as u32, migrations: rng.below(2) as u32 };
         let [invariants, witness, lint, adaptive] = [0; 4].map(|_| rng.below(2) == 1);
         let granularity = [Granularity::Op, Granularity::Insn][rng.below(2)];
-        let config =
-            Config { cpus, invariants, witness, lint, preemption, budget, granularity, adaptive, ..Config::default() };
+        let starvation = [None, Some(rng.below(9) as u32)][rng.below(2)];
+        let config = Config { cpus, invariants, witness, lint, preemption, budget, ..Config::default() };
+        let config = Config { granularity, adaptive, starvation, ..config };
         Printable { scenario: format!("s-{}", rng.below(100)), mapping: "m_1".to_owned(), config, events }
     }
 

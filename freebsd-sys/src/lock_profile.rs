@@ -10,6 +10,7 @@
 
 use crate::atomic::Guarded;
 use crate::cpu::{self, machine};
+use crate::host::starvation;
 use crate::lock::{ChainLock, Lo, Loc, LockObject};
 use crate::thread::curthread;
 use std::time::Instant;
@@ -131,6 +132,7 @@ fn mine() -> &'static mut Thread {
 /// The running thread waits for `lock`: `lock_profile_obtain_lock_failed()`.
 #[inline]
 pub(crate) fn waits(lock: &LockObject) {
+    starvation::waits(lock.id());
     if cpu::profiling() {
         let waiting = &mut mine().waiting;
         if waiting.is_none_or(|(other, _)| !core::ptr::eq(other, lock)) {
@@ -142,6 +144,7 @@ pub(crate) fn waits(lock: &LockObject) {
 /// The running thread has `lock`: `lock_profile_obtain_lock_success()`.
 #[inline]
 pub(crate) fn obtained(lock: &LockObject, loc: Loc) {
+    starvation::obtained(lock.id());
     if cpu::profiling() {
         obtained_slow(lock, loc);
     }

@@ -116,6 +116,8 @@ pub struct Config {
     pub intr_storm_threshold: u32,
     /// Without options NO_ADAPTIVE_MUTEXES, NO_ADAPTIVE_RWLOCKS and NO_ADAPTIVE_SX: whoever finds a lock's owner running spins.
     pub adaptive: bool,
+    /// `explore`: a waiter that is overtaken more often than this is the verdict starvation. See [`crate::host::starvation`].
+    pub starvation: Option<u32>,
     /// What is a transition in `explore`.
     pub granularity: Granularity,
     /// Budget of a schedule.
@@ -136,6 +138,7 @@ impl Default for Config {
             epoch_trace: false,
             intr_storm_threshold: 0,
             adaptive: true,
+            starvation: None,
             granularity: Granularity::Op,
             budget: Budget::default(),
             step_limit: 20_000,

@@ -203,6 +203,9 @@ pub struct Thread {
     pub(crate) spinning_on_spin_mutex: Flag,
     /// The lock whose running owner it spins on; 0 for none.
     pub(crate) spinning_on: OwnedUsize,
+    /// The lock that it waits for and how often others had it meanwhile: see [`crate::host::starvation`].
+    pub(crate) waits_for: OwnedUsize,
+    pub(crate) overtaken: Owned32,
     /// `explore`: the wait on a spin mutex turned out to be endless.
     pub(crate) spun_too_long: Flag,
     /// `explore`: what it read since its last wait.
@@ -293,6 +296,8 @@ impl Thread {
             awaiting: Flag::new(),
             spinning_on_spin_mutex: Flag::new(),
             spinning_on: OwnedUsize::new(0),
+            waits_for: OwnedUsize::new(0),
+            overtaken: Owned32::new(0),
             spun_too_long: Flag::new(),
             read_set: Guarded::new(Vec::with_capacity(8)),
             read_too_much: Flag::new(),
@@ -334,6 +339,7 @@ impl Thread {
         self.awaiting.set(false);
         self.spinning_on_spin_mutex.set(false);
         self.spinning_on.set(0);
+        self.waits_for.set(0);
         self.spun_too_long.set(false);
         self.read_too_much.set(false);
         self.waited_blindly.set(false);

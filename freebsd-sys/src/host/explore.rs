@@ -12,6 +12,7 @@ use super::footprint::{Footprint, Operand, key};
 use super::gs::{self, Block, word};
 use super::heap;
 use super::schedule::{Choice, Diverged, Event, Pending, Performed, Schedule};
+use super::starvation::{self, Turns};
 use crate::cpu::{Pcpu, curcpu, machine};
 use crate::interrupt::{self, Irq};
 use crate::lock::{Loc, LockObject};
@@ -43,6 +44,8 @@ pub(crate) struct Explorer {
     transition: Transition,
     /// What kernel threads allocate from, for such a schedule.
     heap: Option<heap::Lease>,
+    /// Whether the schedule is fair, where that matters.
+    turns: Option<Turns>,
     block: Block,
 }
 
@@ -225,6 +228,7 @@ impl Explorer {
             trace: None,
             transition: Transition::default(),
             heap: None,
+            turns: None,
             block: Block::new(0),
         }
     }
@@ -392,6 +396,9 @@ impl Explorer {
         if !matches!(event, Event::Run(_)) {
             self.pay(m, event, forced);
         }
+        if self.turns.is_some() {
+            self.note_turns(event);
+        }
         Some(event)
     }
 
@@ -409,6 +416,14 @@ impl Explorer {
                 self.transition.touch(key::BUDGET, 1, true);
             }
             _ => {}
+        }
+    }
+
+    #[cold]
+    fn note_turns(&mut self, event: Event) {
+        let could = |event: &Event| if let Event::Run(cpu) = event { Some(usize::from(*cpu)) } else { None };
+        if let Some(turns) = &mut self.turns {
+            turns.passed(event.cpu(), self.enabled.iter().filter_map(could));
         }
     }
 
@@ -709,6 +724,10 @@ pub(crate) fn spinwait() {
     td.read_too_much.set(false);
     // SAFETY: the running thread's own field.
     let (what, obj) = unsafe { *td.op.get() };
+    if td.spinning_on.get() == 0 && what.contains("try") {
+        // Whoever tries again and again waits.
+        starvation::waits(obj);
+    }
     if let Some(trace) = &mut explorer(machine()).trace {
         trace.spins(machine(), obj);
     }
@@ -1054,6 +1073,9 @@ pub fn begin() {
     if in_explore() {
         let m = machine();
         explorer(m).exploring = true;
+        if m.config.starvation.is_some() {
+            explorer(m).block.word.or(word::STARVATION);
+        }
         if m.config.granularity == Granularity::Insn {
             explorer(m).block.word.or(word::INSN);
         }
@@ -1064,7 +1086,7 @@ pub fn begin() {
 pub fn end() {
     if in_explore() {
         explorer(machine()).exploring = false;
-        explorer(machine()).block.word.clear(word::INSN);
+        explorer(machine()).block.word.clear(word::INSN | word::STARVATION);
     }
 }
 
@@ -1296,6 +1318,16 @@ fn on_lock(what: &str, obj: usize) -> String {
     if obj == 0 { what.to_owned() } else { format!("{what}({})", crate::machine::lock_name(obj)) }
 }
 
+/// The lock at `id`, or somebody's own.
+pub(crate) fn name_of(m: &Machine, id: usize) -> String {
+    if is_listed(m, id) { crate::machine::lock_name(id) } else { "a lock".to_owned() }
+}
+
+/// Whether the schedule is fair, where that matters.
+pub(crate) fn turns(m: &Machine) -> Option<&Turns> {
+    explorer(m).turns.as_ref()
+}
+
 fn is_listed(m: &Machine, obj: usize) -> bool {
     m.live_locks().iter().any(|&lock| lock as usize == obj)
 }
@@ -1392,6 +1424,11 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     x.diverged = None;
     x.transition.recorded = schedule.records();
     x.transition.event = None;
+    // An exhaustive search counts everything.
+    x.turns = (m.config.starvation.is_some() && !x.transition.recorded).then(Turns::default);
+    if let Some(turns) = &mut x.turns {
+        turns.reset(m.cpus.len());
+    }
     if x.transition.recorded && x.heap.is_none() {
         x.heap = heap::Lease::new();
     }

@@ -41,6 +41,8 @@ pub mod word {
     pub const RECORD: u32 = 0x200;
     /// Every atomic operation of a primitive is a boundary: `insn` granularity, between `explore::begin` and `end`.
     pub const INSN: u32 = 0x400;
+    /// Overtaken waiters are counted, between `explore::begin` and `end`.
+    pub const STARVATION: u32 = 0x800;
 }
 
 /// What GS points at. The offsets are part of the accessors below.

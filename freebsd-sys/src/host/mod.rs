@@ -21,6 +21,7 @@ pub mod heap;
 pub(crate) mod membarrier;
 pub mod schedule;
 pub mod smp;
+pub mod starvation;
 pub mod tsan;
 pub(crate) mod units;
 pub mod workers;
