@@ -12,7 +12,7 @@ use super::footprint::{Footprint, Operand, key};
 use super::gs::{self, Block, word};
 use super::heap;
 use super::schedule::{Choice, Diverged, Event, Pending, Performed, Schedule};
-use crate::cpu::{Pcpu, curcpu, machine};
+use crate::cpu::{MAXCPU, Pcpu, curcpu, machine};
 use crate::interrupt::{self, Irq};
 use crate::lock::{Loc, LockObject};
 use crate::machine::{Budget, Config, Engine, Machine, Preemption, Unit, Verdict};
@@ -26,7 +26,11 @@ pub(crate) struct Explorer {
     schedule: Option<*mut dyn Schedule>,
     /// What the schedule decided, in order.
     record: Vec<Event>,
+    /// What can happen, if that is more than moves of CPUs.
     enabled: Vec<Event>,
+    /// The CPUs that idle, and those whose thread waits, one bit each. A CPU comes into it or leaves it only by its own move.
+    idle: usize,
+    waiting: usize,
     budget: Budget,
     full_budget: Budget,
     steps: u64,
@@ -39,6 +43,8 @@ pub(crate) struct Explorer {
     exploring: bool,
     diverged: Option<Diverged>,
     trace: Option<Trace>,
+    /// The schedule looks at what CPUs are about to do.
+    looks_ahead: bool,
     /// The transition under way, for a schedule that asks.
     transition: Transition,
     /// What kernel threads allocate from, for such a schedule.
@@ -212,6 +218,8 @@ impl Explorer {
             schedule: None,
             record: Vec::with_capacity(256),
             enabled: Vec::with_capacity(32),
+            idle: 0,
+            waiting: 0,
             budget: config.budget,
             full_budget: config.budget,
             steps: 0,
@@ -221,26 +229,27 @@ impl Explorer {
             exploring: false,
             diverged: None,
             trace: None,
+            looks_ahead: true,
             transition: Transition::default(),
             heap: None,
             block: Block::new(0),
         }
     }
 
-    /// Asks the schedule to pick one of `self.enabled`. `None` if it does not fit, which is the verdict.
+    /// Asks the schedule to pick an event of `enabled`. `None` if it does not fit, which is the verdict.
     #[inline]
-    fn pick(&mut self, m: &Machine, current: usize) -> Option<usize> {
-        let only = self.enabled.len() == 1;
+    fn pick(&mut self, m: &Machine, current: usize, enabled: &[Event]) -> Option<usize> {
+        let only = enabled.len() == 1;
         if only && !self.transition.recorded {
             return Some(0);
         }
-        self.ask(m, current, only)
+        self.ask(m, current, enabled)
     }
 
     #[inline(never)]
-    fn ask(&mut self, m: &Machine, current: usize, only: bool) -> Option<usize> {
+    fn ask(&mut self, m: &Machine, current: usize, enabled: &[Event]) -> Option<usize> {
         let pending = Pending::of(m);
-        let choice = Choice { at: self.record.len(), current, enabled: &self.enabled, pending };
+        let choice = Choice { at: self.record.len(), current, enabled, pending };
         // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
         let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
         // What a schedule that records allocates is not the program's.
@@ -248,8 +257,8 @@ impl Explorer {
             if self.transition.recorded { heap::aside(|| schedule.next(&choice)) } else { schedule.next(&choice) };
         match answer {
             Ok(at) => {
-                if !only {
-                    self.record.push(self.enabled[at]);
+                if enabled.len() > 1 {
+                    self.record.push(enabled[at]);
                 }
                 Some(at)
             }
@@ -261,22 +270,35 @@ impl Explorer {
         }
     }
 
-    /// Fills `enabled`; the events that no budget limits come first.
-    fn compute_enabled(&mut self, m: &Machine) {
-        self.enabled.clear();
-        // Most of the time no thread waits for a CPU, and no idle one need look for it.
-        let queued = m.cpus.iter().any(|cpu| cpu.queued.get() != 0);
-        for cpu in &m.cpus {
-            if can_run(cpu, queued) {
-                self.enabled.push(Event::Run(cpu.cpuid as u8));
+    /// The CPUs that have a next primitive, one bit each. `current` has just moved.
+    // Where a schedule is random the processor cannot foresee a branch that depends on it: most CPUs are seen to run without one.
+    #[inline]
+    fn cpus_enabled(&mut self, m: &Machine, current: usize) -> usize {
+        let cpu = &*m.cpus[current];
+        let td = cpu.current();
+        // A filter that interrupted the idle thread runs on its stack, and goes on like any other code.
+        let idle = cpu.is_idle() & (td.intr_nesting_level.get() == 0);
+        self.idle = self.idle & !cpu.cpumask | usize::from(idle) << current;
+        self.waiting = self.waiting & !cpu.cpumask | usize::from(td.awaiting.get() & !idle) << current;
+        let mut enabled = (1 << m.cpus.len()) - 1 & !self.idle & !self.waiting;
+        let mut waiting = self.waiting;
+        while waiting != 0 {
+            let at = waiting.trailing_zeros();
+            waiting &= waiting - 1;
+            enabled |= usize::from(may_go_on(&m.cpus[at as usize])) << at;
+        }
+        if self.idle != 0 {
+            // Most of the time no thread waits for a CPU, and no idle one need look for it.
+            let queued = m.cpus.iter().fold(0, |queued, cpu| queued | cpu.queued.get()) != 0;
+            let mut idle = self.idle;
+            while idle != 0 {
+                let at = idle.trailing_zeros();
+                idle &= idle - 1;
+                let cpu = &m.cpus[at as usize];
+                enabled |= usize::from(cpu.pending.get() != 0 || queued && sched::runnable(cpu)) << at;
             }
         }
-        if !self.exploring {
-            return;
-        }
-        if m.interrupts.len() > 0 || self.budget.ticks > 0 {
-            self.add_interrupts(m);
-        }
+        enabled
     }
 
     /// What may come from outside, after what the CPUs do by themselves.
@@ -367,11 +389,36 @@ impl Explorer {
         if self.steps > self.step_limit {
             return self.give_up(m);
         }
-        if !self.exploring && can_run(&m.cpus[current], true) {
+        let cpus = self.cpus_enabled(m, current);
+        if !self.exploring && cpus >> current & 1 != 0 {
             // Nobody is asked.
             return Some(Event::Run(current as u8));
         }
-        self.compute_enabled(m);
+        let moves = MOVES[cpus].as_slice();
+        if cpus == 0 || self.exploring && (self.transition.recorded || self.outside(m)) {
+            return self.next_of_all(m, current, moves);
+        }
+        if !self.exploring {
+            return Some(moves[0]);
+        }
+        let at = self.pick(m, current, moves)?;
+        Some(moves[at])
+    }
+
+    /// Whether anything may come from outside.
+    #[inline]
+    fn outside(&self, m: &Machine) -> bool {
+        m.interrupts.len() > 0 || self.budget.ticks > 0
+    }
+
+    /// The next event, if it may be another than one of `moves`, or the schedule records.
+    #[inline(never)]
+    fn next_of_all(&mut self, m: &Machine, current: usize, moves: &[Event]) -> Option<Event> {
+        self.enabled.clear();
+        self.enabled.extend_from_slice(moves);
+        if self.exploring && self.outside(m) {
+            self.add_interrupts(m);
+        }
         let forced = self.enabled.is_empty();
         if forced {
             self.quiescent(m);
@@ -382,8 +429,7 @@ impl Explorer {
         if !self.exploring {
             return Some(self.enabled[0]);
         }
-        let at = self.pick(m, current)?;
-        let event = self.enabled[at];
+        let event = self.pick_enabled(m, current)?.1;
         if self.transition.recorded {
             self.begin_transition(event, forced);
         }
@@ -391,6 +437,14 @@ impl Explorer {
             self.pay(m, event, forced);
         }
         Some(event)
+    }
+
+    /// [`Explorer::pick`] of `self.enabled`.
+    fn pick_enabled(&mut self, m: &Machine, current: usize) -> Option<(usize, Event)> {
+        let enabled = core::mem::take(&mut self.enabled);
+        let at = self.pick(m, current, &enabled);
+        self.enabled = enabled;
+        at.map(|at| (at, self.enabled[at]))
     }
 
     /// Takes what `event` costs from the budget.
@@ -490,16 +544,49 @@ fn waits_for_a_spinners_cpu(m: &Machine, td: &Thread) -> bool {
 /// How often an execution makes a spinner give its CPU to an equal, or to a better-demoted thread, before the spinning is a verdict.
 const FORCED_MAX: u32 = 64;
 
-/// Whether the CPU has a next primitive; `queued`: some CPU has a thread in its queue.
+/// Whether the waiting thread of `cpu` has something to do.
 #[inline]
-fn can_run(cpu: &Pcpu, queued: bool) -> bool {
-    let td = cpu.current();
-    // A filter that interrupted the idle thread runs on its stack, and goes on like any other code.
-    if cpu.is_idle() && td.intr_nesting_level.get() == 0 {
-        return cpu.pending.get() != 0 || queued && sched::runnable(cpu);
-    }
-    !td.awaiting.get() || read_set_changed(td) || cpu.pending.get() != 0 && interrupt::enabled(cpu)
+fn may_go_on(cpu: &Pcpu) -> bool {
+    read_set_changed(cpu.current()) || cpu.pending.get() != 0 && interrupt::enabled(cpu)
 }
+
+/// Moves of CPUs, in the order of their numbers.
+struct Moves {
+    events: [Event; MAXCPU],
+    count: usize,
+}
+
+impl Moves {
+    /// Those of a set of CPUs, one bit each.
+    const fn of(cpus: usize) -> Self {
+        let mut moves = Self { events: [Event::Run(0); MAXCPU], count: 0 };
+        let mut cpu = 0;
+        while cpu < MAXCPU {
+            if cpus >> cpu & 1 != 0 {
+                moves.events[moves.count] = Event::Run(cpu as u8);
+                moves.count += 1;
+            }
+            cpu += 1;
+        }
+        moves
+    }
+
+    #[inline]
+    fn as_slice(&self) -> &[Event] {
+        &self.events[..self.count]
+    }
+}
+
+/// Those of each set of CPUs.
+static MOVES: [Moves; 1 << MAXCPU] = {
+    let mut all = [const { Moves::of(0) }; 1 << MAXCPU];
+    let mut cpus = 0;
+    while cpus < all.len() {
+        all[cpus] = Moves::of(cpus);
+        cpus += 1;
+    }
+    all
+};
 
 /// Whether a tick takes the CPU away from its thread, as it does under `any`.
 fn tick_preempts(m: &Machine, cpu: &Pcpu) -> bool {
@@ -658,8 +745,8 @@ pub(crate) fn boundary(what: &'static str, obj: usize, loc: Option<Loc>) {
     unsafe {
         *td.op.get() = (what, lock);
         // An access has said what it works on, and who is on a CPU again goes on with what it waited for.
-        let recorded = explorer(machine()).transition.recorded;
-        if !matches!(what, "read" | "write" | "resume") {
+        let Explorer { looks_ahead, transition: Transition { recorded, .. }, .. } = *explorer(machine());
+        if looks_ahead && !matches!(what, "read" | "write" | "resume") {
             // Without an object, only footprints care what it is.
             *td.operand.get() = if recorded || obj != 0 { Operand::of(what, obj) } else { Operand::NONE };
         }
@@ -744,6 +831,8 @@ fn take_ipis() {
     }
 }
 
+// Apart, so that the look before it stays small.
+#[inline(never)]
 fn take_or_leave_ipis(cpu: &Pcpu) {
     let m = machine();
     if explorer(m).budget.interrupts > 0 && sched::ipi_preempts(cpu) {
@@ -888,7 +977,7 @@ pub(crate) fn choose(_what: &'static str, n: usize) -> usize {
     x.transition.chose = true;
     x.enabled.clear();
     x.enabled.extend((0..n as u16).map(Event::Pick));
-    x.pick(m, curcpu().cpuid).unwrap_or(0)
+    x.pick_enabled(m, curcpu().cpuid).map_or(0, |(at, _)| at)
 }
 
 /// CPU for a thread that wakes up: another than `default` costs one migration.
@@ -1325,9 +1414,13 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     x.steps = 0;
     x.forced = 0;
     x.exploring = false;
+    // Each CPU has its idle thread until it says otherwise.
+    x.idle = (1 << m.cpus.len()) - 1 & !m.cpus[0].cpumask;
+    x.waiting = 0;
     x.event = Event::Run(0);
     x.diverged = None;
     x.transition.recorded = schedule.records();
+    x.looks_ahead = schedule.looks_ahead() || x.transition.recorded;
     x.transition.event = None;
     if x.transition.recorded && x.heap.is_none() {
         x.heap = heap::Lease::new();
