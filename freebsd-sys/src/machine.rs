@@ -534,6 +534,18 @@ impl Machine {
     }
 }
 
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // SAFETY: the caller's reference is the only one.
+        for td in unsafe { self.threads.get() } {
+            // SAFETY: as above.
+            if let Some(context) = unsafe { td.context.get() }.take() {
+                self.end_context(td, context);
+            }
+        }
+    }
+}
+
 /// The name of the lock object at `id`, with its number among the execution's locks where it is listed.
 pub(crate) fn lock_name(id: usize) -> String {
     let m = crate::cpu::machine();

@@ -16,7 +16,7 @@ use crate::cpu::{MAXCPU, Pcpu, curcpu, machine};
 use crate::interrupt::{self, Irq};
 use crate::lock::{Loc, LockObject};
 use crate::machine::{Budget, Config, Engine, Machine, Preemption, Unit, Verdict};
-use crate::thread::{self, Kthread, Observed, Thread, curthread, tdf};
+use crate::thread::{self, Kthread, Observed, Rest, Thread, curthread, tdf};
 use crate::{callout, sched};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -956,7 +956,16 @@ fn take(event: Event) {
 /// The idle thread waits for an event.
 #[inline(always)]
 pub(crate) fn idle() {
-    match wait_for_event() {
+    let td = curthread();
+    td.rest.set(Rest::WAITS);
+    let event = wait_for_event();
+    let rest = td.rest.get();
+    td.rest.set(Rest::NO);
+    if rest == Rest::ANEW {
+        // Another execution's event brought it here.
+        return;
+    }
+    match event {
         Event::Run(_) => {
             if let Some(trace) = &mut explorer(machine()).trace {
                 trace.note_text(machine(), Kind::Idle, IDLE.to_owned());
@@ -1518,15 +1527,14 @@ pub(crate) fn boot_idle(m: &Machine) {
     for cpu in &m.cpus {
         // SAFETY: GS points at a live block.
         unsafe { (*block).curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut()) };
-        let idle = thread::create(
-            Kthread {
-                name: &cpu.idle_name,
-                priority: sched::pri::PRI_MAX,
-                flags: tdf::IDLETD | tdf::KPROC | tdf::PARKED,
-                cpu: None,
-            },
-            || sched::idletd(),
-        );
+        let spec = Kthread {
+            name: &cpu.idle_name,
+            priority: sched::pri::PRI_MAX,
+            flags: tdf::IDLETD | tdf::KPROC | tdf::PARKED,
+            cpu: None,
+        };
+        // The first CPU begins with thread0: its idle thread comes as the scheduler switches to it.
+        let idle = thread::create_idle(spec, if cpu.cpuid == 0 { Rest::ANEW } else { Rest::WAITS });
         idle.lastcpu.set(cpu.cpuid as i32);
         idle.oncpu.set(cpu.cpuid as i32);
         idle.set_state(thread::State::Running);
@@ -1556,8 +1564,8 @@ fn drive(m: &Machine) {
 
 fn drive_cpus(m: &Machine) {
     // The other CPUs' idle threads first: until one has run, its CPU is as the scheduler left it, with interrupts off.
-    let mut at = m.cpus.len() - 1;
-    let mut starting = at;
+    let mut starting = m.cpus.len();
+    let mut at = start_next(m, &mut starting);
     let recorded = explorer(m).transition.recorded;
     // The block consists of cells, so that others may use it meanwhile.
     let block = gs::block_here();
@@ -1590,8 +1598,7 @@ fn drive_cpus(m: &Machine) {
         }
         let next = cpu.next.get();
         if next.is_null() && starting > 0 {
-            starting -= 1;
-            at = starting;
+            at = start_next(m, &mut starting);
         } else if next.is_null() {
             at = explorer(m).event.cpu().unwrap_or(at);
         } else {
@@ -1599,6 +1606,19 @@ fn drive_cpus(m: &Machine) {
             // SAFETY: threads are type-stable.
             sched::finish_switch(cpu, unsafe { &*next });
         }
+    }
+}
+
+/// The next CPU to start, downwards from `at`: the first one, or one whose idle thread does not yet wait for an event, as an earlier
+/// execution's does.
+fn start_next(m: &Machine, at: &mut usize) -> usize {
+    loop {
+        *at -= 1;
+        if *at == 0 || m.cpus[*at].current().rest.get() == Rest::NO {
+            return *at;
+        }
+        // The boundary at which it would have begun to wait.
+        explorer(m).steps += 1;
     }
 }
 
@@ -1650,6 +1670,9 @@ pub(crate) fn teardown(m: &Machine) {
     let count = m.threads().len();
     for at in 0..count {
         let td: &Thread = &m.threads()[at];
+        if m.engine == Engine::Explore && thread::keeps_context(td) {
+            continue;
+        }
         // SAFETY: the execution is over; (h) this host thread ends every context.
         if let Some(context) = unsafe { td.context.get() }.take() {
             td.unwinding.set(true);
