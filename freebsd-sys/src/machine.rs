@@ -3,7 +3,7 @@
 //! Everything hangs off the machine, so that several live in one process. A machine is booted once and runs many executions;
 //! between them it resets what they dirtied and keeps its memory.
 
-use crate::atomic::{Guarded, Word};
+use crate::atomic::{Guarded, Owned32, Word};
 use crate::cpu::{MAXCPU, Pcpu};
 use crate::host::coroutine::{Context, StackPool};
 use crate::host::explore::Explorer;
@@ -235,6 +235,8 @@ pub struct Machine {
     live: Word,
     /// Stands for all thread locks; see `sched`.
     pub(crate) sched_lock: ChainLock,
+    /// (t) Threads in the run queues of all CPUs.
+    pub(crate) queued: Owned32,
     pub(crate) turnstiles: crate::turnstile::Turnstiles,
     pub(crate) sleepqueues: crate::sleepqueue::Sleepqueues,
     pub(crate) interrupts: crate::interrupt::Interrupts,
@@ -289,6 +291,7 @@ impl Machine {
             threads: Guarded::new(threads),
             live: Word::new(0),
             sched_lock: ChainLock::new(),
+            queued: Owned32::new(0),
             turnstiles: crate::turnstile::Turnstiles::new(),
             sleepqueues: crate::sleepqueue::Sleepqueues::new(),
             interrupts: crate::interrupt::Interrupts::new(),
@@ -344,6 +347,7 @@ impl Machine {
         for cpu in &self.cpus {
             cpu.reset();
         }
+        self.queued.set(0);
         self.live.set(0);
         for lock in [&self.sched_lock, &self.console_lock, &self.stack_lock] {
             lock.unlock_raw();

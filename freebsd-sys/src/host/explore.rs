@@ -28,9 +28,8 @@ pub(crate) struct Explorer {
     record: Vec<Event>,
     /// What can happen, if that is more than moves of CPUs.
     enabled: Vec<Event>,
-    /// The CPUs that idle, and those whose thread waits, one bit each. A CPU comes into it or leaves it only by its own move.
-    idle: usize,
-    waiting: usize,
+    /// The CPUs that neither idle nor wait, one bit each. A CPU begins and ends both only by its own move.
+    running: usize,
     budget: Budget,
     full_budget: Budget,
     steps: u64,
@@ -218,8 +217,7 @@ impl Explorer {
             schedule: None,
             record: Vec::with_capacity(256),
             enabled: Vec::with_capacity(32),
-            idle: 0,
-            waiting: 0,
+            running: 0,
             budget: config.budget,
             full_budget: config.budget,
             steps: 0,
@@ -237,19 +235,13 @@ impl Explorer {
     }
 
     /// Asks the schedule to pick an event of `enabled`. `None` if it does not fit, which is the verdict.
-    #[inline]
+    #[inline(always)]
     fn pick(&mut self, m: &Machine, current: usize, enabled: &[Event]) -> Option<usize> {
         let only = enabled.len() == 1;
         if only && !self.transition.recorded {
             return Some(0);
         }
-        self.ask(m, current, enabled)
-    }
-
-    #[inline(never)]
-    fn ask(&mut self, m: &Machine, current: usize, enabled: &[Event]) -> Option<usize> {
-        let pending = Pending::of(m);
-        let choice = Choice { at: self.record.len(), current, enabled, pending };
+        let choice = Choice { at: self.record.len(), current, enabled, pending: Pending::of(m) };
         // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
         let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
         // What a schedule that records allocates is not the program's.
@@ -257,17 +249,20 @@ impl Explorer {
             if self.transition.recorded { heap::aside(|| schedule.next(&choice)) } else { schedule.next(&choice) };
         match answer {
             Ok(at) => {
-                if enabled.len() > 1 {
+                if !only {
                     self.record.push(enabled[at]);
                 }
                 Some(at)
             }
-            Err(diverged) => {
-                self.diverged = Some(diverged);
-                m.set_verdict(Verdict::Error("the schedule does not fit".to_owned()));
-                None
-            }
+            Err(diverged) => self.diverges(m, diverged),
         }
+    }
+
+    #[cold]
+    fn diverges(&mut self, m: &Machine, diverged: Diverged) -> Option<usize> {
+        self.diverged = Some(diverged);
+        m.set_verdict(Verdict::Error("the schedule does not fit".to_owned()));
+        None
     }
 
     /// The CPUs that have a next primitive, one bit each. `current` has just moved.
@@ -275,28 +270,14 @@ impl Explorer {
     #[inline]
     fn cpus_enabled(&mut self, m: &Machine, current: usize) -> usize {
         let cpu = &*m.cpus[current];
-        let td = cpu.current();
-        // A filter that interrupted the idle thread runs on its stack, and goes on like any other code.
-        let idle = cpu.is_idle() & (td.intr_nesting_level.get() == 0);
-        self.idle = self.idle & !cpu.cpumask | usize::from(idle) << current;
-        self.waiting = self.waiting & !cpu.cpumask | usize::from(td.awaiting.get() & !idle) << current;
-        let mut enabled = (1 << m.cpus.len()) - 1 & !self.idle & !self.waiting;
-        let mut waiting = self.waiting;
-        while waiting != 0 {
-            let at = waiting.trailing_zeros();
-            waiting &= waiting - 1;
-            enabled |= usize::from(may_go_on(&m.cpus[at as usize])) << at;
-        }
-        if self.idle != 0 {
-            // Most of the time no thread waits for a CPU, and no idle one need look for it.
-            let queued = m.cpus.iter().fold(0, |queued, cpu| queued | cpu.queued.get()) != 0;
-            let mut idle = self.idle;
-            while idle != 0 {
-                let at = idle.trailing_zeros();
-                idle &= idle - 1;
-                let cpu = &m.cpus[at as usize];
-                enabled |= usize::from(cpu.pending.get() != 0 || queued && sched::runnable(cpu)) << at;
-            }
+        let running = !(idles(cpu) | cpu.current().awaiting.get());
+        self.running = if running { self.running | cpu.cpumask } else { self.running & !cpu.cpumask };
+        let mut enabled = self.running;
+        let mut others = (1 << m.cpus.len()) - 1 & !enabled;
+        while others != 0 {
+            let at = others.trailing_zeros();
+            others &= others - 1;
+            enabled |= usize::from(may_go_on(m, &m.cpus[at as usize])) << at;
         }
         enabled
     }
@@ -379,30 +360,31 @@ impl Explorer {
         }
     }
 
-    /// The next event; `None` when the execution has ended.
-    fn next_event(&mut self, m: &Machine, current: usize) -> Option<Event> {
+    /// Decides on the next event: whose it is.
+    fn next_event(&mut self, m: &Machine, current: usize) -> Turn {
         self.end_transition(m);
         if m.has_verdict() {
-            return None;
+            return Turn::Nobodys;
         }
         self.steps += 1;
         if self.steps > self.step_limit {
             return self.give_up(m);
         }
         let cpus = self.cpus_enabled(m, current);
-        if !self.exploring && cpus >> current & 1 != 0 {
-            // Nobody is asked.
-            return Some(Event::Run(current as u8));
-        }
+        let own = cpus >> current & 1 != 0;
         let moves = MOVES[cpus].as_slice();
-        if cpus == 0 || self.exploring && (self.transition.recorded || self.outside(m)) {
-            return self.next_of_all(m, current, moves);
-        }
-        if !self.exploring {
-            return Some(moves[0]);
-        }
-        let at = self.pick(m, current, moves)?;
-        Some(moves[at])
+        let event = if !self.exploring && cpus != 0 {
+            // Nobody is asked.
+            if own { Event::Run(current as u8) } else { moves[0] }
+        } else if cpus == 0 || self.transition.recorded || self.outside(m) {
+            let Some(event) = self.next_of_all(m, current, moves) else { return Turn::Nobodys };
+            event
+        } else {
+            let Some(at) = self.pick(m, current, moves) else { return Turn::Nobodys };
+            moves[at]
+        };
+        self.event = event;
+        if event.cpu() == Some(current) { Turn::Own } else { Turn::Others }
     }
 
     /// Whether anything may come from outside.
@@ -465,9 +447,9 @@ impl Explorer {
     }
 
     #[cold]
-    fn give_up(&mut self, m: &Machine) -> Option<Event> {
+    fn give_up(&mut self, m: &Machine) -> Turn {
         m.set_verdict(Verdict::Error(format!("no progress after {} steps", self.step_limit)));
-        None
+        Turn::Nobodys
     }
 
     /// Nothing is enabled: time passes if that helps, else the execution has ended badly.
@@ -544,10 +526,28 @@ fn waits_for_a_spinners_cpu(m: &Machine, td: &Thread) -> bool {
 /// How often an execution makes a spinner give its CPU to an equal, or to a better-demoted thread, before the spinning is a verdict.
 const FORCED_MAX: u32 = 64;
 
-/// Whether the waiting thread of `cpu` has something to do.
+/// Whether the CPU looks for a thread. A filter that interrupted the idle thread runs on its stack, and goes on like any other code.
 #[inline]
-fn may_go_on(cpu: &Pcpu) -> bool {
+fn idles(cpu: &Pcpu) -> bool {
+    cpu.is_idle() & (cpu.current().intr_nesting_level.get() == 0)
+}
+
+/// Whether a CPU that idles or waits has something to do.
+#[inline]
+fn may_go_on(m: &Machine, cpu: &Pcpu) -> bool {
+    if idles(cpu) {
+        // Most of the time no thread waits for a CPU, and no idle one need look for it.
+        return cpu.pending.get() != 0 || m.queued.get() != 0 && sched::runnable(cpu);
+    }
     read_set_changed(cpu.current()) || cpu.pending.get() != 0 && interrupt::enabled(cpu)
+}
+
+/// Whose the next event is: the CPU's at the boundary, another's, or the execution has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Own,
+    Others,
+    Nobodys,
 }
 
 /// Moves of CPUs, in the order of their numbers.
@@ -871,10 +871,10 @@ fn wait_for_turn(td: &'static Thread) {
 fn wait_for_event() -> Event {
     let (m, cpu) = (machine(), curcpu());
     let x = explorer(m);
-    let Some(event) = x.next_event(m, cpu.cpuid) else { super::park_forever() };
-    x.event = event;
-    if event.cpu() != Some(cpu.cpuid) {
-        super::switch();
+    match x.next_event(m, cpu.cpuid) {
+        Turn::Own => {}
+        Turn::Others => super::switch(),
+        Turn::Nobodys => super::park_forever(),
     }
     explorer(m).event
 }
@@ -1423,9 +1423,7 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     x.steps = 0;
     x.forced = 0;
     x.exploring = false;
-    // Each CPU has its idle thread until it says otherwise.
-    x.idle = (1 << m.cpus.len()) - 1 & !m.cpus[0].cpumask;
-    x.waiting = 0;
+    x.running = m.cpus[0].cpumask;
     x.event = Event::Run(0);
     x.diverged = None;
     x.transition.recorded = schedule.records();

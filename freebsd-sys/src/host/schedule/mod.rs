@@ -246,7 +246,7 @@ impl Pace {
     }
 
     /// The index of the event of the budget that comes now; `None` if a CPU moves, which come first in `enabled`.
-    #[inline]
+    #[inline(never)]
     fn outside(self, rng: &mut Rng, enabled: &[Event]) -> Option<usize> {
         let runs = free(enabled);
         let others = enabled.len() - runs;
@@ -258,9 +258,13 @@ impl Pace {
 /// How many of the events, of which these come first, no budget limits.
 #[inline]
 fn free(enabled: &[Event]) -> usize {
-    let is_free = |event: &Event| matches!(event, Event::Run(_) | Event::Pick(_));
-    match enabled.last() {
-        Some(last) if !is_free(last) => enabled.iter().take_while(|&event| is_free(event)).count(),
-        _ => enabled.len(),
+    /// Apart, so that the usual answer takes no more than a look.
+    #[inline(never)]
+    fn count(enabled: &[Event]) -> usize {
+        enabled.iter().take_while(|&event| is_free(event)).count()
     }
+    fn is_free(event: &Event) -> bool {
+        matches!(event, Event::Run(_) | Event::Pick(_))
+    }
+    if enabled.last().is_none_or(is_free) { enabled.len() } else { count(enabled) }
 }

@@ -25,10 +25,13 @@ impl Schedule for Random {
 
     fn next(&mut self, choice: &Choice<'_>) -> Result<usize, Diverged> {
         let enabled = choice.enabled;
-        if let Some(at) = self.pace.outside(&mut self.rng, enabled) {
+        let free = super::free(enabled);
+        if free < enabled.len()
+            && let Some(at) = self.pace.outside(&mut self.rng, enabled)
+        {
             return Ok(at);
         }
-        Ok(self.rng.below(super::free(enabled)))
+        Ok(self.rng.below(free))
     }
 
     fn looks_ahead(&self) -> bool {
