@@ -332,7 +332,7 @@ impl Thread {
         }
     }
 
-    /// Makes a used thread new, keeping its allocations.
+    /// Makes a used thread new, keeping its allocations, name and flags.
     fn reset(&self) {
         self.critnest.set(1);
         self.intr_nesting_level.set(0);
@@ -346,7 +346,6 @@ impl Thread {
         self.sx_slocks.set(0);
         self.lk_slocks.set(0);
         self.spinlock_count.set(1);
-        self.flags.reset();
         self.set_state(State::CanRun);
         self.inhibitors.set(0);
         self.oncpu.set(NOCPU);
@@ -646,14 +645,16 @@ fn prepare(spec: Kthread<'_>) -> &'static Thread {
     touch(key::THREADS, 1, true);
     let td = m.alloc_thread();
     td.reset();
-    td.flags.set(spec.flags);
+    if td.flags.get() != spec.flags {
+        td.flags.set(spec.flags);
+    }
     td.priority.set(spec.priority);
     td.base_pri.set(spec.priority);
     td.user_pri.set(spec.priority);
     td.pri_class.set(crate::sched::pri::class_of(spec.priority));
-    // SAFETY: the thread does not run yet.
-    unsafe {
-        let name = td.name.get();
+    if td.name() != spec.name {
+        // SAFETY: the thread does not run yet.
+        let name = unsafe { td.name.get() };
         name.clear();
         name.push_str(spec.name);
     }

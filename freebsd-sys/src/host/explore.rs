@@ -361,6 +361,7 @@ impl Explorer {
     }
 
     /// Decides on the next event: whose it is.
+    #[inline(always)]
     fn next_event(&mut self, m: &Machine, current: usize) -> Turn {
         self.end_transition(m);
         if m.has_verdict() {
