@@ -446,6 +446,17 @@ impl Machine {
         }
     }
 
+    /// Between executions: ends the contexts that the last one kept.
+    pub(crate) fn end_contexts(&self) {
+        // SAFETY: between executions nobody else is running.
+        for td in unsafe { self.threads.get() } {
+            // SAFETY: as above.
+            if let Some(context) = unsafe { td.context.get() }.take() {
+                self.end_context(td, context);
+            }
+        }
+    }
+
     /// Adds a line to the console.
     pub(crate) fn console(&self, line: String) {
         self.console_lock.lock_raw();
@@ -540,13 +551,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // SAFETY: the caller's reference is the only one.
-        for td in unsafe { self.threads.get() } {
-            // SAFETY: as above.
-            if let Some(context) = unsafe { td.context.get() }.take() {
-                self.end_context(td, context);
-            }
-        }
+        self.end_contexts();
     }
 }
 
