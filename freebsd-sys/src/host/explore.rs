@@ -280,7 +280,7 @@ impl Explorer {
         let running = !(idles(cpu) | cpu.current().awaiting.get());
         self.running = if running { self.running | cpu.cpumask } else { self.running & !cpu.cpumask };
         let mut enabled = self.running;
-        let mut others = (1 << m.cpus.len()) - 1 & !enabled;
+        let mut others = ((1 << m.cpus.len()) - 1) & !enabled;
         while others != 0 {
             let at = others.trailing_zeros();
             others &= others - 1;
