@@ -3,7 +3,7 @@
 //! Everything hangs off the machine, so that several live in one process. A machine is booted once and runs many executions;
 //! between them it resets what they dirtied and keeps its memory.
 
-use crate::atomic::{Guarded, RawWord};
+use crate::atomic::{Guarded, Owned32, RawWord};
 use crate::cpu::{MAXCPU, Pcpu};
 use crate::host::coroutine::{Context, StackPool};
 use crate::host::explore::Explorer;
@@ -270,6 +270,8 @@ pub struct Machine {
     live: RawWord,
     /// Stands for all thread locks; see `sched`.
     pub(crate) sched_lock: ChainLock,
+    /// (t) Threads in the run queues of all CPUs.
+    pub(crate) queued: Owned32,
     pub(crate) turnstiles: crate::turnstile::Turnstiles,
     pub(crate) sleepqueues: crate::sleepqueue::Sleepqueues,
     pub(crate) interrupts: crate::interrupt::Interrupts,
@@ -324,6 +326,7 @@ impl Machine {
             threads: Guarded::new(threads),
             live: RawWord::new(0),
             sched_lock: ChainLock::new(),
+            queued: Owned32::new(0),
             turnstiles: crate::turnstile::Turnstiles::new(),
             sleepqueues: crate::sleepqueue::Sleepqueues::new(),
             interrupts: crate::interrupt::Interrupts::new(),
@@ -379,6 +382,7 @@ impl Machine {
         for cpu in &self.cpus {
             cpu.reset();
         }
+        self.queued.set(0);
         self.live.set(0);
         for lock in [&self.sched_lock, &self.console_lock, &self.stack_lock] {
             lock.unlock_raw();
@@ -477,6 +481,17 @@ impl Machine {
         }
     }
 
+    /// Between executions: ends the contexts that the last one kept.
+    pub(crate) fn end_contexts(&self) {
+        // SAFETY: between executions nobody else is running.
+        for td in unsafe { self.threads.get() } {
+            // SAFETY: as above.
+            if let Some(context) = unsafe { td.context.get() }.take() {
+                self.end_context(td, context);
+            }
+        }
+    }
+
     /// Adds a line to the console.
     pub(crate) fn console(&self, line: String) {
         self.console_lock.lock_raw();
@@ -566,6 +581,12 @@ impl Machine {
     pub(crate) fn live_locks(&self) -> &[*const LockObject] {
         // SAFETY: `explore` has one host thread.
         unsafe { self.locks.get() }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.end_contexts();
     }
 }
 

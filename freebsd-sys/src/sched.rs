@@ -232,7 +232,7 @@ fn choosethread(cpu: &Pcpu) -> &'static Thread {
         if runq.is_empty() {
             return &*cpu.idlethread.get();
         }
-        cpu.queued.sub(1);
+        queued_less(cpu);
         &*runq.remove(0)
     }
 }
@@ -255,6 +255,13 @@ fn runq_add(cpu: &Pcpu, td: &Thread, preempted: bool) {
         .unwrap_or(runq.len());
     host::heap::aside(|| runq.insert(at, td.ptr()));
     cpu.queued.add(1);
+    machine().queued.add(1);
+}
+
+/// A thread was taken from the CPU's queue; the scheduler's lock is held.
+fn queued_less(cpu: &Pcpu) {
+    cpu.queued.sub(1);
+    machine().queued.sub(1);
 }
 
 /// `sched_rem()`.
@@ -263,7 +270,7 @@ fn runq_remove(td: &Thread) {
     touch(key::LOAD + cpu.cpuid, 1, true);
     // SAFETY: (t) the scheduler's lock is held.
     unsafe { cpu.runq.get() }.retain(|&other| other != td.ptr());
-    cpu.queued.sub(1);
+    queued_less(cpu);
 }
 
 /// `sched_add()` for a thread that becomes runnable; the scheduler's lock is held.
@@ -538,7 +545,7 @@ pub(crate) fn idletd() -> ! {
                     let other = &machine().cpus[other];
                     touch(key::LOAD + other.cpuid, 1, true);
                     let stolen = other.runq.get().remove(at);
-                    other.queued.sub(1);
+                    queued_less(other);
                     runq_add(cpu, &*stolen, false);
                 }
                 if cpu.runq.get().is_empty() {

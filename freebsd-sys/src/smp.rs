@@ -85,7 +85,7 @@ impl Rendezvous {
     }
 
     pub(crate) fn reset(&self) {
-        self.targets.set(0);
+        self.targets.reset();
         if self.state.get() != 0 {
             self.state.reset();
             // SAFETY: between executions nobody else is running, and a mutex consists of nothing but cells. The old value is not

@@ -220,6 +220,8 @@ pub struct Thread {
     pub(crate) operand: Guarded<Operand>,
     /// `explore`: plain access it is about to perform: address, size, is a write.
     pub(crate) access: Guarded<Option<(usize, usize, bool)>>,
+    /// `explore`: where an idle thread's context is: [`Rest`].
+    pub(crate) rest: Rest,
     /// Interrupt flag word of the handler bookkeeping: the ithread's event, if it is one.
     pub(crate) ithread: OwnedUsize,
 }
@@ -248,6 +250,31 @@ impl Flag {
 impl core::fmt::Debug for Flag {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{}", self.get())
+    }
+}
+
+/// Whether an idle thread of `explore` is suspended in its base loop, where the next execution can go on with it.
+#[derive(Debug)]
+pub(crate) struct Rest(Owned32);
+
+impl Rest {
+    /// It is not.
+    pub(crate) const NO: u32 = 0;
+    /// It waits for an event.
+    pub(crate) const WAITS: u32 = 1;
+    /// It is to begin its loop anew, whatever the event.
+    pub(crate) const ANEW: u32 = 2;
+
+    const fn new() -> Self {
+        Self(Owned32::new(Self::NO))
+    }
+    #[inline]
+    pub(crate) fn get(&self) -> u32 {
+        self.0.get()
+    }
+    #[inline]
+    pub(crate) fn set(&self, rest: u32) {
+        self.0.set(rest);
     }
 }
 
@@ -305,11 +332,12 @@ impl Thread {
             op: Guarded::new(("", 0)),
             operand: Guarded::new(Operand::NONE),
             access: Guarded::new(None),
+            rest: Rest::new(),
             ithread: OwnedUsize::new(0),
         }
     }
 
-    /// Makes a used thread new, keeping its allocations.
+    /// Makes a used thread new, keeping its allocations, name and flags.
     fn reset(&self) {
         self.critnest.set(1);
         self.intr_nesting_level.set(0);
@@ -323,7 +351,6 @@ impl Thread {
         self.sx_slocks.set(0);
         self.lk_slocks.set(0);
         self.spinlock_count.set(1);
-        self.flags.reset();
         self.set_state(State::CanRun);
         self.inhibitors.set(0);
         self.oncpu.set(NOCPU);
@@ -343,6 +370,7 @@ impl Thread {
         self.spun_too_long.set(false);
         self.read_too_much.set(false);
         self.waited_blindly.set(false);
+        self.rest.set(Rest::NO);
         self.ithread.set(0);
         // SAFETY: nobody runs this thread: it is new, or its last execution ended.
         unsafe {
@@ -597,21 +625,56 @@ fn proc_lock() -> &'static Mtx {
 
 /// [`kthread_add`] without making it runnable.
 pub(crate) fn create(spec: Kthread<'_>, body: impl FnOnce() + 'static) -> &'static Thread {
+    let td = prepare(spec);
+    // SAFETY: the thread does not run yet.
+    unsafe { *td.context.get() = Some(machine().new_context(td, body)) };
+    td
+}
+
+/// [`create`] of an idle thread. If [`keeps_context`] kept the context that it had in the last execution, it goes on with that one.
+pub(crate) fn create_idle(spec: Kthread<'_>, rest: u32) -> &'static Thread {
+    let td = prepare(spec);
+    // SAFETY: the thread does not run yet.
+    match unsafe { td.context.get() } {
+        Some(context) if context.started() => {
+            // What it did on its way into the loop.
+            td.critnest.set(0);
+            td.spinlock_count.set(0);
+            td.no_sleeping.set(1);
+            td.rest.set(rest);
+        }
+        Some(_) => {}
+        none => *none = Some(machine().new_context(td, || crate::sched::idletd())),
+    }
+    td
+}
+
+/// Whether the thread, at the end of an execution, is an idle one whose context is as good for the next: not started, or in its loop.
+pub(crate) fn keeps_context(td: &Thread) -> bool {
+    // SAFETY: the execution is over.
+    let context = unsafe { td.context.get() };
+    td.is_idle()
+        && context.as_ref().is_some_and(|context| !context.started() || !context.done() && td.rest.get() != Rest::NO)
+}
+
+/// A thread without a context.
+fn prepare(spec: Kthread<'_>) -> &'static Thread {
     let m = machine();
     touch(key::THREADS, 1, true);
     let td = m.alloc_thread();
     td.reset();
-    td.flags.set(spec.flags);
+    if td.flags.get() != spec.flags {
+        td.flags.set(spec.flags);
+    }
     td.priority.set(spec.priority);
     td.base_pri.set(spec.priority);
     td.user_pri.set(spec.priority);
     td.pri_class.set(crate::sched::pri::class_of(spec.priority));
-    // SAFETY: the thread does not run yet.
-    unsafe {
-        let name = td.name.get();
+    if td.name() != spec.name {
+        // SAFETY: the thread does not run yet.
+        let name = unsafe { td.name.get() };
         name.clear();
         name.push_str(spec.name);
-        *td.context.get() = Some(m.new_context(td, body));
     }
     td
 }

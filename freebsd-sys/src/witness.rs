@@ -173,7 +173,7 @@ impl Witness {
     /// Forgets an execution; costs nothing but what enrolling writes again.
     pub(crate) fn reset(&self) {
         self.lock.unlock_raw();
-        self.exhausted.set(0);
+        self.exhausted.reset();
         // SAFETY: between executions nobody else is running.
         let graph = unsafe { self.graph.get() };
         graph.classes.clear();

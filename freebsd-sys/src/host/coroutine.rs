@@ -57,6 +57,11 @@ impl Context {
         }
     }
 
+    /// Whether it has ever run.
+    pub(crate) fn started(&self) -> bool {
+        self.inner.started()
+    }
+
     /// Whether its function has returned.
     pub(crate) fn done(&self) -> bool {
         self.inner.done()

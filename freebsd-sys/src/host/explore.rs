@@ -6,6 +6,9 @@
 //! when nothing is enabled, nothing pending can change that, and somebody spins, the execution is a livelock.
 //!
 //! Sequentially consistent, deterministic, virtual time.
+//!
+//! An idle thread that waits in its loop at the end of an execution waits there for the next one's first event: nothing is on its
+//! stack that belongs to an execution.
 
 use super::coroutine::{Context, Stop};
 use super::footprint::{Footprint, Operand, key};
@@ -13,11 +16,11 @@ use super::gs::{self, Block, word};
 use super::heap;
 use super::schedule::{Choice, Diverged, Event, Pending, Performed, Schedule};
 use super::starvation::{self, Turns};
-use crate::cpu::{Pcpu, curcpu, machine};
+use crate::cpu::{MAXCPU, Pcpu, curcpu, machine};
 use crate::interrupt::{self, Irq};
 use crate::lock::{Loc, LockObject};
 use crate::machine::{Budget, Config, Engine, Granularity, Machine, Preemption, Unit, Verdict};
-use crate::thread::{self, Kthread, Observed, Thread, curthread, tdf};
+use crate::thread::{self, Kthread, Observed, Rest, Thread, curthread, tdf};
 use crate::{callout, sched};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +30,10 @@ pub(crate) struct Explorer {
     schedule: Option<*mut dyn Schedule>,
     /// What the schedule decided, in order.
     record: Vec<Event>,
+    /// What can happen, if that is more than moves of CPUs.
     enabled: Vec<Event>,
+    /// The CPUs that neither idle nor wait, one bit each. A CPU begins and ends both only by its own move.
+    running: usize,
     budget: Budget,
     full_budget: Budget,
     steps: u64,
@@ -40,12 +46,16 @@ pub(crate) struct Explorer {
     exploring: bool,
     diverged: Option<Diverged>,
     trace: Option<Trace>,
+    /// The schedule looks at what CPUs are about to do.
+    looks_ahead: bool,
     /// The transition under way, for a schedule that asks.
     transition: Transition,
     /// What kernel threads allocate from, for such a schedule.
     heap: Option<heap::Lease>,
     /// Whether the schedule is fair, where that matters.
     turns: Option<Turns>,
+    /// The host thread that ran the last execution; 0 before the first.
+    host: libc::pthread_t,
     block: Block,
 }
 
@@ -217,6 +227,7 @@ impl Explorer {
             schedule: None,
             record: Vec::with_capacity(256),
             enabled: Vec::with_capacity(32),
+            running: 0,
             budget: config.budget,
             full_budget: config.budget,
             steps: 0,
@@ -226,27 +237,24 @@ impl Explorer {
             exploring: false,
             diverged: None,
             trace: None,
+            looks_ahead: true,
             transition: Transition::default(),
             heap: None,
             turns: None,
+            host: 0,
             block: Block::new(0),
         }
     }
 
-    /// Asks the schedule to pick one of `self.enabled`. `None` if it does not fit, which is the verdict.
-    #[inline]
-    fn pick(&mut self, m: &Machine, current: usize) -> Option<usize> {
-        let only = self.enabled.len() == 1;
+    /// Asks the schedule to pick an event of `enabled`. `None` if it does not fit, which is the verdict.
+    // Inlined: what it saves and restores is a third of it.
+    #[inline(always)]
+    fn pick(&mut self, m: &Machine, current: usize, enabled: &[Event]) -> Option<usize> {
+        let only = enabled.len() == 1;
         if only && !self.transition.recorded {
             return Some(0);
         }
-        self.ask(m, current, only)
-    }
-
-    #[inline(never)]
-    fn ask(&mut self, m: &Machine, current: usize, only: bool) -> Option<usize> {
-        let pending = Pending::of(m);
-        let choice = Choice { at: self.record.len(), current, enabled: &self.enabled, pending };
+        let choice = Choice { at: self.record.len(), current, enabled, pending: Pending::of(m) };
         // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
         let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
         // What a schedule that records allocates is not the program's.
@@ -255,34 +263,36 @@ impl Explorer {
         match answer {
             Ok(at) => {
                 if !only {
-                    self.record.push(self.enabled[at]);
+                    self.record.push(enabled[at]);
                 }
                 Some(at)
             }
-            Err(diverged) => {
-                self.diverged = Some(diverged);
-                m.set_verdict(Verdict::Error("the schedule does not fit".to_owned()));
-                None
-            }
+            Err(diverged) => self.diverges(m, diverged),
         }
     }
 
-    /// Fills `enabled`; the events that no budget limits come first.
-    fn compute_enabled(&mut self, m: &Machine) {
-        self.enabled.clear();
-        // Most of the time no thread waits for a CPU, and no idle one need look for it.
-        let queued = m.cpus.iter().any(|cpu| cpu.queued.get() != 0);
-        for cpu in &m.cpus {
-            if can_run(cpu, queued) {
-                self.enabled.push(Event::Run(cpu.cpuid as u8));
-            }
+    #[cold]
+    fn diverges(&mut self, m: &Machine, diverged: Diverged) -> Option<usize> {
+        self.diverged = Some(diverged);
+        m.set_verdict(Verdict::Error("the schedule does not fit".to_owned()));
+        None
+    }
+
+    /// The CPUs that have a next primitive, one bit each. `current` has just moved.
+    // Where a schedule is random the processor cannot foresee a branch that depends on it: most CPUs are seen to run without one.
+    #[inline]
+    fn cpus_enabled(&mut self, m: &Machine, current: usize) -> usize {
+        let cpu = &*m.cpus[current];
+        let running = !(idles(cpu) | cpu.current().awaiting.get());
+        self.running = if running { self.running | cpu.cpumask } else { self.running & !cpu.cpumask };
+        let mut enabled = self.running;
+        let mut others = ((1 << m.cpus.len()) - 1) & !enabled;
+        while others != 0 {
+            let at = others.trailing_zeros();
+            others &= others - 1;
+            enabled |= usize::from(may_go_on(m, &m.cpus[at as usize])) << at;
         }
-        if !self.exploring {
-            return;
-        }
-        if m.interrupts.len() > 0 || self.budget.ticks > 0 {
-            self.add_interrupts(m);
-        }
+        enabled
     }
 
     /// What may come from outside, after what the CPUs do by themselves.
@@ -363,21 +373,48 @@ impl Explorer {
         }
     }
 
-    /// The next event; `None` when the execution has ended.
-    fn next_event(&mut self, m: &Machine, current: usize) -> Option<Event> {
+    /// Decides on the next event: whose it is.
+    #[inline(always)]
+    fn next_event(&mut self, m: &Machine, current: usize) -> Turn {
         self.end_transition(m);
         if m.has_verdict() {
-            return None;
+            return Turn::Nobodys;
         }
         self.steps += 1;
         if self.steps > self.step_limit {
             return self.give_up(m);
         }
-        if !self.exploring && can_run(&m.cpus[current], true) {
+        let cpus = self.cpus_enabled(m, current);
+        let own = cpus >> current & 1 != 0;
+        let moves = MOVES[cpus].as_slice();
+        let event = if !self.exploring && cpus != 0 {
             // Nobody is asked.
-            return Some(Event::Run(current as u8));
+            if own { Event::Run(current as u8) } else { moves[0] }
+        } else if cpus == 0 || self.transition.recorded || self.turns.is_some() || self.outside(m) {
+            let Some(event) = self.next_of_all(m, current, moves) else { return Turn::Nobodys };
+            event
+        } else {
+            let Some(at) = self.pick(m, current, moves) else { return Turn::Nobodys };
+            moves[at]
+        };
+        self.event = event;
+        if event.cpu() == Some(current) { Turn::Own } else { Turn::Others }
+    }
+
+    /// Whether anything may come from outside.
+    #[inline]
+    fn outside(&self, m: &Machine) -> bool {
+        m.interrupts.len() > 0 || self.budget.ticks > 0
+    }
+
+    /// The next event, if it may be another than one of `moves`, or the schedule records.
+    #[inline(never)]
+    fn next_of_all(&mut self, m: &Machine, current: usize, moves: &[Event]) -> Option<Event> {
+        self.enabled.clear();
+        self.enabled.extend_from_slice(moves);
+        if self.exploring && self.outside(m) {
+            self.add_interrupts(m);
         }
-        self.compute_enabled(m);
         let forced = self.enabled.is_empty();
         if forced {
             self.quiescent(m);
@@ -388,8 +425,7 @@ impl Explorer {
         if !self.exploring {
             return Some(self.enabled[0]);
         }
-        let at = self.pick(m, current)?;
-        let event = self.enabled[at];
+        let event = self.pick_enabled(m, current)?.1;
         if self.transition.recorded {
             self.begin_transition(event, forced);
         }
@@ -400,6 +436,14 @@ impl Explorer {
             self.note_turns(event);
         }
         Some(event)
+    }
+
+    /// [`Explorer::pick`] of `self.enabled`.
+    fn pick_enabled(&mut self, m: &Machine, current: usize) -> Option<(usize, Event)> {
+        let enabled = core::mem::take(&mut self.enabled);
+        let at = self.pick(m, current, &enabled);
+        self.enabled = enabled;
+        at.map(|at| (at, self.enabled[at]))
     }
 
     /// Takes what `event` costs from the budget.
@@ -428,9 +472,9 @@ impl Explorer {
     }
 
     #[cold]
-    fn give_up(&mut self, m: &Machine) -> Option<Event> {
+    fn give_up(&mut self, m: &Machine) -> Turn {
         m.set_verdict(Verdict::Error(format!("no progress after {} steps", self.step_limit)));
-        None
+        Turn::Nobodys
     }
 
     /// Nothing is enabled: time passes if that helps, else the execution has ended badly.
@@ -507,16 +551,67 @@ fn waits_for_a_spinners_cpu(m: &Machine, td: &Thread) -> bool {
 /// How often an execution makes a spinner give its CPU to an equal, or to a better-demoted thread, before the spinning is a verdict.
 const FORCED_MAX: u32 = 64;
 
-/// Whether the CPU has a next primitive; `queued`: some CPU has a thread in its queue.
+/// Whether the CPU looks for a thread. A filter that interrupted the idle thread runs on its stack, and goes on like any other code.
 #[inline]
-fn can_run(cpu: &Pcpu, queued: bool) -> bool {
-    let td = cpu.current();
-    // A filter that interrupted the idle thread runs on its stack, and goes on like any other code.
-    if cpu.is_idle() && td.intr_nesting_level.get() == 0 {
-        return cpu.pending.get() != 0 || queued && sched::runnable(cpu);
-    }
-    !td.awaiting.get() || read_set_changed(td) || cpu.pending.get() != 0 && interrupt::enabled(cpu)
+fn idles(cpu: &Pcpu) -> bool {
+    cpu.is_idle() & (cpu.current().intr_nesting_level.get() == 0)
 }
+
+/// Whether a CPU that idles or waits has something to do.
+#[inline]
+fn may_go_on(m: &Machine, cpu: &Pcpu) -> bool {
+    if idles(cpu) {
+        // Most of the time no thread waits for a CPU, and no idle one need look for it.
+        return cpu.pending.get() != 0 || m.queued.get() != 0 && sched::runnable(cpu);
+    }
+    read_set_changed(cpu.current()) || cpu.pending.get() != 0 && interrupt::enabled(cpu)
+}
+
+/// Whose the next event is: the CPU's at the boundary, another's, or the execution has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Own,
+    Others,
+    Nobodys,
+}
+
+/// Moves of CPUs, in the order of their numbers.
+struct Moves {
+    events: [Event; MAXCPU],
+    count: usize,
+}
+
+impl Moves {
+    /// Those of a set of CPUs, one bit each.
+    const fn of(cpus: usize) -> Self {
+        let mut moves = Self { events: [Event::Run(0); MAXCPU], count: 0 };
+        let mut cpu = 0;
+        while cpu < MAXCPU {
+            if cpus >> cpu & 1 != 0 {
+                moves.events[moves.count] = Event::Run(cpu as u8);
+                moves.count += 1;
+            }
+            cpu += 1;
+        }
+        moves
+    }
+
+    #[inline]
+    fn as_slice(&self) -> &[Event] {
+        &self.events[..self.count]
+    }
+}
+
+/// Those of each set of CPUs.
+static MOVES: [Moves; 1 << MAXCPU] = {
+    let mut all = [const { Moves::of(0) }; 1 << MAXCPU];
+    let mut cpus = 0;
+    while cpus < all.len() {
+        all[cpus] = Moves::of(cpus);
+        cpus += 1;
+    }
+    all
+};
 
 /// Whether a tick takes the CPU away from its thread, as it does under `any`.
 fn tick_preempts(m: &Machine, cpu: &Pcpu) -> bool {
@@ -683,8 +778,8 @@ pub(crate) fn boundary(what: &'static str, obj: usize, loc: Option<Loc>) {
     unsafe {
         *td.op.get() = (what, lock);
         // An access has said what it works on, and who is on a CPU again goes on with what it waited for.
-        let recorded = explorer(machine()).transition.recorded;
-        if !matches!(what, "read" | "write" | "resume") {
+        let Explorer { looks_ahead, transition: Transition { recorded, .. }, .. } = *explorer(machine());
+        if looks_ahead && !matches!(what, "read" | "write" | "resume") {
             // Without an object, only footprints care what it is.
             *td.operand.get() = if recorded || obj != 0 { Operand::of(what, obj) } else { Operand::NONE };
         }
@@ -774,6 +869,8 @@ fn take_ipis() {
     }
 }
 
+// Apart, so that the look before it stays small.
+#[inline(never)]
 fn take_or_leave_ipis(cpu: &Pcpu) {
     let m = machine();
     if explorer(m).budget.interrupts > 0 && sched::ipi_preempts(cpu) {
@@ -812,10 +909,10 @@ fn wait_for_turn(td: &'static Thread) {
 fn wait_for_event() -> Event {
     let (m, cpu) = (machine(), curcpu());
     let x = explorer(m);
-    let Some(event) = x.next_event(m, cpu.cpuid) else { super::park_forever() };
-    x.event = event;
-    if event.cpu() != Some(cpu.cpuid) {
-        super::switch();
+    match x.next_event(m, cpu.cpuid) {
+        Turn::Own => {}
+        Turn::Others => super::switch(),
+        Turn::Nobodys => super::park_forever(),
     }
     explorer(m).transition.woken = false;
     explorer(m).event
@@ -898,7 +995,16 @@ fn take(event: Event) {
 /// The idle thread waits for an event.
 #[inline(always)]
 pub(crate) fn idle() {
-    match wait_for_event() {
+    let td = curthread();
+    td.rest.set(Rest::WAITS);
+    let event = wait_for_event();
+    let rest = td.rest.get();
+    td.rest.set(Rest::NO);
+    if rest == Rest::ANEW {
+        // Another execution's event brought it here.
+        return;
+    }
+    match event {
         Event::Run(_) => {
             if let Some(trace) = &mut explorer(machine()).trace {
                 trace.note_text(machine(), Kind::Idle, IDLE.to_owned());
@@ -919,7 +1025,7 @@ pub(crate) fn choose(_what: &'static str, n: usize) -> usize {
     x.transition.chose = true;
     x.enabled.clear();
     x.enabled.extend((0..n as u16).map(Event::Pick));
-    x.pick(m, curcpu().cpuid).unwrap_or(0)
+    x.pick_enabled(m, curcpu().cpuid).map_or(0, |(at, _)| at)
 }
 
 /// CPU for a thread that wakes up: another than `default` costs one migration.
@@ -1420,9 +1526,11 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     x.steps = 0;
     x.forced = 0;
     x.exploring = false;
+    x.running = m.cpus[0].cpumask;
     x.event = Event::Run(0);
     x.diverged = None;
     x.transition.recorded = schedule.records();
+    x.looks_ahead = schedule.looks_ahead() || x.transition.recorded;
     x.transition.event = None;
     // An exhaustive search counts everything.
     x.turns = (m.config.starvation.is_some() && !x.transition.recorded).then(Turns::default);
@@ -1431,6 +1539,13 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     }
     if x.transition.recorded && x.heap.is_none() {
         x.heap = heap::Lease::new();
+    }
+    // SAFETY: a plain call about the calling thread.
+    let host = unsafe { libc::pthread_self() };
+    if x.host != host {
+        // A suspended frame may know where thread-local storage is, which holds on its own host thread only.
+        m.end_contexts();
+        x.host = host;
     }
     x.trace = options.trace.then(Trace::default);
     // SAFETY: the pointer is used only until this function returns; the lifetime is that of this call.
@@ -1525,15 +1640,14 @@ pub(crate) fn boot_idle(m: &Machine) {
     for cpu in &m.cpus {
         // SAFETY: GS points at a live block.
         unsafe { (*block).curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut()) };
-        let idle = thread::create(
-            Kthread {
-                name: &cpu.idle_name,
-                priority: sched::pri::PRI_MAX,
-                flags: tdf::IDLETD | tdf::KPROC | tdf::PARKED,
-                cpu: None,
-            },
-            || sched::idletd(),
-        );
+        let spec = Kthread {
+            name: &cpu.idle_name,
+            priority: sched::pri::PRI_MAX,
+            flags: tdf::IDLETD | tdf::KPROC | tdf::PARKED,
+            cpu: None,
+        };
+        // The first CPU begins with thread0: its idle thread comes as the scheduler switches to it.
+        let idle = thread::create_idle(spec, if cpu.cpuid == 0 { Rest::ANEW } else { Rest::WAITS });
         idle.lastcpu.set(cpu.cpuid as i32);
         idle.oncpu.set(cpu.cpuid as i32);
         idle.set_state(thread::State::Running);
@@ -1563,8 +1677,8 @@ fn drive(m: &Machine) {
 
 fn drive_cpus(m: &Machine) {
     // The other CPUs' idle threads first: until one has run, its CPU is as the scheduler left it, with interrupts off.
-    let mut at = m.cpus.len() - 1;
-    let mut starting = at;
+    let mut starting = m.cpus.len();
+    let mut at = start_next(m, &mut starting);
     let recorded = explorer(m).transition.recorded;
     // The block consists of cells, so that others may use it meanwhile.
     let block = gs::block_here();
@@ -1597,8 +1711,7 @@ fn drive_cpus(m: &Machine) {
         }
         let next = cpu.next.get();
         if next.is_null() && starting > 0 {
-            starting -= 1;
-            at = starting;
+            at = start_next(m, &mut starting);
         } else if next.is_null() {
             at = explorer(m).event.cpu().unwrap_or(at);
         } else {
@@ -1606,6 +1719,19 @@ fn drive_cpus(m: &Machine) {
             // SAFETY: threads are type-stable.
             sched::finish_switch(cpu, unsafe { &*next });
         }
+    }
+}
+
+/// The next CPU to start, downwards from `at`: the first one, or one whose idle thread does not yet wait for an event, as an earlier
+/// execution's does.
+fn start_next(m: &Machine, at: &mut usize) -> usize {
+    loop {
+        *at -= 1;
+        if *at == 0 || m.cpus[*at].current().rest.get() == Rest::NO {
+            return *at;
+        }
+        // The boundary at which it would have begun to wait.
+        explorer(m).steps += 1;
     }
 }
 
@@ -1657,6 +1783,9 @@ pub(crate) fn teardown(m: &Machine) {
     let count = m.threads().len();
     for at in 0..count {
         let td: &Thread = &m.threads()[at];
+        if m.engine == Engine::Explore && thread::keeps_context(td) {
+            continue;
+        }
         // SAFETY: the execution is over; (h) this host thread ends every context.
         if let Some(context) = unsafe { td.context.get() }.take() {
             td.unwinding.set(true);

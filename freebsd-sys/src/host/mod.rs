@@ -28,7 +28,7 @@ pub mod workers;
 
 use crate::cpu::{engine, machine};
 use crate::machine::{Engine, Verdict};
-use crate::thread::curthread;
+use crate::thread::{Rest, curthread};
 
 /// Suspends the running thread to the loop that drives its CPU; `Pcpu::next` says who runs next.
 #[inline]
@@ -60,6 +60,8 @@ pub(crate) fn end(verdict: Verdict) -> ! {
 #[cold]
 #[inline(never)]
 pub(crate) fn park_forever() -> ! {
+    // Also of an idle thread, which is not in its loop then.
+    curthread().rest.set(Rest::NO);
     loop {
         switch();
         // A stopped machine resumes nobody; only the forced unwind comes through `switch`, as a panic.

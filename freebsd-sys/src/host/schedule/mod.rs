@@ -192,6 +192,11 @@ pub trait Schedule {
         false
     }
 
+    /// Whether it looks at [`Choice::pending`] in the execution that began.
+    fn looks_ahead(&self) -> bool {
+        true
+    }
+
     /// The transition that `event` began is over.
     fn performed(&mut self, _event: Event, _footprint: &Footprint, _performed: Performed) {}
 }
@@ -241,10 +246,25 @@ impl Pace {
     }
 
     /// The index of the event of the budget that comes now; `None` if a CPU moves, which come first in `enabled`.
+    #[inline(never)]
     fn outside(self, rng: &mut Rng, enabled: &[Event]) -> Option<usize> {
-        let runs = enabled.iter().take_while(|event| matches!(event, Event::Run(_) | Event::Pick(_))).count();
+        let runs = free(enabled);
         let others = enabled.len() - runs;
         let comes = runs == 0 || others > 0 && rng.below(self.length) < 2;
         comes.then(|| runs + rng.below(others))
     }
+}
+
+/// How many of the events, of which these come first, no budget limits.
+#[inline]
+fn free(enabled: &[Event]) -> usize {
+    /// Apart, so that the usual answer takes no more than a look.
+    #[inline(never)]
+    fn count(enabled: &[Event]) -> usize {
+        enabled.iter().take_while(|&event| is_free(event)).count()
+    }
+    fn is_free(event: &Event) -> bool {
+        matches!(event, Event::Run(_) | Event::Pick(_))
+    }
+    if enabled.last().is_none_or(is_free) { enabled.len() } else { count(enabled) }
 }

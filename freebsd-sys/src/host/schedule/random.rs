@@ -1,6 +1,6 @@
 //! A random walk: every CPU that can move is equally likely; the budgeted events are spread over the execution.
 
-use super::{Choice, Diverged, Event, Pace, Rng, Schedule};
+use super::{Choice, Diverged, Pace, Rng, Schedule};
 
 /// See the module.
 #[derive(Debug)]
@@ -25,11 +25,17 @@ impl Schedule for Random {
 
     fn next(&mut self, choice: &Choice<'_>) -> Result<usize, Diverged> {
         let enabled = choice.enabled;
-        if let Some(at) = self.pace.outside(&mut self.rng, enabled) {
+        let free = super::free(enabled);
+        if free < enabled.len()
+            && let Some(at) = self.pace.outside(&mut self.rng, enabled)
+        {
             return Ok(at);
         }
-        let runs = enabled.iter().take_while(|event| matches!(event, Event::Run(_) | Event::Pick(_))).count();
-        Ok(self.rng.below(runs))
+        Ok(self.rng.below(free))
+    }
+
+    fn looks_ahead(&self) -> bool {
+        false
     }
 
     fn end(&mut self, _choices: usize) -> bool {
