@@ -151,6 +151,19 @@ pub(crate) fn word() -> u32 {
     gs::word()
 }
 
+/// Whether, by the seam's `word`, INVARIANTS and WITNESS are all that there is to do at a boundary: nothing waits, nobody explores,
+/// profiles or lints, and the machine goes on.
+#[inline(always)]
+pub(crate) fn checks_at_most(word: u32) -> bool {
+    word & !(bits::INVARIANTS | bits::WITNESS | bits::EPOCH_TRACE) == 0
+}
+
+/// [`invariants`] by a word of which [`checks_at_most`] is true.
+#[inline(always)]
+pub(crate) fn checks_invariants(word: u32) -> bool {
+    word & bits::INVARIANTS != 0
+}
+
 /// The machine that the caller runs on.
 #[inline(always)]
 pub(crate) fn machine() -> &'static Machine {
