@@ -164,6 +164,9 @@ pub(crate) fn checks_invariants(word: u32) -> bool {
     word & bits::INVARIANTS != 0
 }
 
+/// The seam's place for this CPU's latest rmlock reader, and what that one's lock may not have in `rm_writecpus`; see `rmlock`.
+pub(crate) use crate::host::gs::{busy, reader, reader_is, readmasked, set_reader};
+
 /// The machine that the caller runs on.
 #[inline(always)]
 pub(crate) fn machine() -> &'static Machine {
@@ -286,6 +289,12 @@ pub(crate) fn observe_only(at: *const (), size: usize) {
 #[inline(always)]
 pub fn undisturbed() -> bool {
     gs::word() == 0
+}
+
+/// [`undisturbed`], for primitives of which each instruction counts: a comparison with memory and a branch.
+#[inline(always)]
+pub fn quiet() -> bool {
+    gs::quiet()
 }
 
 /// The cheap side of a pair of fences of which one side runs often: only the compiler is kept from reordering. The other side,
