@@ -151,14 +151,14 @@ pub(crate) fn word() -> u32 {
     gs::word()
 }
 
-/// Whether, by the seam's `word`, INVARIANTS and WITNESS are all that there is to do at a boundary: nothing waits, nobody explores,
-/// profiles or lints, and the machine goes on.
+/// Whether, by the seam's `word`, there are checks (INVARIANTS, WITNESS) to do at a boundary and nothing else: nothing waits, nobody
+/// explores, profiles or lints, and the machine goes on.
 #[inline(always)]
-pub(crate) fn checks_at_most(word: u32) -> bool {
-    word & !(bits::INVARIANTS | bits::WITNESS | bits::EPOCH_TRACE) == 0
+pub(crate) fn only_checks(word: u32) -> bool {
+    word != 0 && word & !(bits::INVARIANTS | bits::WITNESS | bits::EPOCH_TRACE) == 0
 }
 
-/// [`invariants`] by a word of which [`checks_at_most`] is true.
+/// [`invariants`] by a word of which [`only_checks`] is true.
 #[inline(always)]
 pub(crate) fn checks_invariants(word: u32) -> bool {
     word & bits::INVARIANTS != 0

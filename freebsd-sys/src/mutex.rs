@@ -304,8 +304,9 @@ impl Mtx {
     /// Takes a free mutex if checks are all that there is to do, and have nothing to say. False, and nothing done, otherwise.
     #[inline(always)]
     fn lock_checked(&self, loc: Loc) -> bool {
+        // Without checks, the caller has found the mutex taken just now, or does not hurry.
         let (word, td) = (cpu::word(), curthread());
-        if !cpu::checks_at_most(word)
+        if !cpu::only_checks(word)
             || !self.lock_object.is(LockClass::MtxSleep)
             || td.is_idle()
             || !witness::may_take(&self.lock_object, td)
@@ -461,7 +462,7 @@ impl Mtx {
     #[inline(always)]
     fn unlock_checked(&self) -> bool {
         let (word, td) = (cpu::word(), curthread());
-        if !cpu::checks_at_most(word) || !self.lock_object.is(LockClass::MtxSleep) {
+        if !cpu::only_checks(word) || !self.lock_object.is(LockClass::MtxSleep) {
             return false;
         }
         let Some(listed) = witness::is_latest(&self.lock_object, td) else { return false };
