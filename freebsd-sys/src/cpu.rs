@@ -151,6 +151,22 @@ pub(crate) fn word() -> u32 {
     gs::word()
 }
 
+/// Whether, by the seam's `word`, there are checks (INVARIANTS, WITNESS) to do at a boundary and nothing else: nothing waits, nobody
+/// explores, profiles or lints, and the machine goes on.
+#[inline(always)]
+pub(crate) fn only_checks(word: u32) -> bool {
+    word != 0 && word & !(bits::INVARIANTS | bits::WITNESS | bits::EPOCH_TRACE) == 0
+}
+
+/// [`invariants`] by a word of which [`only_checks`] is true.
+#[inline(always)]
+pub(crate) fn checks_invariants(word: u32) -> bool {
+    word & bits::INVARIANTS != 0
+}
+
+/// The seam's place for this CPU's latest rmlock reader, and what that one's lock may not have in `rm_writecpus`; see `rmlock`.
+pub(crate) use crate::host::gs::{busy, reader, reader_is, readmasked, set_reader};
+
 /// The machine that the caller runs on.
 #[inline(always)]
 pub(crate) fn machine() -> &'static Machine {
@@ -297,6 +313,12 @@ pub(crate) fn only_read() {
 #[inline(always)]
 pub fn undisturbed() -> bool {
     gs::word() == 0
+}
+
+/// [`undisturbed`], for primitives of which each instruction counts: a comparison with memory and a branch.
+#[inline(always)]
+pub fn quiet() -> bool {
+    gs::quiet()
 }
 
 /// The cheap side of a pair of fences of which one side runs often: only the compiler is kept from reordering. The other side,

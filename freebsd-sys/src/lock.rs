@@ -157,6 +157,12 @@ impl LockObject {
         LockClass::ALL.get(index).copied().unwrap_or(LockClass::Lockmgr)
     }
 
+    /// Whether [`Self::class`] is `class`, without a table.
+    #[inline(always)]
+    pub(crate) fn is(&self, class: LockClass) -> bool {
+        self.flags.get() >> LO_CLASSSHIFT & 0xf == class as u32
+    }
+
     /// `lo_flags`.
     pub fn flags(&self) -> Lo {
         Lo::from_bits_retain(self.flags.get())

@@ -292,10 +292,42 @@ impl Mtx {
         self.lock_at(opts.bits(), Loc::caller());
     }
 
-    /// `__mtx_lock_flags()`, the long way.
+    /// `__mtx_lock_flags()`, when something is to be done besides taking a free mutex.
     #[cold]
     #[inline(never)]
     pub fn lock_at(&self, opts: u32, loc: Loc) {
+        if opts != 0 || !self.lock_checked(loc) {
+            self.lock_slow(opts, loc);
+        }
+    }
+
+    /// Takes a free mutex if checks are all that there is to do, and have nothing to say. False, and nothing done, otherwise.
+    #[inline(always)]
+    fn lock_checked(&self, loc: Loc) -> bool {
+        // Without checks, the caller has found the mutex taken just now, or does not hurry.
+        let (word, td) = (cpu::word(), curthread());
+        if !cpu::only_checks(word)
+            || !self.lock_object.is(LockClass::MtxSleep)
+            || td.is_idle()
+            || !witness::may_take(&self.lock_object, td)
+        {
+            return false;
+        }
+        // That the mutex was free says that it is not destroyed.
+        if self.mtx_lock.raw().fcmpset_acq(MTX_UNOWNED, td.ptr() as usize).is_err() {
+            return false;
+        }
+        // SAFETY: asked above; nothing but this mutex's word has changed since.
+        unsafe { witness::took(&self.lock_object, td, loc) };
+        if cpu::checks_invariants(word) {
+            td.locks.add(1);
+        }
+        true
+    }
+
+    /// [`Mtx::lock_at`], the long way.
+    #[inline(never)]
+    fn lock_slow(&self, opts: u32, loc: Loc) {
         if !cpu::step_at("mtx_lock", self.lock_object.id(), loc) {
             return;
         }
@@ -417,10 +449,41 @@ impl Mtx {
         taken
     }
 
-    /// `__mtx_unlock_flags()`, the long way.
+    /// `__mtx_unlock_flags()`, when something is to be done besides freeing the mutex.
     #[cold]
     #[inline(never)]
     pub fn unlock_at(&self, loc: Loc) {
+        if !self.unlock_checked() {
+            self.unlock_slow(loc);
+        }
+    }
+
+    /// Gives back the mutex taken last, if checks are all that there is to do, and have nothing to say. False, and nothing done, otherwise.
+    #[inline(always)]
+    fn unlock_checked(&self) -> bool {
+        let (word, td) = (cpu::word(), curthread());
+        if !cpu::only_checks(word) || !self.lock_object.is(LockClass::MtxSleep) {
+            return false;
+        }
+        let Some(listed) = witness::is_latest(&self.lock_object, td) else { return false };
+        // That it was the caller's, and no more than that, says that it is neither destroyed nor another's nor recursed nor contested.
+        if self.mtx_lock.raw().fcmpset_rel(td.ptr() as usize, MTX_UNOWNED).is_err() {
+            return false;
+        }
+        // The mutex may be another's from here on, or gone.
+        if listed {
+            // SAFETY: asked above; nothing but the mutex's word has changed since.
+            unsafe { witness::forget_latest(td) };
+        }
+        if cpu::checks_invariants(word) {
+            td.locks.sub(1);
+        }
+        true
+    }
+
+    /// [`Mtx::unlock_at`], the long way.
+    #[inline(never)]
+    fn unlock_slow(&self, loc: Loc) {
         if !cpu::step_at("mtx_unlock", self.lock_object.id(), loc) {
             return;
         }

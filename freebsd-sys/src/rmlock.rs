@@ -7,8 +7,8 @@
 //! | `rm_writecpus` has this CPU | readers here must ask: take the backing lock once, and the bit goes |
 //! | it has not | this CPU has a read token: readers here only put a tracker on the CPU's queue |
 //! | tracker on `pc_rm_queue` | read-held by its thread, which is pinned to this CPU |
-//! | ... and the queue's head is tagged | the only one there: its links and flags are not written, and mean none |
-//! | ... and on `rm_activeReaders` | a writer knows of it (RMPF_ONQUEUE) and may wait for it (RMPF_SIGNAL) |
+//! | tracker in the seam's block | the same, later than those on the queue: its links and flags are not written, and mean none |
+//! | queued tracker on `rm_activeReaders` | a writer knows of it (RMPF_ONQUEUE) and may wait for it (RMPF_SIGNAL) |
 //! | backing lock owned | write-held, or a writer or an asking reader is at work |
 //! | `rm_activeReaders` is RM_DESTROYED | destroyed |
 //!
@@ -19,8 +19,10 @@
 //! waits for the backing lock (a mutex, or an sx if the lock is sleepable), which makes it wait for the writer; with it, it gives its
 //! CPU a token and queues the tracker.
 //!
-//! The usual reader is alone on its CPU and gone before anybody looks. It leaves its links and flags out and tags the queue's head
-//! instead; whoever looks at the queue writes them first. That it is still alone is then one comparison.
+//! The usual reader is gone before anybody looks. In `smp` it does not queue itself but leaves its tracker in the block that `%gs` points
+//! at, without links and flags, and without having looked for its CPU's data. Whoever looks at the queue, always on that CPU, queues it
+//! first. That nobody has is then one comparison. A sleepable lock has more to do than that: there, `rm_writecpus` has a bit (ASKS)
+//! that is in no CPU's mask of tokens but in the mask of those who want to go this way.
 //!
 //! A writer takes the backing lock and then all tokens back: a rendezvous runs on each CPU that had one and moves the trackers
 //! it finds to `rm_activeReaders`. Then the writer waits on the lock's turnstile for one active reader after the other,
@@ -160,23 +162,22 @@ impl PrioTracker {
     fn ptr(&self) -> *mut Self {
         core::ptr::from_ref(self).cast_mut()
     }
-
-    /// What the queue's head is while this is the only tracker there and its links and flags are not written.
-    #[inline(always)]
-    fn alone(&self) -> *mut Self {
-        self.ptr().map_addr(|at| at | ALONE)
-    }
 }
 
 /// `pc_rm_queue`: the trackers of a CPU's readers, latest first.
 #[derive(Debug)]
 pub(crate) struct PcpuQueue {
-    /// With [`ALONE`], see [`PrioTracker::alone`].
+    /// But for a later one in the seam's block, which [`PcpuQueue::head`] puts here.
     head: OwnedPtr<PrioTracker>,
 }
 
-/// The tag of a queue's head.
-const ALONE: usize = 1;
+/// In `rm_writecpus`, which has no CPU here: readers of this lock do more than queue a tracker. Not in `explore`, where all do.
+const ASKS: usize = 1 << (usize::BITS - 1);
+
+/// What `rm_writecpus` may not have for a reader on `cpu` that only leaves its tracker.
+pub(crate) fn readmask(cpu: &Pcpu) -> usize {
+    cpu.cpumask | ASKS
+}
 
 impl PcpuQueue {
     pub(crate) fn new() -> Self {
@@ -187,21 +188,31 @@ impl PcpuQueue {
         self.head.set(core::ptr::null_mut());
     }
 
-    /// The latest tracker, with its links and flags written.
+    /// The latest tracker. The caller's CPU is the queue's, or this is `explore`, whose blocks have no reader.
     #[inline]
     fn head(&self) -> *mut PrioTracker {
-        let head = self.head.get();
-        if head.addr() & ALONE == 0 {
-            return head;
+        let reader = cpu::reader();
+        if !reader.is_null() {
+            self.queue(reader);
         }
-        let head = head.map_addr(|at| at & !ALONE);
-        // SAFETY: queued trackers are alive: their readers hold them.
-        let tracker = unsafe { &*head };
-        tracker.next.set(core::ptr::null_mut());
-        tracker.prev.set(core::ptr::null_mut());
-        tracker.flags.set(0);
-        self.head.set(head);
-        head
+        self.head.get()
+    }
+
+    /// Queues what was left in the seam's block: its thread and lock are written, its links and flags are not.
+    #[cold]
+    fn queue(&self, reader: *mut PrioTracker) {
+        cpu::set_reader(core::ptr::null_mut());
+        let head = self.head.get();
+        // SAFETY: a tracker that its reader has left there, or that is queued, is alive: its reader holds it.
+        unsafe {
+            (*reader).next.set(head);
+            (*reader).prev.set(core::ptr::null_mut());
+            (*reader).flags.set(0);
+            if !head.is_null() {
+                (*head).prev.set(reader);
+            }
+        }
+        self.head.set(reader);
     }
 
     /// `rm_tracker_add()`.
@@ -220,7 +231,7 @@ impl PcpuQueue {
     /// `rm_tracker_remove()`.
     #[inline]
     fn remove(&self, tracker: &PrioTracker) {
-        // If it is the one, its links are not written yet.
+        // If it was left in the block, its links are not written yet.
         self.head();
         let (next, prev) = (tracker.next.get(), tracker.prev.get());
         // SAFETY: queued trackers are alive, and these are this one's neighbours.
@@ -450,7 +461,8 @@ impl Rm {
         let sleepable = opts.contains(Rmf::SLEEPABLE);
         let class = if sleepable { LockClass::RmSleepable } else { LockClass::Rm };
         self.lock_object.init(class, name, 0, lo);
-        self.writecpus[0].set(Self::all_cpus());
+        let asks = if sleepable && !sched::explored() { ASKS } else { 0 };
+        self.writecpus[0].set(Self::all_cpus() | asks);
         self.active.set(core::ptr::null_mut());
         let new = opts.contains(Rmf::NEW);
         match self.backing() {
@@ -573,41 +585,38 @@ impl Rm {
     #[track_caller]
     #[inline(always)]
     pub unsafe fn rlock(&self, tracker: &PrioTracker) {
-        if cpu::word() != 0 || !self.rlock_alone(tracker) {
+        if !self.rlock_alone(tracker) {
             // SAFETY: the caller's promise.
             unsafe { self.rlock_at(tracker, false, Loc::caller()) };
         }
     }
 
-    /// `_rm_rlock()` of the first reader on a CPU that has a token. False, and nothing done, for any other. What the queue's head
-    /// becomes does not depend on what it was but for a branch, so the processor need not wait for the last reader's store.
+    /// `_rm_rlock()` on a CPU that has a token, with the seam's word 0, so in `smp`, and its block free. False, and nothing done,
+    /// otherwise. What is left in the block does not depend on what was there but for a branch, so the processor need not wait for the
+    /// last reader's store.
     #[inline(always)]
     fn rlock_alone(&self, tracker: &PrioTracker) -> bool {
-        let (td, pc) = (curthread(), curcpu());
-        let head = &pc.rm_queue.head;
         // No boundary lies between these looks and the stores, so no IPI takes the token in between. td_owepreempt need not be looked
         // at: between primitives it is set in critical sections only, where `rlock_hard` would leave it.
-        let sleepable = self.lock_object.flags().bits() & Lo::SLEEPABLE.bits();
-        if head.get().addr() | self.token_gone(pc) | sleepable as usize != 0 {
+        if cpu::busy() | cpu::readmasked(self.writecpus[0].read()) != 0 {
             return false;
         }
+        let td = curthread();
         tracker.thread.set(td.ptr());
         tracker.rmlock.set(core::ptr::from_ref(self).cast_mut());
         td.pinned.add(1);
-        head.set(tracker.alone());
+        cpu::set_reader(tracker.ptr());
         true
     }
 
-    /// Undoes [`Rm::rlock_alone`], if nobody has looked at the tracker.
+    /// Undoes [`Rm::rlock_alone`], if nothing is to be done at the boundary and nobody has looked at the tracker.
     #[inline(always)]
     fn runlock_alone(&self, tracker: &PrioTracker) -> bool {
-        let (td, pc) = (curthread(), curcpu());
-        let head = &pc.rm_queue.head;
-        if head.get() != tracker.alone() {
+        if !cpu::quiet() || !cpu::reader_is(tracker.ptr()) {
             return false;
         }
-        head.set(core::ptr::null_mut());
-        td.pinned.sub(1);
+        cpu::set_reader(core::ptr::null_mut());
+        curthread().pinned.sub(1);
         true
     }
 
@@ -768,7 +777,7 @@ impl Rm {
     #[track_caller]
     #[inline(always)]
     pub unsafe fn runlock(&self, tracker: &PrioTracker) {
-        if cpu::word() != 0 || !self.runlock_alone(tracker) {
+        if !self.runlock_alone(tracker) {
             // SAFETY: the caller's promise.
             unsafe { self.runlock_at(tracker, Loc::caller()) };
         }
@@ -870,11 +879,12 @@ impl Rm {
             Back::Sx(sx) => _ = sx.xlock_at(0, loc),
         }
         let all = Self::all_cpus();
-        let tokens = all & !self.writecpus[0].read();
+        let gone = self.writecpus[0].read();
+        let tokens = all & !gone;
         if tokens == 0 || cpu::scheduler_stopped() {
             return;
         }
-        self.writecpus[0].set(all);
+        self.writecpus[0].set(all | gone & ASKS);
         let rendezvous = &machine().rendezvous;
         rendezvous.run(Some(self), tokens);
         while !cpu::scheduler_stopped() {

@@ -20,10 +20,16 @@
 //!
 //! Reversals, duplicates and warnings are printed and do not panic (`debug.witness.kdb` is 0); misuse panics.
 //!
+//! What the checks nearly always find is an order seen before. Such pairs are noted beside the graph (`Known`) and found there without
+//! its lock. A lock whose checks come down to that, in a machine that does nothing but check, is taken and released in one go
+//! (`may_take`, `is_latest`): all looks come first, then the lock's word changes, then the list. If a look or the word says no,
+//! nothing has happened yet, and everything is checked anew the long way, which also says what is wrong.
+//!
 //! # Memory ordering
 //!
-//! The graph is guarded by its `ChainLock`, taken raw: it never waits for anything, and no boundary lies inside. The lists of
-//! held locks belong to the running thread and CPU.
+//! The graph is guarded by its `ChainLock`, taken raw: it never waits for anything, and no boundary lies inside. The noted pairs are
+//! written under it and read without: each is one word that nothing else depends on. The lists of held locks belong to the running
+//! thread and CPU.
 //!
 //! # Deviations from FreeBSD
 //!
@@ -34,13 +40,14 @@
 //!
 //! References: kern/subr_witness.c, sys/lock.h, witness(4).
 
-use crate::atomic::{Guarded, Shared32};
+use crate::atomic::{Guarded, Owned32, Shared32};
 use crate::cpu::{self, aside, curcpu, machine};
 use crate::giant;
 use crate::lock::{ChainLock, Lo, Loc, LockClass, LockInstance, LockObject};
 use crate::lock_profile;
 use crate::machine::{Engine, Machine};
 use crate::panic::{kpanic, kprintf};
+use crate::sched;
 use crate::thread::{Thread, curthread};
 use core::fmt;
 
@@ -144,9 +151,62 @@ impl Graph {
 /// Witnesses that there are: `WITNESS_COUNT`, of which the first is not used.
 const WITNESS_COUNT: usize = 1536 - 1;
 
+/// Orders that the graph has found to be right: pairs of a witness and its child, of which taking the child next needs no further look.
+/// A pair lies at one place, which others may take from it; the graph still knows it then.
+#[derive(Debug)]
+struct Known {
+    /// (lock) to write: the pair's numbers as `lo_witness` has them, or 0.
+    pairs: [Owned32; KNOWN],
+    /// (lock) Whether there may be any.
+    any: Owned32,
+}
+
+/// Pairs of [`Known`]: a power of two.
+const KNOWN: usize = 256;
+
+// A number fits into its half of a pair.
+const _: () = assert!(WITNESS_COUNT < 1 << 16);
+
+impl Known {
+    const fn new() -> Self {
+        Self { pairs: [const { Owned32::new(0) }; KNOWN], any: Owned32::new(0) }
+    }
+
+    /// The pair, and where it lies.
+    #[inline(always)]
+    fn place(&self, parent: usize, child: usize) -> (u32, &Owned32) {
+        let pair = (parent << 16 | child) as u32;
+        // Fibonacci hashing: the upper bits of the product depend on all bits of the pair.
+        (pair, &self.pairs[(pair.wrapping_mul(0x9e37_79b9) >> (32 - KNOWN.ilog2())) as usize])
+    }
+
+    /// Whether `child` is known to be a child of `parent`. Needs no lock: a pair is one word, and says nothing about other memory.
+    #[inline(always)]
+    fn has(&self, parent: usize, child: usize) -> bool {
+        let (pair, place) = self.place(parent, child);
+        place.get() == pair
+    }
+
+    /// (lock) Notes what the graph says.
+    fn note(&self, parent: usize, child: usize) {
+        let (pair, place) = self.place(parent, child);
+        place.set(pair);
+        self.any.set(1);
+    }
+
+    /// (lock) Asks the graph again from now on.
+    fn forget(&self) {
+        if self.any.get() != 0 {
+            self.pairs.iter().for_each(|pair| pair.set(0));
+            self.any.set(0);
+        }
+    }
+}
+
 /// WITNESS of a machine.
 #[derive(Debug)]
 pub(crate) struct Witness {
+    known: Known,
     /// `witness_watch` is -1: there was no witness left for a lock, and nothing is checked any more.
     exhausted: Shared32,
     /// `w_mtx`.
@@ -158,6 +218,7 @@ pub(crate) struct Witness {
 impl Witness {
     pub(crate) fn new() -> Self {
         Self {
+            known: Known::new(),
             exhausted: Shared32::new(0),
             lock: ChainLock::new(),
             graph: Guarded::new(Graph {
@@ -174,6 +235,7 @@ impl Witness {
     pub(crate) fn reset(&self) {
         self.lock.unlock_raw();
         self.exhausted.reset();
+        self.known.forget();
         // SAFETY: between executions nobody else is running.
         let graph = unsafe { self.graph.get() };
         graph.classes.clear();
@@ -229,6 +291,15 @@ fn find(held: &[LockInstance], lock: &LockObject) -> Option<LockInstance> {
     held.iter().rev().find(|held| core::ptr::eq(held.lock, lock)).copied()
 }
 
+/// A lock in a message: `(class) name`. Finding a name reads it to its end, so it is left until somebody prints it.
+struct Called<'a>(&'a LockObject);
+
+impl fmt::Display for Called<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}) {}", self.0.class().name(), self.0.name())
+    }
+}
+
 impl LockInstance {
     pub(crate) fn object(&self) -> &LockObject {
         // SAFETY: a lock that is held is alive; destroying one takes it off the lists.
@@ -277,8 +348,10 @@ pub(crate) fn init(lock: &LockObject) {
         if let Some(number) = graph.classes.iter().position(|other| other.name == name) {
             let known = &mut graph.classes[number];
             known.refcount += 1;
-            if known.refcount == 1 {
+            if known.refcount == 1 && known.class != class {
                 known.class = class;
+                // A child of another kind is an error, whatever the order was.
+                machine().witness.known.forget();
             }
             return Some((number, known.class));
         }
@@ -311,6 +384,82 @@ pub(crate) fn destroy(lock: &LockObject) {
     }
 }
 
+/// Whether taking the sleep lock `lock` exclusively, with nothing else to it, is an order that is known to be right, and there is room to
+/// record it. The lock may be in no mode in which the caller has it already; `td` is the caller.
+#[inline(always)]
+pub(crate) fn may_take(lock: &LockObject, td: &Thread) -> bool {
+    let number = lock.witness.get();
+    if number == 0 {
+        return true;
+    }
+    // SAFETY: (k) the running thread's own list; the reference ends with this function, which calls nothing that takes another.
+    let held: &Vec<LockInstance> = unsafe { td.sleeplocks.get() };
+    if td.critnest.get() != 0 || held.len() == held.capacity() {
+        return false;
+    }
+    let witness = &machine().witness;
+    if witness.exhausted.get() != 0 {
+        return false;
+    }
+    let Some(last) = held.last() else { return true };
+    witness.known.has(last.object().witness.get(), number) && held.iter().all(|held| !core::ptr::eq(held.lock, lock))
+}
+
+/// Records what [`may_take`] allowed.
+///
+/// # Safety
+///
+/// `may_take` was true of `lock` and `td`, in this primitive, and nothing has been recorded since.
+#[inline(always)]
+pub(crate) unsafe fn took(lock: &LockObject, td: &Thread, loc: Loc) {
+    if lock.witness.get() != 0 {
+        // SAFETY: (k) as in `may_take`. Only this thread changes the list, which had room there: what is written is spare capacity, and
+        // after that initialised.
+        unsafe {
+            let held = td.sleeplocks.get();
+            let len = held.len();
+            held.as_mut_ptr().add(len).write(LockInstance {
+                lock,
+                loc,
+                exclusive: true,
+                recursed: 0,
+                norelease: false,
+            });
+            held.set_len(len + 1);
+        }
+    }
+}
+
+/// Whether releasing the sleep lock `lock`, held exclusively, takes no more than taking the last entry off the list of `td`, the caller, or
+/// (`Some(false)`) nothing. `None`: there is more to it.
+#[inline(always)]
+pub(crate) fn is_latest(lock: &LockObject, td: &Thread) -> Option<bool> {
+    if lock.witness.get() == 0 {
+        return Some(false);
+    }
+    // SAFETY: (k) as in `may_take`.
+    let held: &Vec<LockInstance> = unsafe { td.sleeplocks.get() };
+    // Should WITNESS have given up meanwhile, taking it off the list is all that is left to do as well.
+    let plain = |last: &&LockInstance| {
+        core::ptr::eq(last.lock, lock) && last.exclusive && last.recursed == 0 && !last.norelease
+    };
+    held.last().filter(plain).map(|_| true)
+}
+
+/// Takes off the list the entry that [`is_latest`] found. It does not look at the lock, which may be gone.
+///
+/// # Safety
+///
+/// `is_latest` found it on the list of `td`, the caller, in this primitive, and the list has not changed since.
+#[inline(always)]
+pub(crate) unsafe fn forget_latest(td: &Thread) {
+    // SAFETY: (k) as in `may_take`. The list has an entry, the last of which goes; entries have no destructor.
+    unsafe {
+        let held = td.sleeplocks.get();
+        held.set_len(held.len() - 1);
+    }
+}
+
 /// What the graph says about taking a lock, found under its lock and reported without.
 enum Finding {
     Fine,
@@ -340,9 +489,9 @@ fn checkorder_enrolled(
     interlock: Option<&LockObject>,
     loc: Loc,
 ) {
-    let (class, name) = (lock.class().name(), lock.name());
+    let called = Called(lock);
     if lock.class().is_sleeplock() && curthread().critnest.get() != 0 {
-        kpanic!("acquiring blockable sleep lock with spinlock or critical section held ({class}) {name} @ {loc}");
+        kpanic!("acquiring blockable sleep lock with spinlock or critical section held {called} @ {loc}");
     }
     let held: &[LockInstance] = list(lock);
     if held.is_empty() {
@@ -350,22 +499,22 @@ fn checkorder_enrolled(
     }
     if let Some(mine) = find(held, lock) {
         if mine.exclusive && !exclusive {
-            kprintf!("shared lock of ({class}) {name} @ {loc}");
+            kprintf!("shared lock of {called} @ {loc}");
             kprintf!("while exclusively locked from {}", mine.loc);
             kpanic!("excl->share");
         }
         if !mine.exclusive && exclusive {
-            kprintf!("exclusive lock of ({class}) {name} @ {loc}");
+            kprintf!("exclusive lock of {called} @ {loc}");
             kprintf!("while share locked from {}", mine.loc);
             kpanic!("share->excl");
         }
         return;
     }
     if let Some(interlock) = interlock {
-        let (class, name) = (interlock.class().name(), interlock.name());
+        let called = Called(interlock);
         match find(held, interlock) {
-            None => kpanic!("interlock ({class}) {name} not locked @ {loc}"),
-            Some(held) if held.recursed != 0 => kpanic!("interlock ({class}) {name} recursed @ {loc}"),
+            None => kpanic!("interlock {called} not locked @ {loc}"),
+            Some(held) if held.recursed != 0 => kpanic!("interlock {called} recursed @ {loc}"),
             Some(_) => {}
         }
     }
@@ -379,6 +528,9 @@ fn checkorder_enrolled(
     };
     let sleepable = sleepable(lock, exclusive);
     let before = last.witness();
+    if machine().witness.known.has(before.wrapping_add(1), number + 1) {
+        return;
+    }
     let finding = machine().witness.with(|graph| {
         if before == number {
             let ok = dupok || lock.flags().contains(Lo::DUPOK) || !graph.mark_reversed(number, number);
@@ -388,6 +540,9 @@ fn checkorder_enrolled(
             return Finding::Mixed(before);
         }
         if graph.is_child(before, number) {
+            if !sched::explored() {
+                machine().witness.known.note(before + 1, number + 1);
+            }
             return Finding::Fine;
         }
         for (at, other) in held.iter().enumerate().rev() {
@@ -413,6 +568,7 @@ fn checkorder_enrolled(
     match finding {
         Finding::Fine => {}
         Finding::Duplicate => {
+            let name = lock.name();
             kprintf!("acquiring duplicate lock of same type: \"{name}\"");
             kprintf!(" 1st {} @ {}", last.object().name(), last.loc);
             kprintf!(" 2nd {name} @ {loc}");
@@ -423,6 +579,7 @@ fn checkorder_enrolled(
                 let parent = &graph.classes[parent];
                 (parent.name, parent.class.name())
             });
+            let (class, name) = (lock.class().name(), lock.name());
             kpanic!(
                 "itismychild: parent \"{parent}\" ({of}) and child \"{name}\" ({class}) are not the same lock type"
             );
@@ -511,18 +668,18 @@ fn forget(lock: &LockObject) {
 }
 
 fn unlock_enrolled(lock: &LockObject, exclusive: bool, loc: Loc) {
-    let (class, name) = (lock.class().name(), lock.name());
+    let called = Called(lock);
     let Some(at) = list(lock).iter().position(|held| core::ptr::eq(held.lock, lock)) else {
-        kpanic!("lock ({class}) {name} not locked @ {loc}");
+        kpanic!("lock {called} not locked @ {loc}");
     };
     let mine = list(lock)[at];
     if mine.exclusive && !exclusive {
-        kprintf!("shared unlock of ({class}) {name} @ {loc}");
+        kprintf!("shared unlock of {called} @ {loc}");
         kprintf!("while exclusively locked from {}", mine.loc);
         kpanic!("excl->ushare");
     }
     if !mine.exclusive && exclusive {
-        kprintf!("exclusive unlock of ({class}) {name} @ {loc}");
+        kprintf!("exclusive unlock of {called} @ {loc}");
         kprintf!("while share locked from {}", mine.loc);
         kpanic!("share->uexcl");
     }
@@ -531,7 +688,7 @@ fn unlock_enrolled(lock: &LockObject, exclusive: bool, loc: Loc) {
         return;
     }
     if mine.norelease {
-        kprintf!("forbidden unlock of ({class}) {name} @ {loc}");
+        kprintf!("forbidden unlock of {called} @ {loc}");
         kpanic!("lock marked norelease");
     }
     list(lock).remove(at);

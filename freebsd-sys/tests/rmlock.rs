@@ -333,3 +333,52 @@ fn it_holds_under_contention_on_real_cpus() {
         }
     }
 }
+
+/// Readers that go the short way, and leave their trackers for whoever looks: writers, readers of another lock inside, and other threads
+/// that their CPU runs meanwhile.
+#[test]
+fn trackers_left_in_the_block_are_found_on_real_cpus() {
+    for (cpus, opts) in [(1, Rmf::empty()), (4, Rmf::empty()), (4, Rmf::RECURSE), (4, Rmf::SLEEPABLE)] {
+        let config = Config { cpus, invariants: false, witness: false, ..Config::default() };
+        let v = smp_once(config, cpus as u64, &|| {
+            freebsd_sys::interrupt::bystanders();
+            let (lock, inner) = (rm(opts), rm(Rmf::empty()));
+            let n = Arc::new([Owned32::new(0), Owned32::new(0)]);
+            let (lock2, n2) = (Arc::clone(&lock), Arc::clone(&n));
+            threads(6, move |i| {
+                for round in 0..5_000 {
+                    if (i + round) % 16 == 0 {
+                        lock2.wlock();
+                        n2[0].set(n2[0].get() + 1);
+                        boundary();
+                        n2[1].set(n2[1].get() + 1);
+                        lock2.wunlock();
+                        continue;
+                    }
+                    let (outside, inside) = (PrioTracker::new(), PrioTracker::new());
+                    // SAFETY: both trackers stay where they are until this thread has given the locks back.
+                    unsafe {
+                        lock2.rlock(&outside);
+                        let (here, seen) = (cpu::cpuid(), n2[0].get());
+                        boundary();
+                        match round % 8 {
+                            0 => {
+                                inner.rlock(&inside);
+                                boundary();
+                                inner.runlock(&inside);
+                            }
+                            1 => sched::sched_relinquish(),
+                            _ => {}
+                        }
+                        assert_eq!((seen, here), (n2[1].get(), cpu::cpuid()));
+                        lock2.runlock(&outside);
+                    }
+                    assert_eq!(curthread().pinned.get(), 0);
+                }
+            });
+            assert!(n[0].get() > 1_800);
+            lock.destroy();
+        });
+        assert_eq!(v, Verdict::Pass);
+    }
+}

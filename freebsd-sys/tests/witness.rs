@@ -355,3 +355,48 @@ fn lint_sees_the_other_locks_too() {
     let text = "lint: sleeping on \"nap\" with locks held that WITNESS does not see: 1 read-held rw";
     assert_eq!(e.console[1..], [text]);
 }
+
+/// On `smp` an order that is known is not looked up again: what is wrong is found all the same, once, in the same words.
+#[test]
+fn what_is_known_hides_nothing_that_is_wrong() {
+    let m =
+        freebsd_sys::machine::Machine::new(Config { cpus: 1, ..Config::default() }, freebsd_sys::machine::Engine::Smp);
+    // A machine forgets what it knew: the same three lines each time.
+    for _ in 0..2 {
+        let options =
+            freebsd_sys::host::smp::Options { limit: std::time::Duration::from_secs(60), seed: 1, units: &[] };
+        let e = freebsd_sys::host::smp::run(&m, options, &|| {
+            let (a, b, c) = (mtx(c"A", Mtxf::DEF), mtx(c"B", Mtxf::DEF), mtx(c"C", Mtxf::DEF));
+            for _ in 0..4 {
+                nest(&a, &b);
+                nest(&b, &c);
+            }
+            assert_eq!(thread::curthread().locks.get(), 0);
+            // Not in the order in which they were taken.
+            a.lock();
+            b.lock();
+            a.unlock();
+            b.unlock();
+            for _ in 0..4 {
+                nest(&c, &a);
+            }
+            assert_eq!(thread::curthread().locks.get(), 0);
+        });
+        assert_eq!((e.verdict, e.console.len()), (Verdict::Pass, 3), "{:?}", e.console);
+        assert!(e.console[0].starts_with("lock order reversal"));
+        assert!(e.console[1].contains(" C (C, sleep mutex)") && e.console[2].contains(" A (A, sleep mutex)"));
+    }
+    // A recursion and a second release go the long way.
+    let e = common::smp_once(Config { cpus: 1, ..Config::default() }, 0, &|| {
+        let a = mtx(c"A", Mtxf::RECURSE);
+        a.lock();
+        a.lock();
+        assert!(a.recursed());
+        a.unlock();
+        assert!(!a.recursed() && a.owned());
+        a.unlock();
+        a.unlock();
+    });
+    let Verdict::Panic(text) = e else { panic!("{e}") };
+    assert!(text.starts_with("lock (sleep mutex) A not locked @ "), "{text}");
+}

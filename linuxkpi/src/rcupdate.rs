@@ -26,8 +26,8 @@
 //! reader costs four plain stores, of its word and its pin. An updater that finds nobody after U has nothing to announce and needs
 //! no W.
 //!
-//! *No wake-up is lost.* A leaving reader clears its word and then (fence L) reads `waiting`; the updater sets `waiting` and then
-//! (fence W) reads the word, and holds the sleep queue's lock from there until it is on the queue; the reader needs the same
+//! *No wake-up is lost.* A leaving reader clears its word and then (fence L) reads its task's `rcu_awaited`; the updater sets that
+//! and then (fence W) reads the word, and holds the sleep queue's lock from there until it is on the queue; the reader needs the same
 //! lock to wake it. The wait is a sleep, so one without end (a reader that waits for its own updater) is a visible deadlock.
 //!
 //! # Deviations
@@ -64,13 +64,16 @@ const KNOWN: usize = 1 << 31;
 /// .. and the phase in which the outermost section began.
 const PHASE: usize = 1 << 32;
 
+/// Of the word of a task with [`KNOWN`] at depth 1, what is not its phase: the lower half, so that a comparison needs no mask.
+const INNERMOST: u32 = (KNOWN | 1) as u32;
+
+const _: () = assert!((KNOWN | DEPTH) as u32 == u32::MAX && PHASE > u32::MAX as usize);
+
 /// The RCU state of a machine.
 #[derive(Debug)]
 struct Rcu {
     /// The word of a section that begins now: depth 1, its phase, [`KNOWN`]. Written by the updater that is `busy`.
     index: OwnedUsize,
-    /// (sleep queue) An updater waits for readers.
-    waiting: OwnedUsize,
     /// (sleep queue) An updater is at work; others wait for it.
     busy: OwnedUsize,
     once: Once,
@@ -82,7 +85,6 @@ impl Default for Rcu {
     fn default() -> Self {
         Self {
             index: OwnedUsize::new(KNOWN | 1),
-            waiting: OwnedUsize::new(0),
             busy: OwnedUsize::new(0),
             once: Once::default(),
             callbacks: LlistHead::new(),
@@ -117,7 +119,7 @@ unsafe fn remembered(task: &Task) -> &'static Rcu {
 impl Rcu {
     /// What updaters and readers meet on.
     fn wchan(&self) -> usize {
-        core::ptr::from_ref(&self.waiting) as usize
+        core::ptr::from_ref(&self.busy) as usize
     }
 
     /// Sleeps until `go` holds; it is evaluated with the sleep queue's lock held, and may take what it finds.
@@ -162,12 +164,12 @@ impl Rcu {
             return;
         }
         self.wait("rcusync", || {
-            self.waiting.set(1);
-            // ORDERING: fence W, pairs with L in `rcu_read_unlock`: that reader sees `waiting`, or this load its leaving.
+            task.rcu_awaited.set(1);
+            // ORDERING: fence W, pairs with L in `rcu_read_unlock`: that reader sees `rcu_awaited`, or this load its leaving.
             cpu::fence_heavy();
             let gone = !inside();
             if gone {
-                self.waiting.set(0);
+                task.rcu_awaited.set(0);
             }
             gone
         });
@@ -205,7 +207,7 @@ impl Rcu {
 #[track_caller]
 #[inline(always)]
 pub fn rcu_read_lock() {
-    if !cpu::undisturbed() || !lock_alone() {
+    if !cpu::quiet() || !lock_alone() {
         lock_at(Loc::caller());
     }
 }
@@ -232,7 +234,7 @@ fn lock_alone() -> bool {
 fn unlock_alone() -> bool {
     let td = curthread();
     let task = of(td);
-    if task.rcu_recurse.get() & (KNOWN | DEPTH) != KNOWN | 1 {
+    if task.rcu_recurse.get() as u32 != INNERMOST {
         return false;
     }
     // ORDERING: what was done inside happens before the section is seen to have ended.
@@ -240,10 +242,9 @@ fn unlock_alone() -> bool {
     task.rcu_recurse.set(KNOWN);
     // ORDERING: fence L.
     cpu::fence_light_only();
-    // SAFETY: the word had KNOWN.
-    let rcu = unsafe { remembered(task) };
-    if rcu.waiting.get() != 0 {
-        rcu.wake_updater();
+    if task.rcu_awaited.get() != 0 {
+        // SAFETY: the word had KNOWN.
+        unsafe { remembered(task) }.wake_updater();
     }
     td.pinned.sub(1);
     true
@@ -278,7 +279,7 @@ fn lock_at(loc: Loc) {
 #[track_caller]
 #[inline(always)]
 pub fn rcu_read_unlock() {
-    if !cpu::undisturbed() || !unlock_alone() {
+    if !cpu::quiet() || !unlock_alone() {
         unlock_at(Loc::caller());
     }
 }
@@ -303,7 +304,7 @@ fn unlock_at(loc: Loc) {
     // ORDERING: fence L, pairs with W in `wait_for`.
     cpu::fence_light();
     let rcu = state(task);
-    if rcu.waiting.get() != 0 {
+    if task.rcu_awaited.get() != 0 {
         rcu.wake_updater();
     }
     sched_unpin();

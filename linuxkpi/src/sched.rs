@@ -59,6 +59,8 @@ pub struct Task {
     pub rcu_recurse: OwnedUsize,
     /// This machine's RCU state, once the thread has used it.
     pub rcu: OwnedUsize,
+    /// An updater waits for this task's section to end. Written by that updater, under the sleep queue's lock.
+    pub rcu_awaited: OwnedUsize,
     /// `cpu_mutex`: the level that the thread runs at, and what it has of its CPU: see [`crate::backend::cpu`].
     pub owns: OwnedUsize,
     /// `kthread_flags`: `kthread_stop` was called. Written by that caller.

@@ -15,6 +15,7 @@
 use crate::atomic::{Owned32, OwnedPtr, OwnedUsize, Shared32};
 use crate::cpu::Pcpu;
 use crate::machine::Machine;
+use crate::rmlock::PrioTracker;
 use crate::thread::Thread;
 
 /// Bits of the seam's word. Zero is the fast path.
@@ -55,6 +56,10 @@ pub struct Block {
     pub(crate) machine: OwnedPtr<Machine>,
     /// Its own address, set when GS is pointed at it.
     this: OwnedPtr<Block>,
+    /// The tracker of this CPU's latest rmlock reader while nobody has looked at it; `smp`. See `rmlock`.
+    pub(crate) reader: OwnedPtr<PrioTracker>,
+    /// What a reader's lock may not have in `rm_writecpus` if it is to be that one.
+    pub(crate) readmask: OwnedUsize,
     /// The fault that abandoned the current context: signal number, address, program counter.
     pub(crate) fault: [OwnedUsize; 3],
     /// `smp::relax` calls, to give the host processor away now and then.
@@ -67,6 +72,8 @@ const _: () = {
     assert!(core::mem::offset_of!(Block, word) == 16);
     assert!(core::mem::offset_of!(Block, machine) == 24);
     assert!(core::mem::offset_of!(Block, this) == 32);
+    assert!(core::mem::offset_of!(Block, reader) == 40);
+    assert!(core::mem::offset_of!(Block, readmask) == 48);
 };
 
 impl Block {
@@ -77,6 +84,8 @@ impl Block {
             word: Shared32::new(word),
             machine: OwnedPtr::null(),
             this: OwnedPtr::null(),
+            reader: OwnedPtr::null(),
+            readmask: OwnedUsize::new(usize::MAX),
             fault: [const { OwnedUsize::new(0) }; 3],
             relaxed: Owned32::new(0),
         }
@@ -123,6 +132,49 @@ mod imp {
             asm!("mov {:e}, dword ptr gs:[16]", out(reg) value, options(nostack, preserves_flags, readonly));
         }
         value
+    }
+
+    /// A comparison and a branch: a load would be one instruction more, at each boundary.
+    #[inline(always)]
+    pub(super) fn quiet() -> bool {
+        // SAFETY: as in `load`. Both ways out leave registers and stack as they were.
+        unsafe {
+            asm!("cmp dword ptr gs:[16], 0", "jne {}", label { return false }, options(nostack, readonly));
+        }
+        true
+    }
+    #[inline(always)]
+    pub(super) fn reader() -> usize {
+        load!("40")
+    }
+    #[inline(always)]
+    pub(super) fn set_reader(reader: usize) {
+        // SAFETY: as in `load`; the block's fields are cells, and this one is written by its own host thread alone.
+        unsafe { asm!("mov qword ptr gs:[40], {}", in(reg) reader, options(nostack, preserves_flags)) };
+    }
+    #[inline(always)]
+    pub(super) fn reader_is(reader: usize) -> bool {
+        // SAFETY: as in `quiet`.
+        unsafe {
+            asm!("cmp qword ptr gs:[40], {}", "jne {}", in(reg) reader, label { return false }, options(nostack, readonly));
+        }
+        true
+    }
+    #[inline(always)]
+    pub(super) fn busy() -> usize {
+        let busy: usize;
+        // SAFETY: as in `load`. Writing the lower half of a register clears the upper one.
+        unsafe {
+            asm!("mov {0:e}, dword ptr gs:[16]", "or {0}, qword ptr gs:[40]", out(reg) busy, options(nostack, readonly));
+        }
+        busy
+    }
+    #[inline(always)]
+    pub(super) fn readmasked(word: usize) -> usize {
+        let masked: usize;
+        // SAFETY: as in `load`.
+        unsafe { asm!("and {}, qword ptr gs:[48]", inout(reg) word => masked, options(nostack, readonly)) };
+        masked
     }
 
     const ARCH_SET_GS: libc::c_int = 0x1001;
@@ -211,6 +263,27 @@ mod imp {
         // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
         unsafe { (*block()).word.get() }
     }
+    pub(super) fn quiet() -> bool {
+        word() == 0
+    }
+    pub(super) fn reader() -> usize {
+        // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
+        unsafe { (*block()).reader.get() as usize }
+    }
+    pub(super) fn set_reader(reader: usize) {
+        // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
+        unsafe { (*block()).reader.set(reader as *mut _) }
+    }
+    pub(super) fn reader_is(other: usize) -> bool {
+        reader() == other
+    }
+    pub(super) fn busy() -> usize {
+        word() as usize | reader()
+    }
+    pub(super) fn readmasked(word: usize) -> usize {
+        // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
+        word & unsafe { (*block()).readmask.get() }
+    }
     #[inline(never)]
     pub(super) fn get() -> usize {
         block() as usize
@@ -243,6 +316,42 @@ pub(crate) fn machine() -> *const Machine {
 #[inline(always)]
 pub(crate) fn word() -> u32 {
     imp::word()
+}
+
+/// Whether [`word`] is 0.
+#[inline(always)]
+pub(crate) fn quiet() -> bool {
+    imp::quiet()
+}
+
+/// [`Block::reader`] of this host thread.
+#[inline(always)]
+pub(crate) fn reader() -> *mut PrioTracker {
+    imp::reader() as *mut PrioTracker
+}
+
+/// Sets [`Block::reader`] of this host thread.
+#[inline(always)]
+pub(crate) fn set_reader(reader: *mut PrioTracker) {
+    imp::set_reader(reader as usize);
+}
+
+/// Whether [`reader`] is `reader`.
+#[inline(always)]
+pub(crate) fn reader_is(reader: *mut PrioTracker) -> bool {
+    imp::reader_is(reader as usize)
+}
+
+/// Not 0 if there is something to do at a boundary or a [`reader`].
+#[inline(always)]
+pub(crate) fn busy() -> usize {
+    imp::busy()
+}
+
+/// What `word` has of [`Block::readmask`].
+#[inline(always)]
+pub(crate) fn readmasked(word: usize) -> usize {
+    imp::readmasked(word)
 }
 
 /// This host thread's block, by a system call: for `host` only.

@@ -211,6 +211,7 @@ pub fn run(m: &Machine, options: Options<'_>, main: &(dyn Fn() + Sync)) -> Execu
     }
     for (cpu, block) in m.cpus.iter().zip(&*blocks) {
         block.curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut());
+        block.readmask.set(crate::rmlock::readmask(cpu));
         cpu.block.set(core::ptr::from_ref::<Block>(block).cast_mut());
     }
     std::thread::scope(|scope| {
