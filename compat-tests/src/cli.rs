@@ -568,10 +568,15 @@ fn compare(args: &Compare) -> Result<u8, String> {
         std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     }
     workers::catch_interrupt();
-    let (bar, tally, started) = (progress(cells.len()), workers::Tally::new(), Instant::now());
+    let (bar, tally, started) = (progress(cells.len()), run::Tally::new(), Instant::now());
     let outcomes = run::cells(&plan, &cells, args.workers(&plan), &tally, |done| {
         bar.set_position(done as u64);
-        bar.set_message(tally.get().to_string());
+        let mut message = format!("{} executions", tally.executions());
+        if args.exhaustive {
+            let part = 100.0 * tally.searched() / cells.len().max(1) as f64;
+            message += &format!(", {part:.1} % of the search");
+        }
+        bar.set_message(message);
     });
     bar.finish_and_clear();
     let mut report = Report::new(plan, &cells, outcomes, &expected, started.elapsed());
@@ -634,7 +639,7 @@ fn coloured() -> bool {
 
 /// A progress bar; it shows only on a terminal.
 fn progress(cells: usize) -> ProgressBar {
-    bar(cells as u64, "{wide_bar} {pos}/{len} cells, {msg} executions, {elapsed}")
+    bar(cells as u64, "{wide_bar} {pos}/{len} cells, {msg}, {elapsed}")
 }
 
 /// A progress bar of this look.

@@ -313,9 +313,27 @@ impl Report {
         self.legend(&mut out);
         self.explain_failures(&mut out, width, paint);
         self.explain_differences(&mut out, paint);
+        self.unfinished(&mut out);
         self.profiles(&mut out);
         self.summary(&mut out);
         out
+    }
+
+    /// How far exhaustive searches came that were stopped.
+    fn unfinished(&self, out: &mut String) {
+        if matches!(self.plan.search, Search::Sample(_)) || self.plan.engine == Engine::Smp {
+            return;
+        }
+        let stopped = |outcome: &Outcome| outcome.verdict == Verdict::Pass && !outcome.exhausted;
+        let mut rows = self.done().filter(|(_, outcome)| stopped(outcome)).peekable();
+        if rows.peek().is_none() {
+            return;
+        }
+        let _ = writeln!(out, "not finished:");
+        for (row, outcome) in rows {
+            let _ = writeln!(out, "  {} on {}: {}", row.scenario.name, row.mapping, outcome.message(&self.plan));
+        }
+        out.push('\n');
     }
 
     /// What LOCK_PROFILING(9) found in each cell.

@@ -159,13 +159,40 @@ impl Outcome {
     }
 }
 
+/// What the cells that run have come to, while somebody watches.
+#[derive(Debug, Default)]
+pub struct Tally {
+    executions: workers::Tally,
+    /// Parts of exhaustive searches that are done, in millionths of a cell.
+    searched: workers::Tally,
+}
+
+impl Tally {
+    /// Nothing yet.
+    pub const fn new() -> Self {
+        Self { executions: workers::Tally::new(), searched: workers::Tally::new() }
+    }
+
+    /// Executions so far.
+    pub fn executions(&self) -> u64 {
+        self.executions.get()
+    }
+
+    /// A guess at how many cells' worth of exhaustive search is done.
+    pub fn searched(&self) -> f64 {
+        self.searched.get() as f64 / MILLION
+    }
+}
+
+const MILLION: f64 = 1e6;
+
 /// Runs each cell on some worker; `None` for those that Ctrl-C left undone. `tally` counts executions; `watch` is told how many
 /// cells are done.
 pub fn cells(
     plan: &Plan,
     cells: &[(&'static Scenario, &'static Cell)],
     workers: usize,
-    tally: &workers::Tally,
+    tally: &Tally,
     watch: impl FnMut(usize),
 ) -> Vec<Option<Outcome>> {
     let work = |&(scenario, cell): &(&'static Scenario, &'static Cell)| {
@@ -187,33 +214,36 @@ pub fn cells(
         .collect()
 }
 
-fn sampled(
-    plan: &Plan,
-    scenario: &'static Scenario,
-    cell: &'static Cell,
-    units: &[Unit],
-    tally: &workers::Tally,
-) -> Outcome {
-    let mut progress = Progress { tally, told: 0 };
+fn sampled(plan: &Plan, scenario: &'static Scenario, cell: &'static Cell, units: &[Unit], tally: &Tally) -> Outcome {
+    let mut progress = Progress { tally, told: 0, searched: 0 };
     let outcome = match plan.search {
         Search::Sample(n) => sample(plan, n, scenario, cell, units, &mut progress),
         Search::Exhaustive(limit) => exhaust(plan, limit, scenario, cell, units, &mut progress),
     };
     progress.tell(outcome.schedules);
+    progress.searched(1.0);
     outcome
 }
 
 /// Tells others how far a cell is.
 struct Progress<'a> {
-    tally: &'a workers::Tally,
+    tally: &'a Tally,
     told: u64,
+    searched: u64,
 }
 
 impl Progress<'_> {
     /// So many executions; a search that is begun anew counts from 0.
     fn tell(&mut self, schedules: u64) {
-        self.tally.add(schedules.saturating_sub(self.told));
+        self.tally.executions.add(schedules.saturating_sub(self.told));
         self.told = self.told.max(schedules);
+    }
+
+    /// So much of the search, from 0 to 1. A guess may go back; what was told does not.
+    fn searched(&mut self, part: f64) {
+        let part = (part * MILLION) as u64;
+        self.tally.searched.add(part.saturating_sub(self.searched));
+        self.searched = self.searched.max(part);
     }
 }
 
@@ -277,7 +307,9 @@ fn exhaust(
 ) -> Outcome {
     let started = Instant::now();
     let mut outcome = Outcome::new(Verdict::Pass);
-    for budget in budgets(plan.config.budget) {
+    let budgets = budgets(plan.config.budget);
+    let mut before = 0;
+    for (nth, &budget) in budgets.iter().enumerate() {
         let config = Config { budget, ..plan.config.clone() };
         let machine = Machine::new(config.clone(), Engine::Explore);
         let mut dpor = Dpor::new();
@@ -296,7 +328,8 @@ fn exhaust(
                 break;
             }
             if index.is_multiple_of(STRIDE) {
-                progress.tell(outcome.schedules);
+                progress.tell(before + outcome.schedules);
+                progress.searched((nth as f64 + dpor.progress()) / budgets.len() as f64);
                 outcome.interrupted = workers::interrupted();
             }
             let enough = limit.is_some_and(|n| outcome.schedules >= n) || started.elapsed() >= plan.time;
@@ -310,6 +343,7 @@ fn exhaust(
             return outcome;
         }
         outcome.proved = Some(budget);
+        before += outcome.schedules;
     }
     outcome.exhausted = true;
     outcome
@@ -341,7 +375,7 @@ fn shorten(outcome: &mut Outcome, subject: Subject<'_>) {
     }
 }
 
-fn looped(plan: &Plan, cell: &'static Cell, units: &[Unit], tally: &workers::Tally) -> Outcome {
+fn looped(plan: &Plan, cell: &'static Cell, units: &[Unit], tally: &Tally) -> Outcome {
     let machine = Machine::new(plan.config.clone(), Engine::Smp);
     let started = Instant::now();
     let mut outcome = Outcome::new(Verdict::Pass);
@@ -355,7 +389,7 @@ fn looped(plan: &Plan, cell: &'static Cell, units: &[Unit], tally: &workers::Tal
         outcome.verdict = run.verdict;
         add_profile(&mut outcome.profile, run.profile);
         outcome.schedules += 1;
-        tally.add(1);
+        tally.executions.add(1);
     }
     outcome
 }
@@ -391,7 +425,7 @@ mod tests {
     }
 
     fn run_all(plan: &Plan, workers: usize) -> Vec<Option<Outcome>> {
-        cells(plan, &all(), workers, &workers::Tally::new(), |_| ())
+        cells(plan, &all(), workers, &Tally::new(), |_| ())
     }
 
     fn all() -> Vec<(&'static Scenario, &'static Cell)> {
@@ -436,7 +470,7 @@ mod tests {
             toy("faults", || unsafe { (8 as *mut u32).write_volatile(1) }),
             toy("fine-too", || ()),
         ];
-        let outcomes = cells(&plan(Search::Sample(10)), &toys, 2, &workers::Tally::new(), |_| ());
+        let outcomes = cells(&plan(Search::Sample(10)), &toys, 2, &Tally::new(), |_| ());
         let names: Vec<_> = outcomes.iter().flatten().map(|outcome| outcome.verdict.name()).collect();
         assert_eq!(names, ["pass", "error", "error", "pass"]);
         let text = outcomes[1].as_ref().expect("an outcome").verdict.message();
@@ -446,8 +480,7 @@ mod tests {
     #[test]
     fn exhausting_says_so() {
         let toys = [toy("nothing-to-choose", || ())];
-        let run =
-            |search| cells(&plan(search), &toys, 1, &workers::Tally::new(), |_| ()).remove(0).expect("an outcome");
+        let run = |search| cells(&plan(search), &toys, 1, &Tally::new(), |_| ()).remove(0).expect("an outcome");
         let all = run(Search::Exhaustive(None));
         assert_eq!((all.exhausted, all.schedules), (true, 1));
         let some = run(Search::Sample(7));
@@ -459,7 +492,7 @@ mod tests {
     fn on_smp_a_cell_loops() {
         let toys = [toy("fine", || ())];
         let plan = Plan { engine: Engine::Smp, time: Duration::from_millis(50), ..plan(Search::Sample(1)) };
-        let outcome = cells(&plan, &toys, 1, &workers::Tally::new(), |_| ()).remove(0).expect("an outcome");
+        let outcome = cells(&plan, &toys, 1, &Tally::new(), |_| ()).remove(0).expect("an outcome");
         assert_eq!(outcome.verdict, Verdict::Pass);
         assert!(outcome.schedules > 1);
     }

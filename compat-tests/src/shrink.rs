@@ -431,7 +431,7 @@ mod tests {
         let plan = Plan { engine: Engine::Explore, config, search, mix: Mix::default(), seed: 1, time: Duration::ZERO };
         let cells: Vec<_> =
             registry::scenarios().iter().flat_map(|s| s.cells.iter().map(move |cell| (s, cell))).collect();
-        let outcomes = run::cells(&plan, &cells, 2, &workers::Tally::new(), |_| ());
+        let outcomes = run::cells(&plan, &cells, 2, &run::Tally::new(), |_| ());
         cells.iter().zip(outcomes).map(|(&(_, cell), outcome)| (cell, outcome.expect("an outcome"))).collect()
     }
 
