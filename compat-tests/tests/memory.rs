@@ -8,7 +8,6 @@ use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::Schedule;
 use freebsd_sys::host::schedule::pct::Pct;
 use freebsd_sys::host::schedule::random::Random;
-use freebsd_sys::host::workers::Tally;
 use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
 use std::time::Duration;
 
@@ -75,7 +74,7 @@ fn executions_leave_nothing_behind() {
         if round == 20 {
             warm = resident();
         }
-        run::cells(&plan, &[(scenario, cell)], 1, &Tally::new(), |_| ());
+        run::cells(&plan, &[(scenario, cell)], 1, &run::Tally::new(), |_| ());
     }
     let growth = resident().saturating_sub(warm);
     println!("380 machines: grew by {} KiB", growth >> 10);

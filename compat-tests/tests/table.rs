@@ -7,7 +7,6 @@ use compat_tests::run::{self, Mix, Outcome, Plan, Search};
 use compat_tests::schedule::Printable;
 use freebsd_sys::host::explore::{self, Execution, Options, Step};
 use freebsd_sys::host::schedule::random::Random;
-use freebsd_sys::host::workers::Tally;
 use freebsd_sys::machine::{Config, Engine, Granularity, Machine, Verdict};
 use freebsd_sys::sched::pri;
 use std::time::Duration;
@@ -29,7 +28,7 @@ fn compare_seed(scenario: &str, mapping: &str, cpus: usize, schedules: u64, seed
     let config = Config { cpus, ..Config::default() };
     let search = Search::Sample(schedules);
     let plan = Plan { engine: Engine::Explore, config, search, mix: Mix::default(), seed, time: Duration::ZERO };
-    run::cells(&plan, &[cell], 1, &Tally::new(), |_| ()).remove(0).expect("an outcome")
+    run::cells(&plan, &[cell], 1, &run::Tally::new(), |_| ()).remove(0).expect("an outcome")
 }
 
 /// `n` random walks, traced, the schedule of each as it would be printed.
@@ -295,7 +294,7 @@ fn at_insn_no_cell_that_passes_fails_and_schedules_replay() {
         let (search, mix, time) = (Search::Sample(100), Mix::default(), Duration::ZERO);
         let plan = Plan { engine: Engine::Explore, config, search, mix, seed: 1, time };
         let mut failed = 0;
-        for (&(scenario, cell), outcome) in cells.iter().zip(run::cells(&plan, &cells, 2, &Tally::new(), |_| ())) {
+        for (&(scenario, cell), outcome) in cells.iter().zip(run::cells(&plan, &cells, 2, &run::Tally::new(), |_| ())) {
             let outcome = outcome.expect("an outcome");
             let name = format!("{} on {}: {}", scenario.name, cell.mapping, outcome.verdict);
             if outcome.verdict == Verdict::Pass {
