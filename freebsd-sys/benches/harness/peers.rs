@@ -2,18 +2,18 @@
 
 use super::contended::{Contender, Lock, Of, contender};
 use super::{Subject, chain, subject};
-use freebsd_sys::atomic::Word;
+use freebsd_sys::atomic::RawWord;
 use std::cell::UnsafeCell;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 
 /// The floor: an owner word that is taken by one compare-and-exchange and given back by another, as FreeBSD's are. Who does not
 /// get it spins, and now and then gives the processor away.
-pub(crate) struct OwnerWord(Word);
+pub(crate) struct OwnerWord(RawWord);
 
 impl OwnerWord {
     pub(crate) const fn new() -> Self {
-        Self(Word::new(0))
+        Self(RawWord::new(0))
     }
     #[inline(always)]
     pub(crate) fn pair(&self, body: impl FnOnce()) {
