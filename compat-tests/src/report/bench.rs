@@ -86,11 +86,16 @@ pub(super) fn plots(rows: &[Row], mappings: &[&str]) -> Markup {
     }
 }
 
+/// FreeBSD's own locks and sections, as the benches call them, and RCU, which has no mappings.
+const FREEBSD: [&str; 6] = ["mtx", "rw", "rm", "seqc", "rcu", "critical section"];
+
 fn class(subject: &str, mappings: &[&str]) -> &'static str {
     if subject.starts_with("floor") {
         "bar floor"
     } else if mappings.contains(&subject) {
         "bar mapping"
+    } else if FREEBSD.contains(&subject.split(',').next().unwrap_or_default()) {
+        "bar own"
     } else {
         "bar peer"
     }

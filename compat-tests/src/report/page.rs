@@ -382,7 +382,7 @@ fn costs(costs: Option<&Costs>, mappings: &[&str]) -> Markup {
                 Some(costs) => {
                     p {
                         "Medians from " code { (costs.from.display()) } ". "
-                        span.key.mapping {} " mappings, " span.key.peer {} " FreeBSD\u{2019}s own locks and userspace\u{2019}s, "
+                        span.key.mapping {} " mappings, " span.key.own {} " FreeBSD\u{2019}s own locks, " span.key.peer {} " userspace\u{2019}s, "
                         span.key.floor {} " floors. Nanoseconds belong to a machine; compare within a plot."
                     }
                     (bench::plots(&costs.rows, mappings))
