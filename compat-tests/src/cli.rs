@@ -214,24 +214,50 @@ struct Compare {
     #[arg(short, long, value_enum, default_value = "table")]
     #[serde(skip)]
     format: Format,
-    /// Write the schedule of each failure to DIR/SCENARIO.MAPPING.sched
-    #[arg(long, value_name = "DIR")]
+    #[command(flatten)]
     #[serde(skip)]
-    save: Option<PathBuf>,
-    /// Write DIR/report.html, a page with each failure's picture, and report.json, junit.xml and report.md beside it
-    #[arg(long, value_name = "DIR")]
-    #[serde(skip)]
-    report: Option<PathBuf>,
-    /// Costs to plot in the report, as ci/bench.sh writes them [default: target/bench/summary.json, if there]
-    #[arg(long, value_name = "FILE", requires = "report")]
-    #[serde(skip)]
-    bench: Option<PathBuf>,
+    files: Files,
     /// Cells that run at a time [default: one for each processor]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     #[serde(skip)]
     workers: Option<u16>,
     #[command(flatten)]
     kernel: Kernel,
+}
+
+/// What is written beside what is printed.
+#[derive(Debug, Default, Args)]
+struct Files {
+    /// Write the schedule of each failure to DIR/SCENARIO.MAPPING.sched
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// Write DIR/report.html, a page with each failure's picture, and report.json, junit.xml and report.md beside it
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Costs to plot in the report, as ci/bench.sh writes them [default: target/bench/summary.json, if there]
+    #[arg(long, value_name = "FILE", requires = "report")]
+    bench: Option<PathBuf>,
+}
+
+impl Files {
+    /// Makes the directories and reads the costs: better now than after the work.
+    fn prepare(&self) -> Result<Option<Costs>, String> {
+        let costs = if self.report.is_some() { Costs::read(self.bench.as_deref())? } else { None };
+        for dir in [&self.save, &self.report].into_iter().flatten() {
+            std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        }
+        Ok(costs)
+    }
+
+    fn write(&self, report: &mut Report, costs: Option<&Costs>) -> Result<(), String> {
+        if let Some(dir) = &self.save {
+            report.save(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        }
+        if let Some(dir) = &self.report {
+            report.write(dir, costs).map_err(|error| format!("{}: {error}", dir.display()))?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Args, Serialize, Deserialize)]
@@ -276,10 +302,12 @@ struct Kernel {
 struct Merge {
     /// What compare --shard K/N --format json printed, of each K
     #[arg(value_name = "FILE", required = true)]
-    files: Vec<PathBuf>,
+    parts: Vec<PathBuf>,
     /// Output
     #[arg(short, long, value_enum, default_value = "table")]
     format: Format,
+    #[command(flatten)]
+    files: Files,
 }
 
 #[derive(Debug, Args)]
@@ -475,7 +503,7 @@ impl Compare {
             (self.exhaustive, "--exhaustive", Engine::Explore),
             (!self.strategies.is_empty(), "--strategy", Engine::Explore),
             (self.depth.is_some(), "--depth", Engine::Explore),
-            (self.save.is_some(), "--save", Engine::Explore),
+            (self.files.save.is_some(), "--save", Engine::Explore),
             (self.shard.is_some(), "--shard", Engine::Explore),
             (self.kernel.granularity != GranularityName::Op, "--granularity", Engine::Explore),
             (self.kernel.starvation.is_some(), "--starvation", Engine::Explore),
@@ -562,11 +590,7 @@ fn compare(args: &Compare) -> Result<u8, String> {
         let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
         let _ = writeln!(io::stderr(), "lkpi: warning: expected.toml: {first}{more}");
     }
-    // Better now than after the work.
-    let costs = if args.report.is_some() { Costs::read(args.bench.as_deref())? } else { None };
-    for dir in [&args.save, &args.report].into_iter().flatten() {
-        std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    }
+    let costs = args.files.prepare()?;
     workers::catch_interrupt();
     let (bar, tally, started) = (progress(cells.len()), run::Tally::new(), Instant::now());
     let outcomes = run::cells(&plan, &cells, args.workers(&plan), &tally, |done| {
@@ -580,12 +604,7 @@ fn compare(args: &Compare) -> Result<u8, String> {
     });
     bar.finish_and_clear();
     let mut report = Report::new(plan, &cells, outcomes, &expected, started.elapsed());
-    if let Some(dir) = &args.save {
-        report.save(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    }
-    if let Some(dir) = &args.report {
-        report.write(dir, costs.as_ref()).map_err(|error| format!("{}: {error}", dir.display()))?;
-    }
+    args.files.write(&mut report, costs.as_ref())?;
     emit(&match args.format {
         Format::Json => match args.shard {
             Some(shard) => report.json_part(shard, serde_json::to_value(args).map_err(|error| error.to_string())?),
@@ -602,8 +621,9 @@ fn compare(args: &Compare) -> Result<u8, String> {
 
 /// Prints what one run would have, from its shards.
 fn merge(args: &Merge) -> Result<u8, String> {
-    let files: Vec<_> = args.files.iter().map(|path| shard::read(path)).collect::<Result<_, _>>()?;
-    let joined = shard::join(&files)?;
+    let parts: Vec<_> = args.parts.iter().map(|path| shard::read(path)).collect::<Result<_, _>>()?;
+    let joined = shard::join(&parts)?;
+    let costs = args.files.prepare()?;
     let run: Compare = serde_json::from_value(joined.run).map_err(|error| format!("the shards' options: {error}"))?;
     let (plan, cells) = (run.plan()?, run.cells()?);
     fn names<'a>(&(scenario, cell): &(&'a Scenario, &'a Cell)) -> (&'a str, &'a str) {
@@ -614,12 +634,13 @@ fn merge(args: &Merge) -> Result<u8, String> {
         return Err("the shards' cells are not those of their run: was each written by this lkpi?".to_owned());
     }
     let outcomes = joined.outcomes.into_iter().map(|(.., outcome)| Some(outcome)).collect();
-    let report = Report::new(plan, &cells, outcomes, &Expected::load()?.0, joined.elapsed);
+    let mut report = Report::new(plan, &cells, outcomes, &Expected::load()?.0, joined.elapsed);
     if let Some((scenario, cell)) = report.first_unlike(&joined.cells).map(|at| names(&cells[at])) {
         return Err(format!(
             "{scenario} on {cell}: its shard says what this lkpi would not; was it written by this one?"
         ));
     }
+    args.files.write(&mut report, costs.as_ref())?;
     emit(&match args.format {
         Format::Json => report.json(),
         Format::Table => report.table(width(), coloured()),

@@ -8,8 +8,9 @@ use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -318,6 +319,30 @@ fn shards_merge_into_what_one_run_finds() {
         assert_eq!((out(&merged), code(&merged)), (out(&whole), code(&whole)), "{args:?}");
         let (whole, merged) = (run(&[&["compare"], args].concat()), merge(&files, &[]));
         assert_eq!((timeless(&merged), code(&merged)), (timeless(&whole), code(&whole)), "{args:?}");
+    }
+}
+
+#[test]
+fn merged_shards_leave_the_files_that_one_run_leaves() {
+    let folder = Folder::new("merged-files");
+    let args: &[&str] = &[CASE, "--schedules", "300"];
+    let files = shards(&folder, 2, args);
+    let (whole, merged) = (folder.0.join("whole"), folder.0.join("merged"));
+    let text = |dir: &Path| dir.to_str().expect("a name").to_owned();
+    let (to_whole, to_merged) = (text(&whole), text(&merged));
+    run(&[&["compare", "--save", &to_whole, "--report", &to_whole], args].concat());
+    merge(&files, &["--save", &to_merged, "--report", &to_merged]);
+    let names = |dir: &Path| {
+        let entries = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").file_name());
+        entries.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(names(&merged), names(&whole));
+    let schedules: Vec<_> =
+        names(&whole).into_iter().filter(|name| name.to_string_lossy().ends_with(".sched")).collect();
+    assert!(schedules.len() >= 3, "{schedules:?}");
+    for name in schedules {
+        let read = |dir: &Path| std::fs::read_to_string(dir.join(&name)).expect("a schedule");
+        assert_eq!(read(&merged), read(&whole));
     }
 }
 
