@@ -38,11 +38,11 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! The recall has a rendezvous of its own beside `smp`'s, with no functions to call. In `explore` all CPUs share a host thread and stand at boundaries while one moves: the
-//! writer moves the trackers itself, as if each CPU had taken the IPI at once, which is the only order that matters since the
-//! handler commutes with everything but primitives of this lock. A reader does not test whether the IPI granted it the lock
-//! between its two looks, because none can arrive there. A CPU whose interrupts are off is not waited for there. A failed try for
-//! a sleepable lock gives THREAD_NO_SLEEPING back, which FreeBSD forgets.
+//! The recall has a rendezvous of its own beside `smp`'s, with no functions to call. In `explore` all CPUs share a host thread and
+//! stand at boundaries while one moves: the writer moves the trackers itself, as if each CPU had taken the IPI at once, which is
+//! the only order that matters since the handler commutes with everything but primitives of this lock. A reader does not test
+//! whether the IPI granted it the lock between its two looks, because none can arrive there. A CPU whose interrupts are off is not
+//! waited for there. A failed try for a sleepable lock gives THREAD_NO_SLEEPING back, which FreeBSD forgets.
 //!
 //! References: kern/kern_rmlock.c, sys/_rmlock.h, rmlock(9).
 
