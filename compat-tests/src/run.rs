@@ -276,27 +276,28 @@ fn sample(
     outcome
 }
 
-/// Budgets from nothing up to `full`, each with one event more than the one before.
+/// Executions that are sampled before a search.
+const SAMPLES: u64 = 2000;
+
+/// Budgets from nothing up to `full`, each with one event more than the one before. Interrupts last: they come at each boundary of
+/// their CPU, where ticks and migrations are seldom possible.
 fn budgets(full: Budget) -> Vec<Budget> {
     let mut budget = Budget { ticks: 0, interrupts: 0, migrations: 0 };
     let mut budgets = vec![budget];
-    while budget != full {
-        // In turn, as far as they go: interrupts open most windows.
-        let mut grow = |more: fn(&mut Budget) -> &mut u32, most: u32| {
-            if *more(&mut budget) < most {
-                *more(&mut budget) += 1;
-                budgets.push(budget);
-            }
-        };
-        grow(|budget| &mut budget.interrupts, full.interrupts);
-        grow(|budget| &mut budget.ticks, full.ticks);
-        grow(|budget| &mut budget.migrations, full.migrations);
-    }
+    let mut grow = |more: fn(&mut Budget) -> &mut u32, most: u32| {
+        while *more(&mut budget) < most {
+            *more(&mut budget) += 1;
+            budgets.push(budget);
+        }
+    };
+    grow(|budget| &mut budget.ticks, full.ticks);
+    grow(|budget| &mut budget.migrations, full.migrations);
+    grow(|budget| &mut budget.interrupts, full.interrupts);
     budgets
 }
 
-/// Searches with no ticks, interrupts and migrations first, then with one, and so on up to the budget: most failures need few, and a
-/// search that does not come to its end has proved the smaller ones.
+/// Samples first, unless few executions are asked for: what fails mostly does so at once. Then searches with no ticks, interrupts and
+/// migrations, then with one, and so on up to the budget: a search that does not come to its end has proved the smaller ones.
 fn exhaust(
     plan: &Plan,
     limit: Option<u64>,
@@ -306,9 +307,15 @@ fn exhaust(
     progress: &mut Progress<'_>,
 ) -> Outcome {
     let started = Instant::now();
+    if limit.is_none() {
+        let outcome = sample(plan, SAMPLES, scenario, cell, units, progress);
+        if outcome.verdict != Verdict::Pass || outcome.interrupted {
+            return outcome;
+        }
+    }
     let mut outcome = Outcome::new(Verdict::Pass);
     let budgets = budgets(plan.config.budget);
-    let mut before = 0;
+    let mut before = progress.told;
     for (nth, &budget) in budgets.iter().enumerate() {
         let config = Config { budget, ..plan.config.clone() };
         let machine = Machine::new(config.clone(), Engine::Explore);

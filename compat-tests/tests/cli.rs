@@ -432,7 +432,8 @@ fn exhaustive_proves_what_it_can() {
     assert_eq!(proved["message"], format!("not found in any of {classes} classes of schedules, all within the budget"));
     // With more it goes on where that ended.
     let message = cell_of(&["--schedules", &(classes + 1).to_string()])["message"].as_str().expect("a text").to_owned();
-    assert!(message.starts_with("not found in any with ticks 0, interrupts 0, migrations 0, nor in "), "{message}");
+    let nor = message.strip_prefix("not found in any with ticks ").and_then(|rest| rest.split_once(", nor in "));
+    assert!(nor.is_some_and(|(budget, _)| budget.contains("interrupts 0")), "{message}");
 }
 
 #[test]
