@@ -54,6 +54,8 @@ pub(crate) struct Explorer {
     trace: Option<Trace>,
     /// The schedule looks at what CPUs are about to do.
     looks_ahead: bool,
+    /// In this execution some thread has been about to make an access that another may race with.
+    may_race: bool,
     /// The transition under way, for a schedule that asks.
     transition: Transition,
     /// What kernel threads allocate from, for such a schedule.
@@ -247,6 +249,7 @@ impl Explorer {
             diverged: None,
             trace: None,
             looks_ahead: true,
+            may_race: false,
             transition: Transition::default(),
             heap: None,
             turns: None,
@@ -291,17 +294,13 @@ impl Explorer {
         None
     }
 
-    /// The CPUs that have a next primitive, one bit each. `current` has just moved.
+    /// The CPUs that have a next primitive, one bit each. `current` has just moved, and is about to do `what`.
     // Where a schedule is random the processor cannot foresee a branch that depends on it: most CPUs are seen to run without one.
     #[inline(always)]
-    fn cpus_enabled(&mut self, m: &Machine, current: &Pcpu) -> usize {
-        let td = current.current();
-        // Whether it looks for a thread. A filter that interrupted the idle thread runs on its stack, and goes on like any other code.
-        let idle = current.is_idle() & (td.intr_nesting_level.get() == 0);
-        let running = !(idle | td.awaiting.get());
+    fn cpus_enabled(&mut self, m: &Machine, current: &Pcpu, what: Next) -> usize {
         let mask = current.cpumask;
-        self.running = if running { self.running | mask } else { self.running & !mask };
-        self.idle = if idle { self.idle | mask } else { self.idle & !mask };
+        self.running = if what == Next::Primitive { self.running | mask } else { self.running & !mask };
+        self.idle = if what == Next::Idle { self.idle | mask } else { self.idle & !mask };
         let mut enabled = self.running;
         let mut others = self.all & !enabled;
         while others != 0 {
@@ -315,8 +314,8 @@ impl Explorer {
 
     /// [`Explorer::next_event`] where [`Machine::draws`]; `None` if that is to decide all the same.
     #[inline(always)]
-    fn draw(&mut self, m: &Machine, current: &Pcpu) -> Option<Turn> {
-        let moves = &MOVES[self.cpus_enabled(m, current)];
+    fn draw(&mut self, m: &Machine, current: &Pcpu, what: Next) -> Option<Turn> {
+        let moves = &MOVES[self.cpus_enabled(m, current, what)];
         let Some(rng) = &mut self.rng else { return None };
         if moves.count == 0 || self.steps >= self.step_limit {
             return None;
@@ -423,7 +422,7 @@ impl Explorer {
 
     /// Decides on the next event: whose it is.
     #[inline(never)]
-    fn next_event(&mut self, m: &Machine, cpu: &Pcpu) -> Turn {
+    fn next_event(&mut self, m: &Machine, cpu: &Pcpu, what: Next) -> Turn {
         let current = cpu.cpuid;
         self.end_transition(m);
         if m.has_verdict() {
@@ -433,7 +432,7 @@ impl Explorer {
         if self.steps > self.step_limit {
             return self.give_up(m);
         }
-        let cpus = self.cpus_enabled(m, cpu);
+        let cpus = self.cpus_enabled(m, cpu, what);
         let own = cpus >> current & 1 != 0;
         let moves = MOVES[cpus].as_slice();
         let event = if !self.exploring && cpus != 0 {
@@ -608,6 +607,17 @@ fn may_go_on(m: &Machine, cpu: &Pcpu, idles: bool) -> bool {
         return cpu.pending.get() != 0 || m.queued.get() != 0 && sched::runnable(cpu);
     }
     read_set_changed(cpu.current()) || cpu.pending.get() != 0 && interrupt::enabled(cpu)
+}
+
+/// What a CPU is about to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// To perform a primitive. An interrupt's filter does so on the idle thread's stack as well.
+    Primitive,
+    /// To look whether its wait is over.
+    Wait,
+    /// To look for a thread.
+    Idle,
 }
 
 /// Whose the next event is: the CPU's at the boundary, another's, or the execution has ended.
@@ -824,7 +834,7 @@ pub(crate) fn boundary(what: &'static str, obj: usize, loc: Option<Loc>) {
     if !drawn {
         looks_ahead(td, what, obj);
     }
-    wait_for_turn(td);
+    wait_for_turn(td, Next::Primitive);
     if !drawn {
         explorer(machine()).transition.performs(td, false);
     }
@@ -873,7 +883,7 @@ pub(crate) fn spinwait() {
     td.read_too_much.set(false);
     // SAFETY: the running thread's own field.
     let (what, obj) = unsafe { *td.op.get() };
-    if td.spinning_on.get() == 0 && what.contains("try") {
+    if starvation::counts() && td.spinning_on.get() == 0 && what.contains("try") {
         // Whoever tries again and again waits.
         starvation::waits(obj);
     }
@@ -889,7 +899,7 @@ pub(crate) fn spinwait() {
             forget_operand(td);
         }
     }
-    wait_for_turn(td);
+    wait_for_turn(td, Next::Wait);
     let transition = &mut explorer(machine()).transition;
     transition.performs(td, true);
     if transition.recorded {
@@ -948,10 +958,10 @@ fn take_or_leave_ipis(cpu: &Pcpu) {
 
 /// Lets events happen until this thread's CPU is to perform its next primitive.
 #[inline(always)]
-fn wait_for_turn(td: &'static Thread) {
+fn wait_for_turn(td: &'static Thread, what: Next) {
     loop {
         // Whatever happened meanwhile, the event is one for the CPU that runs this thread.
-        match wait_for_event() {
+        match wait_for_event(what) {
             Event::Run(_) => return,
             event => interrupt(td, event),
         }
@@ -960,11 +970,11 @@ fn wait_for_turn(td: &'static Thread) {
 
 /// Lets events happen until one is for the CPU that runs the caller.
 #[inline(always)]
-fn wait_for_event() -> Event {
+fn wait_for_event(what: Next) -> Event {
     let (m, cpu) = (machine(), curcpu());
     let x = explorer(m);
-    let drawn = if m.draws.get() { x.draw(m, cpu) } else { None };
-    match drawn.unwrap_or_else(|| x.next_event(m, cpu)) {
+    let drawn = if m.draws.get() { x.draw(m, cpu, what) } else { None };
+    match drawn.unwrap_or_else(|| x.next_event(m, cpu, what)) {
         Turn::Own => {}
         Turn::Others => super::switch(),
         Turn::Nobodys => super::park_forever(),
@@ -1052,7 +1062,7 @@ fn take(event: Event) {
 pub(crate) fn idle() {
     let td = curthread();
     td.rest.set(Rest::WAITS);
-    let event = wait_for_event();
+    let event = wait_for_event(Next::Idle);
     let rest = td.rest.get();
     td.rest.set(Rest::NO);
     if rest == Rest::ANEW {
@@ -1102,29 +1112,37 @@ pub(crate) fn migrate(default: usize) -> usize {
 
 /// Notes what lies at `at`: the running thread's next decision depends on it.
 pub(crate) fn observe(at: *const (), size: usize) {
-    let td = curthread();
     if machine().has_verdict() {
         return;
     }
-    // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
-    let set = unsafe { td.read_set.get() };
     explorer(machine()).transition.touch(at as usize, size, false);
     let mut done = 0;
     while done < size {
         let part = 1 << (size - done).min(8).ilog2();
-        let at = at.wrapping_byte_add(done);
+        observe_part(curthread(), at.wrapping_byte_add(done), part);
         done += part;
-        let value = peek(at, part);
-        if let Some(seen) = set.iter_mut().find(|seen| seen.at == at && usize::from(seen.size) == part) {
-            seen.value = value;
-            continue;
-        }
-        // A thread that never waits only collects. Which of the reads belong to a wait shows when it begins: see `spinwait`.
-        if set.len() >= READ_SET_MAX {
-            set.remove(0);
-            td.read_too_much.set(true);
-        }
-        heap::aside(|| set.push(Observed { at, size: part as u8, value }));
+    }
+}
+
+#[inline]
+fn observe_part(td: &Thread, at: *const (), size: usize) {
+    // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
+    let set = unsafe { td.read_set.get() };
+    let value = peek(at, size);
+    if let Some(seen) = set.iter_mut().find(|seen| seen.at == at && usize::from(seen.size) == size) {
+        seen.value = value;
+        return;
+    }
+    // A thread that never waits only collects. Which of the reads belong to a wait shows when it begins: see `spinwait`.
+    if set.len() >= READ_SET_MAX {
+        set.remove(0);
+        td.read_too_much.set(true);
+    }
+    let seen = Observed { at, size: size as u8, value };
+    if set.len() < set.capacity() {
+        set.push(seen);
+    } else {
+        heap::aside(|| set.push(seen));
     }
 }
 
@@ -1163,11 +1181,13 @@ pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: 
         *td.access.get() = if marked { None } else { Some((at, size, write)) };
         *td.operand.get() = Operand::access(at, size, write);
     }
+    explorer(m).may_race |= !marked;
     boundary(if write { "write" } else { "read" }, 0, loc);
     // SAFETY: `explore` has one host thread, and no reference to the field lives across a boundary.
     unsafe { *td.access.get() = None };
     m.malloc.check_access(at, size);
-    for other in m.threads() {
+    let others = if explorer(m).may_race { m.threads() } else { &[] };
+    for other in others {
         // SAFETY: `explore` has one host thread.
         if let Some((their_at, their_size, their_write)) = unsafe { *other.access.get() }
             && (write || their_write)
@@ -1204,7 +1224,7 @@ pub(crate) fn instruction(what: &'static str, at: usize, size: usize, write: boo
     // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
     unsafe { *td.operand.get() = operand };
     if !core::mem::take(&mut explorer(m).transition.woken) {
-        wait_for_turn(td);
+        wait_for_turn(td, Next::Primitive);
         let transition = &mut explorer(machine()).transition;
         transition.operates(operand);
         transition.repeatable = false;
@@ -1591,6 +1611,7 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     x.transition.recorded = schedule.records();
     x.looks_ahead = schedule.looks_ahead() || x.transition.recorded;
     x.transition.event = None;
+    x.may_race = false;
     x.rng = schedule.lend();
     // An exhaustive search counts everything.
     x.turns = (m.config.starvation.is_some() && !x.transition.recorded).then(Turns::default);
