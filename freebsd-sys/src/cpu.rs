@@ -265,6 +265,7 @@ pub(crate) fn spinwait_on(lock: &LockObject) -> bool {
 }
 
 #[cold]
+#[inline(never)]
 fn spinwait_slow() -> bool {
     let w = gs::word();
     if w & bits::OUTSIDE != 0 {

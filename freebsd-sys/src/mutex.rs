@@ -345,11 +345,11 @@ impl Mtx {
     }
 
     /// What mtx_lock and mtx_trylock, `what`, assert first.
-    #[inline]
+    #[inline(always)]
     fn check_usable(&self, what: &str, loc: Loc) {
         // One look at whether there is anything to say, before those at whether it is to be said.
         let td = curthread();
-        if td.is_idle() || self.mtx_lock.peek() == MTX_DESTROYED || self.is_spin() {
+        if td.is_idle() || self.mtx_lock.peek() == MTX_DESTROYED || self.lock_object.is(LockClass::MtxSpin) {
             kassert!(!td.is_idle(), "{what}() by idle thread {:p} on sleep mutex {} @ {loc}", td.ptr(), self.name());
             kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "{what}() of destroyed mutex @ {loc}");
             kassert!(!self.is_spin(), "{what}() of spin mutex {} @ {loc}", self.name());
@@ -493,7 +493,7 @@ impl Mtx {
         if !cpu::step_here("mtx_unlock", self.lock_object.id(), loc) {
             return;
         }
-        if self.mtx_lock.peek() == MTX_DESTROYED || self.is_spin() {
+        if self.mtx_lock.peek() == MTX_DESTROYED || self.lock_object.is(LockClass::MtxSpin) {
             kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "mtx_unlock() of destroyed mutex @ {loc}");
             kassert!(!self.is_spin(), "mtx_unlock() of spin mutex {} @ {loc}", self.name());
         }

@@ -858,7 +858,8 @@ fn looks_ahead(td: &Thread, what: &'static str, obj: usize) {
 }
 
 /// `cpu_spinwait()`.
-#[cold]
+// Inlined, as `boundary` is.
+#[inline(always)]
 pub(crate) fn spinwait() {
     let td = curthread();
     td.awaiting.set(true);
