@@ -195,10 +195,22 @@ pub(crate) fn step_at(what: &'static str, obj: usize, loc: Loc) -> bool {
     if gs::word() == 0 { true } else { step_slow(what, obj, Some(loc)) }
 }
 
+/// [`step_at`] of a primitive's long way that is no inlined function: after a switch of stacks, which a boundary may be, the processor
+/// predicts each return wrongly, so there is one less.
+#[inline(always)]
+pub(crate) fn step_here(what: &'static str, obj: usize, loc: Loc) -> bool {
+    if gs::word() == 0 { true } else { step_now(what, obj, Some(loc)) }
+}
+
 /// [`step`] with the word already found to be non-zero.
 #[cold]
 #[inline(never)]
 fn step_slow(what: &'static str, obj: usize, loc: Option<Loc>) -> bool {
+    step_now(what, obj, loc)
+}
+
+#[inline(always)]
+fn step_now(what: &'static str, obj: usize, loc: Option<Loc>) -> bool {
     let w = gs::word();
     if w & bits::OUTSIDE != 0 {
         panic!("{what}: called outside a machine (a kernel primitive needs Machine::run)");
@@ -253,6 +265,7 @@ pub(crate) fn spinwait_on(lock: &LockObject) -> bool {
 }
 
 #[cold]
+#[inline(never)]
 fn spinwait_slow() -> bool {
     let w = gs::word();
     if w & bits::OUTSIDE != 0 {

@@ -213,6 +213,8 @@ pub fn create(name: &str, arrival: Arrival, priority: u32, cpu: Option<usize>) -
         // SAFETY: (lock)
         unsafe { interrupts.sources.get().push(source) };
         interrupts.count.store_rel(at + 1);
+        // From here on something may come from outside.
+        machine().draws.set(false);
     }
     interrupts.lock.unlock_raw();
     assert!(at < MAXSOURCES, "at most {MAXSOURCES} interrupt sources");

@@ -11,7 +11,7 @@ use crate::host::gs::word;
 use crate::host::heap;
 use crate::lock::{ChainLock, LockObject};
 use crate::module::Values;
-use crate::thread::Thread;
+use crate::thread::{Flag, Thread};
 use core::ffi::c_void;
 use core::fmt;
 
@@ -292,6 +292,8 @@ pub struct Machine {
     pub(crate) locks_at_panic: Guarded<Vec<String>>,
     /// Locks initialised in this execution, for traces and descriptions; (console_lock).
     locks: Guarded<Vec<*const LockObject>>,
+    /// `explore`: the next event is a move of a CPU, and drawn: see `Schedule::lend`.
+    pub(crate) draws: Flag,
     /// (explore) only its host thread.
     pub(crate) explorer: Guarded<Explorer>,
     stack_lock: ChainLock,
@@ -342,6 +344,7 @@ impl Machine {
             verdict: Guarded::new(None),
             locks_at_panic: Guarded::new(Vec::new()),
             locks: Guarded::new(Vec::new()),
+            draws: Flag::new(),
             stack_lock: ChainLock::new(),
             stacks: Guarded::new(StackPool::default()),
             smp: crate::host::smp::Shared::new(),
@@ -383,6 +386,7 @@ impl Machine {
             cpu.reset();
         }
         self.queued.set(0);
+        self.draws.set(false);
         self.live.set(0);
         for lock in [&self.sched_lock, &self.console_lock, &self.stack_lock] {
             lock.unlock_raw();
@@ -514,6 +518,8 @@ impl Machine {
         let first = slot.is_none();
         if first {
             *slot = Some(verdict);
+            // Nothing comes after it.
+            self.draws.set(false);
         }
         self.console_lock.unlock_raw();
         first

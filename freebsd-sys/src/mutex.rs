@@ -328,13 +328,10 @@ impl Mtx {
     /// [`Mtx::lock_at`], the long way.
     #[inline(never)]
     fn lock_slow(&self, opts: u32, loc: Loc) {
-        if !cpu::step_at("mtx_lock", self.lock_object.id(), loc) {
+        if !cpu::step_here("mtx_lock", self.lock_object.id(), loc) {
             return;
         }
-        let td = curthread();
-        kassert!(!td.is_idle(), "mtx_lock() by idle thread {:p} on sleep mutex {} @ {loc}", td.ptr(), self.name());
-        kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "mtx_lock() of destroyed mutex @ {loc}");
-        kassert!(!self.is_spin(), "mtx_lock() of spin mutex {} @ {loc}", self.name());
+        self.check_usable("mtx_lock", loc);
         lint::blocking("mtx_lock", &self.lock_object, loc);
         witness::checkorder(&self.lock_object, true, opts & Mtxf::DUPOK.bits() != 0, None, loc);
         if self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()).is_err() {
@@ -345,6 +342,18 @@ impl Mtx {
         }
         witness::lock(&self.lock_object, true, loc);
         self.count(1);
+    }
+
+    /// What mtx_lock and mtx_trylock, `what`, assert first.
+    #[inline(always)]
+    fn check_usable(&self, what: &str, loc: Loc) {
+        // One look at whether there is anything to say, before those at whether it is to be said.
+        let td = curthread();
+        if td.is_idle() || self.mtx_lock.peek() == MTX_DESTROYED || self.lock_object.is(LockClass::MtxSpin) {
+            kassert!(!td.is_idle(), "{what}() by idle thread {:p} on sleep mutex {} @ {loc}", td.ptr(), self.name());
+            kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "{what}() of destroyed mutex @ {loc}");
+            kassert!(!self.is_spin(), "{what}() of spin mutex {} @ {loc}", self.name());
+        }
     }
 
     /// `__mtx_lock_sleep()`.
@@ -420,13 +429,10 @@ impl Mtx {
     #[cold]
     #[inline(never)]
     pub fn trylock_at(&self, opts: u32, loc: Loc) -> bool {
-        if !cpu::step_at("mtx_trylock", self.lock_object.id(), loc) {
+        if !cpu::step_here("mtx_trylock", self.lock_object.id(), loc) {
             return true;
         }
-        let td = curthread();
-        kassert!(!td.is_idle(), "mtx_trylock() by idle thread {:p} on sleep mutex {} @ {loc}", td.ptr(), self.name());
-        kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "mtx_trylock() of destroyed mutex @ {loc}");
-        kassert!(!self.is_spin(), "mtx_trylock() of spin mutex {} @ {loc}", self.name());
+        self.check_usable("mtx_trylock", loc);
         let taken = match self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()) {
             Ok(()) => true,
             Err(v)
@@ -484,11 +490,13 @@ impl Mtx {
     /// [`Mtx::unlock_at`], the long way.
     #[inline(never)]
     fn unlock_slow(&self, loc: Loc) {
-        if !cpu::step_at("mtx_unlock", self.lock_object.id(), loc) {
+        if !cpu::step_here("mtx_unlock", self.lock_object.id(), loc) {
             return;
         }
-        kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "mtx_unlock() of destroyed mutex @ {loc}");
-        kassert!(!self.is_spin(), "mtx_unlock() of spin mutex {} @ {loc}", self.name());
+        if self.mtx_lock.peek() == MTX_DESTROYED || self.lock_object.is(LockClass::MtxSpin) {
+            kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "mtx_unlock() of destroyed mutex @ {loc}");
+            kassert!(!self.is_spin(), "mtx_unlock() of spin mutex {} @ {loc}", self.name());
+        }
         witness::unlock(&self.lock_object, true, loc);
         self.assert_at(ma::OWNED, loc);
         if self.mtx_lock.fcmpset_rel(curthread_word(), MTX_UNOWNED).is_err() {

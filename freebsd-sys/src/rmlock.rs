@@ -291,9 +291,9 @@ impl Rendezvous {
 
     pub(crate) fn reset(&self) {
         self.spinlock.unlock_raw();
-        self.busy.set(0);
+        self.busy.reset();
         self.rm.set(core::ptr::null_mut());
-        self.waiting.set(0);
+        self.waiting.reset();
     }
 
     /// A rendezvous of all CPUs that does nothing else: what this thread did before it is seen by each primitive that begins on

@@ -14,7 +14,7 @@ use super::coroutine::{Context, Stop};
 use super::footprint::{Footprint, Operand, key};
 use super::gs::{self, Block, word};
 use super::heap;
-use super::schedule::{Choice, Diverged, Event, Pending, Performed, Schedule};
+use super::schedule::{Choice, Diverged, Event, Pending, Performed, Rng, Schedule};
 use super::starvation::{self, Turns};
 use crate::cpu::{MAXCPU, Pcpu, curcpu, machine};
 use crate::interrupt::{self, Irq};
@@ -34,6 +34,12 @@ pub(crate) struct Explorer {
     enabled: Vec<Event>,
     /// The CPUs that neither idle nor wait, one bit each. A CPU begins and ends both only by its own move.
     running: usize,
+    /// Those that idle.
+    idle: usize,
+    /// All of them.
+    all: usize,
+    /// What the schedule lent: see [`Schedule::lend`].
+    rng: Option<Rng>,
     budget: Budget,
     full_budget: Budget,
     steps: u64,
@@ -48,6 +54,8 @@ pub(crate) struct Explorer {
     trace: Option<Trace>,
     /// The schedule looks at what CPUs are about to do.
     looks_ahead: bool,
+    /// In this execution some thread has been about to make an access that another may race with.
+    may_race: bool,
     /// The transition under way, for a schedule that asks.
     transition: Transition,
     /// What kernel threads allocate from, for such a schedule.
@@ -228,6 +236,9 @@ impl Explorer {
             record: Vec::with_capacity(256),
             enabled: Vec::with_capacity(32),
             running: 0,
+            idle: 0,
+            all: (1 << config.cpus) - 1,
+            rng: None,
             budget: config.budget,
             full_budget: config.budget,
             steps: 0,
@@ -238,6 +249,7 @@ impl Explorer {
             diverged: None,
             trace: None,
             looks_ahead: true,
+            may_race: false,
             transition: Transition::default(),
             heap: None,
             turns: None,
@@ -257,9 +269,13 @@ impl Explorer {
         let choice = Choice { at: self.record.len(), current, enabled, pending: Pending::of(m) };
         // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
         let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
+        let lent = self.rng.take().map(|rng| schedule.give_back(rng));
         // What a schedule that records allocates is not the program's.
         let answer =
             if self.transition.recorded { heap::aside(|| schedule.next(&choice)) } else { schedule.next(&choice) };
+        if lent.is_some() {
+            self.rng = schedule.lend();
+        }
         match answer {
             Ok(at) => {
                 if !only {
@@ -278,21 +294,52 @@ impl Explorer {
         None
     }
 
-    /// The CPUs that have a next primitive, one bit each. `current` has just moved.
+    /// The CPUs that have a next primitive, one bit each. `current` has just moved, and is about to do `what`.
     // Where a schedule is random the processor cannot foresee a branch that depends on it: most CPUs are seen to run without one.
-    #[inline]
-    fn cpus_enabled(&mut self, m: &Machine, current: usize) -> usize {
-        let cpu = &*m.cpus[current];
-        let running = !(idles(cpu) | cpu.current().awaiting.get());
-        self.running = if running { self.running | cpu.cpumask } else { self.running & !cpu.cpumask };
+    #[inline(always)]
+    fn cpus_enabled(&mut self, m: &Machine, current: &Pcpu, what: Next) -> usize {
+        let mask = current.cpumask;
+        self.running = if what == Next::Primitive { self.running | mask } else { self.running & !mask };
+        self.idle = if what == Next::Idle { self.idle | mask } else { self.idle & !mask };
         let mut enabled = self.running;
-        let mut others = ((1 << m.cpus.len()) - 1) & !enabled;
+        let mut others = self.all & !enabled;
         while others != 0 {
             let at = others.trailing_zeros();
             others &= others - 1;
-            enabled |= usize::from(may_go_on(m, &m.cpus[at as usize])) << at;
+            let goes_on = may_go_on(m, &m.cpus[at as usize], self.idle >> at & 1 != 0);
+            enabled |= usize::from(goes_on) << at;
         }
         enabled
+    }
+
+    /// [`Explorer::next_event`] where [`Machine::draws`]; `None` if that is to decide all the same.
+    #[inline(always)]
+    fn draw(&mut self, m: &Machine, current: &Pcpu, what: Next) -> Option<Turn> {
+        let moves = &MOVES[self.cpus_enabled(m, current, what)];
+        let Some(rng) = &mut self.rng else { return None };
+        if moves.count == 0 || self.steps >= self.step_limit {
+            return None;
+        }
+        self.steps += 1;
+        let mut event = moves.events[0];
+        if moves.count > 1 {
+            event = moves.events[rng.below(moves.count)];
+            self.record.push(event);
+        }
+        self.event = event;
+        Some(if event == Event::Run(current.cpuid as u8) { Turn::Own } else { Turn::Others })
+    }
+
+    /// Whether, from here on, [`Explorer::draw`] is to decide: the schedule has lent what it draws with, so it wants to know of nothing, and
+    /// nothing may come from outside.
+    fn draws(&self, m: &Machine) -> bool {
+        self.exploring
+            && self.rng.is_some()
+            && !self.looks_ahead
+            && self.trace.is_none()
+            && self.turns.is_none()
+            && !self.outside(m)
+            && !m.has_verdict()
     }
 
     /// What may come from outside, after what the CPUs do by themselves.
@@ -374,8 +421,9 @@ impl Explorer {
     }
 
     /// Decides on the next event: whose it is.
-    #[inline(always)]
-    fn next_event(&mut self, m: &Machine, current: usize) -> Turn {
+    #[inline(never)]
+    fn next_event(&mut self, m: &Machine, cpu: &Pcpu, what: Next) -> Turn {
+        let current = cpu.cpuid;
         self.end_transition(m);
         if m.has_verdict() {
             return Turn::Nobodys;
@@ -384,7 +432,7 @@ impl Explorer {
         if self.steps > self.step_limit {
             return self.give_up(m);
         }
-        let cpus = self.cpus_enabled(m, current);
+        let cpus = self.cpus_enabled(m, cpu, what);
         let own = cpus >> current & 1 != 0;
         let moves = MOVES[cpus].as_slice();
         let event = if !self.exploring && cpus != 0 {
@@ -551,20 +599,25 @@ fn waits_for_a_spinners_cpu(m: &Machine, td: &Thread) -> bool {
 /// How often an execution makes a spinner give its CPU to an equal, or to a better-demoted thread, before the spinning is a verdict.
 const FORCED_MAX: u32 = 64;
 
-/// Whether the CPU looks for a thread. A filter that interrupted the idle thread runs on its stack, and goes on like any other code.
-#[inline]
-fn idles(cpu: &Pcpu) -> bool {
-    cpu.is_idle() & (cpu.current().intr_nesting_level.get() == 0)
-}
-
 /// Whether a CPU that idles or waits has something to do.
-#[inline]
-fn may_go_on(m: &Machine, cpu: &Pcpu) -> bool {
-    if idles(cpu) {
+#[inline(always)]
+fn may_go_on(m: &Machine, cpu: &Pcpu, idles: bool) -> bool {
+    if idles {
         // Most of the time no thread waits for a CPU, and no idle one need look for it.
         return cpu.pending.get() != 0 || m.queued.get() != 0 && sched::runnable(cpu);
     }
     read_set_changed(cpu.current()) || cpu.pending.get() != 0 && interrupt::enabled(cpu)
+}
+
+/// What a CPU is about to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// To perform a primitive. An interrupt's filter does so on the idle thread's stack as well.
+    Primitive,
+    /// To look whether its wait is over.
+    Wait,
+    /// To look for a thread.
+    Idle,
 }
 
 /// Whose the next event is: the CPU's at the boundary, another's, or the execution has ended.
@@ -774,27 +827,39 @@ pub(crate) fn boundary(what: &'static str, obj: usize, loc: Option<Loc>) {
     let td = curthread();
     // A sequence count is no lock object, which has a name.
     let lock = if what.starts_with("seqc_") { 0 } else { obj };
-    // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
-    unsafe {
-        *td.op.get() = (what, lock);
-        // An access has said what it works on, and who is on a CPU again goes on with what it waited for.
-        let Explorer { looks_ahead, transition: Transition { recorded, .. }, .. } = *explorer(machine());
-        if looks_ahead && !matches!(what, "read" | "write" | "resume") {
-            // Without an object, only footprints care what it is.
-            *td.operand.get() = if recorded || obj != 0 { Operand::of(what, obj) } else { Operand::NONE };
-        }
+    // SAFETY: `explore` has one host thread, and the reference ends here.
+    unsafe { *td.op.get() = (what, lock) };
+    // Nobody asks what it works on, and nobody traces it, if the moves are drawn.
+    let drawn = machine().draws.get();
+    if !drawn {
+        looks_ahead(td, what, obj);
     }
-    let obj = lock;
-    wait_for_turn(td);
-    explorer(machine()).transition.performs(td, false);
+    wait_for_turn(td, Next::Primitive);
+    if !drawn {
+        explorer(machine()).transition.performs(td, false);
+    }
     take_ipis();
-    if let Some(trace) = &mut explorer(machine()).trace {
-        trace.note(machine(), what, obj, loc);
+    if !drawn && let Some(trace) = &mut explorer(machine()).trace {
+        trace.note(machine(), what, lock, loc);
+    }
+}
+
+/// `td` is about to perform a primitive: what it works on.
+#[inline(never)]
+fn looks_ahead(td: &Thread, what: &'static str, obj: usize) {
+    let Explorer { looks_ahead, transition: Transition { recorded, .. }, .. } = *explorer(machine());
+    // An access has said what it works on, and who is on a CPU again goes on with what it waited for.
+    if looks_ahead && !matches!(what, "read" | "write" | "resume") {
+        // Without an object, only footprints care what it is.
+        let operand = if recorded || obj != 0 { Operand::of(what, obj) } else { Operand::NONE };
+        // SAFETY: `explore` has one host thread, and the reference ends here.
+        unsafe { *td.operand.get() = operand };
     }
 }
 
 /// `cpu_spinwait()`.
-#[cold]
+// Inlined, as `boundary` is.
+#[inline(always)]
 pub(crate) fn spinwait() {
     let td = curthread();
     td.awaiting.set(true);
@@ -819,7 +884,7 @@ pub(crate) fn spinwait() {
     td.read_too_much.set(false);
     // SAFETY: the running thread's own field.
     let (what, obj) = unsafe { *td.op.get() };
-    if td.spinning_on.get() == 0 && what.contains("try") {
+    if starvation::counts() && td.spinning_on.get() == 0 && what.contains("try") {
         // Whoever tries again and again waits.
         starvation::waits(obj);
     }
@@ -835,7 +900,7 @@ pub(crate) fn spinwait() {
             forget_operand(td);
         }
     }
-    wait_for_turn(td);
+    wait_for_turn(td, Next::Wait);
     let transition = &mut explorer(machine()).transition;
     transition.performs(td, true);
     if transition.recorded {
@@ -894,10 +959,10 @@ fn take_or_leave_ipis(cpu: &Pcpu) {
 
 /// Lets events happen until this thread's CPU is to perform its next primitive.
 #[inline(always)]
-fn wait_for_turn(td: &'static Thread) {
+fn wait_for_turn(td: &'static Thread, what: Next) {
     loop {
         // Whatever happened meanwhile, the event is one for the CPU that runs this thread.
-        match wait_for_event() {
+        match wait_for_event(what) {
             Event::Run(_) => return,
             event => interrupt(td, event),
         }
@@ -906,10 +971,11 @@ fn wait_for_turn(td: &'static Thread) {
 
 /// Lets events happen until one is for the CPU that runs the caller.
 #[inline(always)]
-fn wait_for_event() -> Event {
+fn wait_for_event(what: Next) -> Event {
     let (m, cpu) = (machine(), curcpu());
     let x = explorer(m);
-    match x.next_event(m, cpu.cpuid) {
+    let drawn = if m.draws.get() { x.draw(m, cpu, what) } else { None };
+    match drawn.unwrap_or_else(|| x.next_event(m, cpu, what)) {
         Turn::Own => {}
         Turn::Others => super::switch(),
         Turn::Nobodys => super::park_forever(),
@@ -997,7 +1063,7 @@ fn take(event: Event) {
 pub(crate) fn idle() {
     let td = curthread();
     td.rest.set(Rest::WAITS);
-    let event = wait_for_event();
+    let event = wait_for_event(Next::Idle);
     let rest = td.rest.get();
     td.rest.set(Rest::NO);
     if rest == Rest::ANEW {
@@ -1047,29 +1113,37 @@ pub(crate) fn migrate(default: usize) -> usize {
 
 /// Notes what lies at `at`: the running thread's next decision depends on it.
 pub(crate) fn observe(at: *const (), size: usize) {
-    let td = curthread();
     if machine().has_verdict() {
         return;
     }
-    // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
-    let set = unsafe { td.read_set.get() };
     explorer(machine()).transition.touch(at as usize, size, false);
     let mut done = 0;
     while done < size {
         let part = 1 << (size - done).min(8).ilog2();
-        let at = at.wrapping_byte_add(done);
+        observe_part(curthread(), at.wrapping_byte_add(done), part);
         done += part;
-        let value = peek(at, part);
-        if let Some(seen) = set.iter_mut().find(|seen| seen.at == at && usize::from(seen.size) == part) {
-            seen.value = value;
-            continue;
-        }
-        // A thread that never waits only collects. Which of the reads belong to a wait shows when it begins: see `spinwait`.
-        if set.len() >= READ_SET_MAX {
-            set.remove(0);
-            td.read_too_much.set(true);
-        }
-        heap::aside(|| set.push(Observed { at, size: part as u8, value }));
+    }
+}
+
+#[inline]
+fn observe_part(td: &Thread, at: *const (), size: usize) {
+    // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
+    let set = unsafe { td.read_set.get() };
+    let value = peek(at, size);
+    if let Some(seen) = set.iter_mut().find(|seen| seen.at == at && usize::from(seen.size) == size) {
+        seen.value = value;
+        return;
+    }
+    // A thread that never waits only collects. Which of the reads belong to a wait shows when it begins: see `spinwait`.
+    if set.len() >= READ_SET_MAX {
+        set.remove(0);
+        td.read_too_much.set(true);
+    }
+    let seen = Observed { at, size: size as u8, value };
+    if set.len() < set.capacity() {
+        set.push(seen);
+    } else {
+        heap::aside(|| set.push(seen));
     }
 }
 
@@ -1108,11 +1182,13 @@ pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: 
         *td.access.get() = if marked { None } else { Some((at, size, write)) };
         *td.operand.get() = Operand::access(at, size, write);
     }
+    explorer(m).may_race |= !marked;
     boundary(if write { "write" } else { "read" }, 0, loc);
     // SAFETY: `explore` has one host thread, and no reference to the field lives across a boundary.
     unsafe { *td.access.get() = None };
     m.malloc.check_access(at, size);
-    for other in m.threads() {
+    let others = if explorer(m).may_race { m.threads() } else { &[] };
+    for other in others {
         // SAFETY: `explore` has one host thread.
         if let Some((their_at, their_size, their_write)) = unsafe { *other.access.get() }
             && (write || their_write)
@@ -1149,7 +1225,7 @@ pub(crate) fn instruction(what: &'static str, at: usize, size: usize, write: boo
     // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
     unsafe { *td.operand.get() = operand };
     if !core::mem::take(&mut explorer(m).transition.woken) {
-        wait_for_turn(td);
+        wait_for_turn(td, Next::Primitive);
         let transition = &mut explorer(machine()).transition;
         transition.operates(operand);
         transition.repeatable = false;
@@ -1178,7 +1254,9 @@ pub(crate) fn on_stack(at: usize) -> bool {
 pub fn begin() {
     if in_explore() {
         let m = machine();
-        explorer(m).exploring = true;
+        let x = explorer(m);
+        x.exploring = true;
+        m.draws.set(x.draws(m));
         if m.config.starvation.is_some() {
             explorer(m).block.word.or(word::STARVATION);
         }
@@ -1191,6 +1269,7 @@ pub fn begin() {
 /// The explored part ends: what follows (final checks) runs undisturbed.
 pub fn end() {
     if in_explore() {
+        machine().draws.set(false);
         explorer(machine()).exploring = false;
         explorer(machine()).block.word.clear(word::INSN | word::STARVATION);
     }
@@ -1527,11 +1606,14 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     x.forced = 0;
     x.exploring = false;
     x.running = m.cpus[0].cpumask;
+    x.idle = x.all & !x.running;
     x.event = Event::Run(0);
     x.diverged = None;
     x.transition.recorded = schedule.records();
     x.looks_ahead = schedule.looks_ahead() || x.transition.recorded;
     x.transition.event = None;
+    x.may_race = false;
+    x.rng = schedule.lend();
     // An exhaustive search counts everything.
     x.turns = (m.config.starvation.is_some() && !x.transition.recorded).then(Turns::default);
     if let Some(turns) = &mut x.turns {

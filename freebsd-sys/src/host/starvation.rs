@@ -44,7 +44,9 @@ impl Turns {
     }
 }
 
-fn counts() -> bool {
+/// Whether anybody is counted.
+#[inline]
+pub(crate) fn counts() -> bool {
     gs::word() & (word::STARVATION | word::STOPPED) == word::STARVATION
 }
 

@@ -197,6 +197,16 @@ pub trait Schedule {
         true
     }
 
+    /// The generator that it draws with, if it does nothing else than to draw one of several moves of CPUs, each as likely as the others:
+    /// [`Rng::below`] their number. Where nothing but such moves can come, the engine then draws by itself, which costs less than to
+    /// ask. Called after [`Schedule::begin`]. The generator comes back before [`Schedule::next`] is called, and is lent again.
+    fn lend(&mut self) -> Option<Rng> {
+        None
+    }
+
+    /// Takes back what it lent.
+    fn give_back(&mut self, _rng: Rng) {}
+
     /// The transition that `event` began is over.
     fn performed(&mut self, _event: Event, _footprint: &Footprint, _performed: Performed) {}
 }
@@ -217,6 +227,7 @@ impl Rng {
 
     /// The next 64 bits.
     #[expect(clippy::should_implement_trait, reason = "not an iterator: it never ends")]
+    #[inline]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -226,6 +237,7 @@ impl Rng {
     }
 
     /// A number below `n`.
+    #[inline]
     pub fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
     }

@@ -6,7 +6,7 @@
 //! Reference for doing so at all: Thomson, Donaldson, Betts, "Concurrency testing using controlled schedulers: an empirical study",
 //! TOPC 2016.
 
-use super::{Choice, Diverged, Schedule, pct::Pct, pos::Pos, random::Random, urw::Urw};
+use super::{Choice, Diverged, Rng, Schedule, pct::Pct, pos::Pos, random::Random, urw::Urw};
 
 /// A strategy that samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,5 +96,22 @@ impl Schedule for Portfolio {
 
     fn end(&mut self, choices: usize) -> bool {
         self.current().end(choices)
+    }
+
+    fn looks_ahead(&self) -> bool {
+        match &self.members[self.current] {
+            Member::Random(schedule) => schedule.looks_ahead(),
+            Member::Pct(schedule) => schedule.looks_ahead(),
+            Member::Pos(schedule) => schedule.looks_ahead(),
+            Member::Urw(schedule) => schedule.looks_ahead(),
+        }
+    }
+
+    fn lend(&mut self) -> Option<Rng> {
+        self.current().lend()
+    }
+
+    fn give_back(&mut self, rng: Rng) {
+        self.current().give_back(rng);
     }
 }

@@ -38,6 +38,14 @@ impl Schedule for Random {
         false
     }
 
+    fn lend(&mut self) -> Option<Rng> {
+        Some(self.rng.clone())
+    }
+
+    fn give_back(&mut self, rng: Rng) {
+        self.rng = rng;
+    }
+
     fn end(&mut self, _choices: usize) -> bool {
         true
     }
