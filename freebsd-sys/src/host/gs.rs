@@ -318,7 +318,7 @@ pub(crate) fn word() -> u32 {
     imp::word()
 }
 
-/// Whether [`word`] is 0.
+/// Whether [`word()`] is 0.
 #[inline(always)]
 pub(crate) fn quiet() -> bool {
     imp::quiet()

@@ -6,7 +6,7 @@
 //! [`Config::starvation`](crate::machine::Config::starvation), and says which locks bound the waiting.
 //!
 //! A schedule that never lets a CPU move starves its thread under any lock. Sampled schedules therefore count only what happens
-//! while the schedule is fair to the waiter: its CPU was never passed over, while it could have moved, for more than [`TURNS`]
+//! while the schedule is fair to the waiter: its CPU was never passed over, while it could have moved, for more than 16
 //! events in a row, and no other thread has it. In an exhaustive search everything counts, so that a pass is a proof for any
 //! schedule.
 
