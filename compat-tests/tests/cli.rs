@@ -395,13 +395,13 @@ fn standard_programs_are_counted() {
     let found = json(&output);
     let mut keys: Vec<_> = found.as_object().expect("an object").keys().map(String::as_str).collect();
     let mut wanted = vec!["program", "threads", "rounds", "cpus", "ticks", "executions", "given_up", "seconds"];
-    wanted.extend(["executions_per_s", "exhausted", "verdict"]);
+    wanted.extend(["executions_per_s", "exhausted", "verdict", "granularity", "adaptive"]);
     wanted.sort_unstable();
     keys.sort_unstable();
     assert_eq!(keys, wanted);
     assert_eq!((&found["executions"], &found["exhausted"], &found["cpus"]), (&6.into(), &true.into(), &2.into()));
     let text = out(&run(&["explore-bench", "ticket", "--threads", "3", "--rounds", "1", "-n", "50"]));
-    assert!(text.starts_with("ticket, 3 threads x 1 on 3 CPUs, 0 ticks: pass; 50 executions, "), "{text}");
+    assert!(text.starts_with("ticket, 3 threads x 1 on 3 CPUs, 0 ticks, op: pass; 50 executions, "), "{text}");
     refused(&["explore-bench", "mutexes", "--threads", "2", "--rounds", "1"], "mutex");
     refused(&["explore-bench", "mutex", "--threads", "0", "--rounds", "1"], "--threads");
 }
