@@ -293,12 +293,10 @@ fn clock(m: &Machine, started: Instant, limit: Duration) {
         if !hung && still.for_too_long(m) {
             // FreeBSD's own watchdog: who spins on a spin mutex panics instead of hanging.
             // Between two rounds of its wait it does not say so: one look may miss it.
-            let spins = |td: &&Box<Thread>| td.spinning_on_spin_mutex.get() && !td.spun_too_long.get();
-            let look = |_| {
+            let spinner = (0..10_000).find_map(|_| {
                 core::hint::spin_loop();
-                m.threads().iter().find(spins)
-            };
-            let spinner = (0..10_000).find_map(look);
+                m.threads().iter().find(|td| td.spinning_on_spin_mutex.get() && !td.spun_too_long.get())
+            });
             hung = spinner.is_none();
             if let Some(td) = spinner {
                 td.spun_too_long.set(true);
