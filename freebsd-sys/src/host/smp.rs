@@ -226,8 +226,9 @@ pub fn run(m: &Machine, options: Options<'_>, main: &(dyn Fn() + Sync)) -> Execu
         cpu.block.set(core::ptr::null_mut());
     }
     if m.smp.hung.load(Ordering::SeqCst) && !m.has_verdict() {
+        // Its text says who waits for what. The lists of held locks are left alone: a lock on them may be gone with the memory that it
+        // was in, which nobody keeps an account of here.
         m.set_verdict(explore::hang(m, started.elapsed()));
-        m.note_panic_state();
     }
     if m.has_panicked() {
         m.note_panic_state();
