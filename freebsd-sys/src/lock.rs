@@ -141,6 +141,17 @@ impl LockObject {
         }
     }
 
+    /// A copy to read after the lock is gone: its name, class and place in WITNESS's graph.
+    pub(crate) fn remembered(&self) -> Self {
+        Self {
+            name: OwnedPtr::new(self.name.get()),
+            // Not initialised: nobody is told when the copy goes.
+            flags: Owned32::new(self.flags.get() & !Lo::INITIALIZED.bits()),
+            data: Owned32::new(self.data.get()),
+            witness: OwnedUsize::new(self.witness.get()),
+        }
+    }
+
     /// `lo_name`, or FreeBSD's printf for a null pointer.
     pub fn name(&self) -> &'static str {
         let name = self.name.get();
@@ -221,6 +232,9 @@ impl Drop for LockObject {
     fn drop(&mut self) {
         if self.flags().contains(Lo::INITIALIZED) && crate::cpu::in_machine() {
             machine().lock_died(self);
+            if self.witness.get() != 0 {
+                crate::witness::freed(self.id()..self.id() + size_of::<Self>());
+            }
         }
     }
 }

@@ -290,6 +290,9 @@ pub struct Machine {
     verdict: Guarded<Option<Verdict>>,
     /// (console_lock) `show alllocks` at the panic.
     pub(crate) locks_at_panic: Guarded<Vec<String>>,
+    /// (console_lock) Copies of locks that went while somebody held them.
+    #[expect(clippy::vec_box, reason = "a list of held locks points into each")]
+    pub(crate) freed_locks: Guarded<Vec<Box<LockObject>>>,
     /// Locks initialised in this execution, for traces and descriptions; (console_lock).
     locks: Guarded<Vec<*const LockObject>>,
     /// `explore`: the next event is a move of a CPU, and drawn: see `Schedule::lend`.
@@ -343,6 +346,7 @@ impl Machine {
             console: Guarded::new(Vec::new()),
             verdict: Guarded::new(None),
             locks_at_panic: Guarded::new(Vec::new()),
+            freed_locks: Guarded::new(Vec::new()),
             locks: Guarded::new(Vec::new()),
             draws: Flag::new(),
             stack_lock: ChainLock::new(),
@@ -407,6 +411,7 @@ impl Machine {
             self.console.get().clear();
             *self.verdict.get() = None;
             self.locks_at_panic.get().clear();
+            self.freed_locks.get().clear();
             self.locks.get().clear();
         }
     }
@@ -575,12 +580,26 @@ impl Machine {
         }
     }
 
-    /// Memory was freed: the locks in it are gone.
+    /// Memory is about to be freed: the locks in it go.
     pub(crate) fn locks_in_freed(&self, start: usize, size: usize) {
+        crate::witness::freed(start..start + size);
         if self.engine == Engine::Explore {
             // SAFETY: `explore` has one host thread.
             unsafe { self.locks.get() }.retain(|&lock| !(start..start + size).contains(&(lock as usize)));
         }
+    }
+
+    /// Keeps a copy of a lock that goes while somebody holds it, until the execution is over.
+    pub(crate) fn remember(&self, lock: &LockObject) -> *const LockObject {
+        heap::aside(|| {
+            let copy = Box::new(lock.remembered());
+            let at = core::ptr::from_ref(&*copy);
+            self.console_lock.lock_raw();
+            // SAFETY: (console_lock) is held.
+            unsafe { self.freed_locks.get() }.push(copy);
+            self.console_lock.unlock_raw();
+            at
+        })
     }
 
     /// Locks that live now, in order of initialisation.

@@ -212,6 +212,7 @@ pub fn free(at: *mut u8, what: &'static str) {
     if let (Some(i), Some(false)) = (found, state) {
         if arena.engine == Engine::Smp {
             let block = inner.blocks.swap_remove(i);
+            machine().locks_in_freed(block.start, block.size);
             // SAFETY: allocated above with this layout.
             unsafe { dealloc(at, layout(block.size)) };
         } else {

@@ -302,7 +302,7 @@ impl fmt::Display for Called<'_> {
 
 impl LockInstance {
     pub(crate) fn object(&self) -> &LockObject {
-        // SAFETY: a lock that is held is alive; destroying one takes it off the lists.
+        // SAFETY: a lock that is held is alive: destroying one takes it off the lists, and `freed` leaves a copy.
         unsafe { &*self.lock }
     }
 
@@ -930,6 +930,36 @@ pub(crate) fn display_spinlock(lock: &LockObject, owner: &Thread) {
         let held = find(unsafe { cpu.spinlocks.get() }, lock);
         if let Some(held) = held {
             kprintf!("{held}");
+        }
+    }
+}
+
+/// This memory goes, and whoever holds a lock in it holds what nobody can release. FreeBSD would read on in what becomes of the memory;
+/// here the lists go on with a copy.
+///
+/// In `smp` the lists of other threads cannot be looked at while they run: a lock that goes while another thread holds it is that
+/// thread's danger, as it is in a kernel.
+pub(crate) fn freed(memory: core::ops::Range<usize>) {
+    if !cpu::witness() {
+        return;
+    }
+    let m = machine();
+    let forget = |held: &mut [LockInstance]| {
+        for held in held.iter_mut().filter(|held| memory.contains(&(held.lock as usize))) {
+            held.lock = m.remember(held.object());
+        }
+    };
+    // SAFETY: (k) in `explore` nobody else moves; in `smp` the lists are the running thread's own and that of the CPU that it is on, which
+    // it does not leave here.
+    unsafe {
+        if m.engine == Engine::Explore {
+            m.threads().iter().for_each(|td| forget(td.sleeplocks.get()));
+            m.cpus.iter().for_each(|cpu| forget(cpu.spinlocks.get()));
+        } else {
+            forget(curthread().sleeplocks.get());
+            if curthread().critnest.get() != 0 {
+                forget(curcpu().spinlocks.get());
+            }
         }
     }
 }

@@ -245,6 +245,39 @@ fn smp_lists_the_locks_at_a_panic() {
     assert!(e.locks.iter().any(|line| line.starts_with("exclusive sleep mutex seen r = 0 (0x")), "{:?}", e.locks);
 }
 
+#[test]
+fn held_lock_whose_memory_is_gone_keeps_its_name() {
+    for engine in [Engine::Explore, Engine::Smp] {
+        let m = Machine::new(Config::default(), engine);
+        let main = || {
+            let (gone, next) = (mtx(c"gone", Mtxf::DEF), mtx(c"next", Mtxf::DEF));
+            gone.lock();
+            drop(gone);
+            // What the memory becomes is not what the list names.
+            let other = mtx(c"other", Mtxf::DEF);
+            next.lock();
+            next.unlock();
+            other.lock();
+            critical::critical_exit();
+        };
+        let (verdict, locks) = match engine {
+            Engine::Explore => {
+                let e = explore::run(&m, &mut Random::new(1), explore::Options::default(), &main);
+                (e.verdict, e.locks)
+            }
+            Engine::Smp => {
+                let options = smp::Options { limit: Duration::from_secs(300), seed: 1, units: &[] };
+                let e = smp::run(&m, options, &main);
+                (e.verdict, e.locks)
+            }
+        };
+        assert_eq!(verdict, Verdict::Panic("critical_exit: td_critnest == 0".to_owned()));
+        let held: Vec<_> = locks.iter().filter_map(|line| line.strip_prefix("exclusive sleep mutex ")).collect();
+        assert_eq!(held.len(), 2, "{locks:?}");
+        assert!(held[0].starts_with("other r = 0 (0x") && held[1].starts_with("gone r = 0 (0x"), "{locks:?}");
+    }
+}
+
 /// What a run on `smp` with a limit of so many seconds ends in. The watchdog counts ticks, which come late on a busy host: how
 /// long it takes is not the test's business, as long as it is not the whole of a long limit.
 fn gives_up(limit: u64, main: &(dyn Fn() + Sync)) -> Verdict {
