@@ -554,7 +554,7 @@ impl Mtx {
             return false;
         }
         critical::spinlock_enter_internal();
-        let taken = self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()).is_ok();
+        let taken = self.mtx_lock.raw().fcmpset_acq(MTX_UNOWNED, curthread_word()).is_ok();
         if !taken {
             critical::spinlock_exit_internal();
         }
@@ -592,11 +592,13 @@ impl Mtx {
                 }
                 critical::spinlock_enter_internal();
             }
+            curthread().spinning_on_spin_mutex.set(false);
         }
         witness::lock(&self.lock_object, true, loc);
     }
 
-    /// One round of waiting for a spin mutex; false when the machine has stopped.
+    /// One round of waiting for a spin mutex; false when the machine has stopped. The caller clears `spinning_on_spin_mutex` after the
+    /// last: a watchdog that looks between two rounds is to find it.
     fn spin_wait(&self, v: usize, tries: &mut u64) -> bool {
         let td = curthread();
         cpu::observe_only(self.mtx_lock.as_ptr().cast(), 8);
@@ -604,7 +606,6 @@ impl Mtx {
         // Of a word without an owner, a destroyed mutex's, FreeBSD's watchdog says nothing.
         td.spinning_on_spin_mutex.set(!owner.is_null());
         let go_on = cpu::spinwait_on(&self.lock_object);
-        td.spinning_on_spin_mutex.set(false);
         if (td.spun_too_long.get() || *tries > SPIN_LIMIT) && !owner.is_null() {
             // SAFETY: threads are type-stable, and the word named one.
             self.spun_too_long(unsafe { &*owner });
@@ -646,9 +647,10 @@ impl Mtx {
             let v = self.mtx_lock.load_acq();
             tries += 1;
             if v == MTX_UNOWNED || !self.spin_wait(v, &mut tries) {
-                return;
+                break;
             }
         }
+        curthread().spinning_on_spin_mutex.set(false);
     }
 
     /// `mtx_trylock_spin()`.
@@ -704,7 +706,7 @@ impl Mtx {
         if cpu::word() != 0 || self.lock_object.data.get() != 0 {
             return false;
         }
-        self.mtx_lock.store_rel(MTX_UNOWNED);
+        self.mtx_lock.raw().store_rel(MTX_UNOWNED);
         critical::spinlock_exit_internal();
         true
     }

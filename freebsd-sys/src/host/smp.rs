@@ -226,11 +226,9 @@ pub fn run(m: &Machine, options: Options<'_>, main: &(dyn Fn() + Sync)) -> Execu
         cpu.block.set(core::ptr::null_mut());
     }
     if m.smp.hung.load(Ordering::SeqCst) && !m.has_verdict() {
-        // Its text says who waits for what. The lists of held locks are left alone: a lock on them may be gone with the memory that it
-        // was in, which nobody keeps an account of here.
+        m.note_panic_state();
         m.set_verdict(explore::hang(m, started.elapsed()));
-    }
-    if m.has_panicked() {
+    } else if m.has_panicked() {
         m.note_panic_state();
     }
     explore::teardown(m);
@@ -293,11 +291,7 @@ fn clock(m: &Machine, started: Instant, limit: Duration) {
         let mut hung = started.elapsed() > limit;
         if !hung && still.for_too_long(m) {
             // FreeBSD's own watchdog: who spins on a spin mutex panics instead of hanging.
-            // Between two rounds of its wait it does not say so: one look may miss it.
-            let spinner = (0..10_000).find_map(|_| {
-                core::hint::spin_loop();
-                m.threads().iter().find(|td| td.spinning_on_spin_mutex.get() && !td.spun_too_long.get())
-            });
+            let spinner = m.threads().iter().find(|td| td.spinning_on_spin_mutex.get() && !td.spun_too_long.get());
             hung = spinner.is_none();
             if let Some(td) = spinner {
                 td.spun_too_long.set(true);
