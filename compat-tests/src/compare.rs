@@ -713,18 +713,7 @@ mod tests {
             config: Config::default(),
             events: [Event::Run(0), Event::Run(1)].repeat(100),
         });
-        let (exhausted, interrupted, shrunk) = (false, false, None);
-        Outcome {
-            verdict,
-            schedules: 2000,
-            exhausted,
-            done: 0.0,
-            proved: None,
-            interrupted,
-            schedule,
-            shrunk,
-            profile: Vec::new(),
-        }
+        Outcome { verdict, schedules: 2000, schedule, ..Outcome::default() }
     }
 
     fn mixed() -> Report {

@@ -324,12 +324,6 @@ pub(crate) fn only_read() {
 
 /// Whether nothing is to be done at a boundary now: a primitive made of several may then run through all of them at once.
 #[inline(always)]
-pub fn undisturbed() -> bool {
-    gs::word() == 0
-}
-
-/// [`undisturbed`], for primitives of which each instruction counts: a comparison with memory and a branch.
-#[inline(always)]
 pub fn quiet() -> bool {
     gs::quiet()
 }

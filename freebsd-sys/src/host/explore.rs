@@ -1258,10 +1258,10 @@ pub fn begin() {
         x.exploring = true;
         m.draws.set(x.draws(m));
         if m.config.starvation.is_some() {
-            explorer(m).block.word.or(word::STARVATION);
+            x.block.word.or(word::STARVATION);
         }
         if m.config.granularity == Granularity::Insn {
-            explorer(m).block.word.or(word::INSN);
+            x.block.word.or(word::INSN);
         }
     }
 }
@@ -1269,9 +1269,11 @@ pub fn begin() {
 /// The explored part ends: what follows (final checks) runs undisturbed.
 pub fn end() {
     if in_explore() {
-        machine().draws.set(false);
-        explorer(machine()).exploring = false;
-        explorer(machine()).block.word.clear(word::INSN | word::STARVATION);
+        let m = machine();
+        m.draws.set(false);
+        let x = explorer(m);
+        x.exploring = false;
+        x.block.word.clear(word::INSN | word::STARVATION);
     }
 }
 

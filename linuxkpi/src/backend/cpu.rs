@@ -191,7 +191,7 @@ fn exit(task: &Task) {
 /// locks free, and nothing to be done at the boundaries that lie between. False if the long way has to be gone.
 #[inline(always)]
 fn enter_fast<const IRQ: bool>(task: &Task) -> bool {
-    if !cpu::undisturbed() {
+    if !cpu::quiet() {
         return false;
     }
     // Nothing switches between here and the end, so this CPU's locks are its own before the thread is pinned.
@@ -215,7 +215,7 @@ fn enter_fast<const IRQ: bool>(task: &Task) -> bool {
 /// Undoes [`enter_fast`] at once, if nothing else is owned and nobody waits.
 #[inline(always)]
 fn exit_fast<const IRQ: bool>(task: &Task) -> bool {
-    if !cpu::undisturbed() {
+    if !cpu::quiet() {
         return false;
     }
     let (locks, td) = (LOCKS.get(), curthread());
