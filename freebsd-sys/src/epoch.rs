@@ -510,6 +510,7 @@ struct Binding {
 impl Binding {
     /// Binds the caller to the CPU that it is on, whatever it was before.
     fn take(td: &Thread) -> Self {
+        crate::rmlock::settle();
         sched::thread_lock(td);
         let saved = Self { cpu: curcpu().cpuid, bound: td.flags.get() & tdf::BOUND, pinned: td.pinned.get() };
         td.flags.or(tdf::BOUND);
@@ -764,6 +765,7 @@ impl Epoch {
         }
         let td = curthread();
         critical::enter(td);
+        crate::rmlock::settle();
         mpass!(td.pinned.get() > 0, "curthread->td_pinned > 0", loc);
         mpass!(self.is_preempt(), "epoch->e_flags & EPOCH_PREEMPT", loc);
         mpass!(core::ptr::eq(tracker.td.get(), td), "et->et_td == td", loc);

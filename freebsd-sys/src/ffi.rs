@@ -267,6 +267,8 @@ pub extern "C-unwind" fn critical_exit_KBI() {
 /// `curthread`.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn lkpi_curthread() -> *const Thread {
+    // C reads td_pinned.
+    crate::rmlock::settle();
     curthread()
 }
 

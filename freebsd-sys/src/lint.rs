@@ -79,6 +79,7 @@ impl Balance {
     #[inline]
     pub(crate) fn now() -> Self {
         let td = curthread();
+        crate::rmlock::settle();
         Self { locks: td.locks.get(), readers: td.rw_rlocks.get(), pins: td.pinned.get(), critnest: td.critnest.get() }
     }
 

@@ -7,7 +7,7 @@
 //! | `rm_writecpus` has this CPU | readers here must ask: take the backing lock once, and the bit goes |
 //! | it has not | this CPU has a read token: readers here only put a tracker on the CPU's queue |
 //! | tracker on `pc_rm_queue` | read-held by its thread, which is pinned to this CPU |
-//! | tracker in the seam's block | the same, later than those on the queue: its links and flags are not written, and mean none |
+//! | tracker in the seam's block | the same, later than those on the queue, of `curthread`, and one pin more than td_pinned says |
 //! | queued tracker on `rm_activeReaders` | a writer knows of it (RMPF_ONQUEUE) and may wait for it (RMPF_SIGNAL) |
 //! | backing lock owned | write-held, or a writer or an asking reader is at work |
 //! | `rm_activeReaders` is RM_DESTROYED | destroyed |
@@ -19,9 +19,10 @@
 //! waits for the backing lock (a mutex, or an sx if the lock is sleepable), which makes it wait for the writer; with it, it gives its
 //! CPU a token and queues the tracker.
 //!
-//! The usual reader is gone before anybody looks. In `smp` it does not queue itself but leaves its tracker in the block that `%gs` points
-//! at, without links and flags, and without having looked for its CPU's data. Whoever looks at the queue, always on that CPU, queues it
-//! first. That nobody has is then one comparison. A sleepable lock has more to do than that: there, `rm_writecpus` has a bit (ASKS)
+//! The usual reader is gone before anybody looks. In `smp` it neither queues nor pins itself but leaves its tracker in the block that
+//! `%gs` points at, with nothing in it but the lock. Whoever looks at the queue or at `td_pinned`, and the scheduler before it gives the CPU
+//! to another thread, makes up for the rest first ([`settle`]): always on that CPU, and before anybody but the reader could be running there.
+//! That nobody has is then one comparison. A sleepable lock has more to do than that: there, `rm_writecpus` has a bit (ASKS)
 //! that is in no CPU's mask of tokens but in the mask of those who want to go this way.
 //!
 //! A writer takes the backing lock and then all tokens back: a rendezvous runs on each CPU that had one and moves the trackers
@@ -179,6 +180,14 @@ pub(crate) fn readmask(cpu: &Pcpu) -> usize {
     cpu.cpumask | ASKS
 }
 
+/// Before the running thread's pins are looked at or it leaves its CPU: what it left in the seam's block is made what other readers have.
+#[inline]
+pub fn settle() {
+    if !cpu::reader().is_null() {
+        curcpu().rm_queue.head();
+    }
+}
+
 impl PcpuQueue {
     pub(crate) fn new() -> Self {
         Self { head: OwnedPtr::null() }
@@ -198,16 +207,18 @@ impl PcpuQueue {
         self.head.get()
     }
 
-    /// Queues what was left in the seam's block: its thread and lock are written, its links and flags are not.
+    /// Queues what the running thread left in the seam's block, of which only the lock is written, and pins the thread.
     #[cold]
     fn queue(&self, reader: *mut PrioTracker) {
         cpu::set_reader(core::ptr::null_mut());
-        let head = self.head.get();
+        let (head, td) = (self.head.get(), curthread());
+        td.pinned.add(1);
         // SAFETY: a tracker that its reader has left there, or that is queued, is alive: its reader holds it.
         unsafe {
             (*reader).next.set(head);
             (*reader).prev.set(core::ptr::null_mut());
             (*reader).flags.set(0);
+            (*reader).thread.set(td.ptr());
             if !head.is_null() {
                 (*head).prev.set(reader);
             }
@@ -601,10 +612,7 @@ impl Rm {
         if cpu::busy() | cpu::readmasked(self.writecpus[0].read()) != 0 {
             return false;
         }
-        let td = curthread();
-        tracker.thread.set(td.ptr());
         tracker.rmlock.set(core::ptr::from_ref(self).cast_mut());
-        td.pinned.add(1);
         cpu::set_reader(tracker.ptr());
         true
     }
@@ -616,7 +624,6 @@ impl Rm {
             return false;
         }
         cpu::set_reader(core::ptr::null_mut());
-        curthread().pinned.sub(1);
         true
     }
 
@@ -794,6 +801,7 @@ impl Rm {
         if !cpu::step_at("rm_runlock", self.lock_object.id(), loc) {
             return;
         }
+        settle();
         self.check_destroyed("rm_runlock", loc);
         self.assert_at(ra::RLOCKED, loc);
         witness::unlock(&self.lock_object, false, loc);

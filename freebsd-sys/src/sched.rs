@@ -174,6 +174,7 @@ pub(crate) fn resumed() {
 /// spinlock section still open and the scheduler's lock free.
 fn sched_switch(td: &Thread, flags: u32) {
     let cpu = curcpu();
+    crate::rmlock::settle();
     td.lastcpu.set(cpu.cpuid as i32);
     td.owepreempt.set(0);
     // A preempted thread is first among its equals, unless its time slice is over.
@@ -216,6 +217,7 @@ pub(crate) fn finish_switch(cpu: &Pcpu, next: &Thread) {
 pub(crate) fn thread_exit() {
     let td = curthread();
     crate::witness::thread_exit(td);
+    crate::rmlock::settle();
     thread_lock(td);
     td.set_state(State::Inactive);
     td.oncpu.set(NOCPU);
@@ -577,6 +579,7 @@ pub fn sched_pin() {
 pub fn sched_unpin() {
     if crate::cpu::step("sched_unpin", 0) {
         let td = curthread();
+        crate::rmlock::settle();
         mpass!(td.pinned.get() > 0, "curthread->td_pinned > 0", crate::lock::Loc::caller());
         td.pinned.unnest();
     }
@@ -593,6 +596,7 @@ pub fn sched_bind(cpu: usize) {
     }
     let td = curthread();
     let bound = td.flags.get() & tdf::BOUND != 0;
+    crate::rmlock::settle();
     kassert!(td.pinned.get() == i32::from(bound), "{:p} must be migratable", td.ptr());
     thread_lock(td);
     if bound {
