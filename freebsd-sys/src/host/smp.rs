@@ -135,7 +135,7 @@ pub(crate) fn stop(m: &Machine) {
 /// How to run on `smp`.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
-    /// Time after which the run is a hang.
+    /// Time after which the run is a hang, in the machine's ticks: more on a host that is too busy for them, up to four times as much.
     pub limit: Duration,
     /// Seed of the interrupts' times.
     pub seed: u64,
@@ -227,7 +227,7 @@ pub fn run(m: &Machine, options: Options<'_>, main: &(dyn Fn() + Sync)) -> Execu
     }
     if m.smp.hung.load(Ordering::SeqCst) && !m.has_verdict() {
         m.note_panic_state();
-        m.set_verdict(explore::hang(m, started.elapsed()));
+        m.set_verdict(explore::hang(m, options.limit));
     } else if m.has_panicked() {
         m.note_panic_state();
     }
@@ -278,17 +278,23 @@ impl Still {
     }
 }
 
-/// The clock: ticks, interrupts at random times, and the limit.
+/// How much longer than its limit a run may take on a host that is too busy to tick in time.
+const LATE: u32 = 4;
+
+/// The clock: ticks, interrupts at random times, and the limit. That is counted in ticks, as [`Still`]'s patience is: on a busy host, where
+/// both come late, it is still the one that is meant to that comes first.
 fn clock(m: &Machine, started: Instant, limit: Duration) {
     let mut still = Still::default();
     let mut rng = super::schedule::Rng::new(m.smp.seed.load(Ordering::SeqCst), 0);
+    let mut left = limit.as_millis() / TICK.as_millis();
     let mut ended = m.smp.ended.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     while !*ended {
         (ended, _) = m.smp.ended.1.wait_timeout(ended, TICK).unwrap_or_else(std::sync::PoisonError::into_inner);
         if *ended {
             break;
         }
-        let mut hung = started.elapsed() > limit;
+        left = left.saturating_sub(1);
+        let mut hung = left == 0 || started.elapsed() > limit * LATE;
         if !hung && still.for_too_long(m) {
             // FreeBSD's own watchdog: who spins on a spin mutex panics instead of hanging.
             let spinner = m.threads().iter().find(|td| td.spinning_on_spin_mutex.get() && !td.spun_too_long.get());
