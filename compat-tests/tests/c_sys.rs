@@ -36,9 +36,17 @@ fn passes(scenario: &str, n: u64) {
 
 #[test]
 fn locks() {
-    for scenario in ["rwlock", "sx", "rmlock", "seqc", "lockmgr", "giant"] {
+    for scenario in ["rwlock", "sx", "rmlock", "seqc", "lockmgr", "giant", "lock-class"] {
         passes(&format!("selftest-sys-{scenario}"), 3);
     }
+}
+
+#[test]
+fn locks_are_ordered_by_type() {
+    let execution = explore("selftest-sys-lock-type", 1).expect("it panics");
+    assert_eq!(execution.console.len(), 3, "{:?}", execution.console);
+    assert_eq!(execution.console[0], "lock order reversal:");
+    assert!(execution.console[2].contains(" b (device, sleep mutex) @ "), "{:?}", execution.console);
 }
 
 #[test]

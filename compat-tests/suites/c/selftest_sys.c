@@ -112,6 +112,98 @@ LKPI_SCENARIO(selftest_sys_rmlock)
 	rm_destroy(&rm);
 }
 
+/* Through its class: given up as it is held, and taken back so. Returns what the class said of it. */
+static uintptr_t
+through_class(struct lock_object *lock, const struct thread *owner, int held)
+{
+	struct lock_class *class = LOCK_CLASS(lock);
+	struct thread *td;
+	uintptr_t how;
+
+	LKPI_CHECK((class->lc_owner(lock, &td) != 0) == (held != 0) && td == owner);
+	class->lc_assert(lock, LA_LOCKED | LA_NOTRECURSED);
+	how = class->lc_unlock(lock);
+	LKPI_CHECK(!class->lc_owner(lock, &td) && td == NULL);
+	class->lc_lock(lock, how);
+	LKPI_CHECK((class->lc_owner(lock, &td) != 0) == (held != 0) && td == owner);
+	return (how);
+}
+
+LKPI_SCENARIO(selftest_sys_lock_class)
+{
+	static struct mtx sleep, spin;
+	static struct rwlock rw;
+	static struct sx sx;
+	static struct rmlock rm;
+	static struct lock_object own;
+	struct rm_priotracker tracker;
+	int i;
+
+	for (i = 0; lock_classes[i] != NULL; i++)
+		LKPI_CHECK(!(lock_classes[i]->lc_flags & LC_SPINLOCK) == (lock_classes[i] != &lock_class_mtx_spin));
+	LKPI_CHECK(i == 7 && strcmp(lock_class_rm_sleepable.lc_name, "sleepable rm") == 0);
+
+	mtx_init(&sleep, "sleep", "type", MTX_DEF);
+	mtx_init(&spin, "spin", NULL, MTX_SPIN);
+	rw_init(&rw, "rw");
+	sx_init(&sx, "sx");
+	rm_init(&rm, "rm");
+	LKPI_CHECK(LOCK_CLASS(&sleep.lock_object) == &lock_class_mtx_sleep);
+
+	mtx_lock(&sleep);
+	LKPI_CHECK(through_class(&sleep.lock_object, curthread, 1) == 0);
+	LKPI_CHECK(!lock_class_mtx_sleep.lc_trylock(&sleep.lock_object, 0));
+	mtx_unlock(&sleep);
+	mtx_lock_spin(&spin);
+	LKPI_CHECK(through_class(&spin.lock_object, curthread, 1) == 0 && curthread->td_critnest == 1);
+	mtx_unlock_spin(&spin);
+	rw_wlock(&rw);
+	LKPI_CHECK(through_class(&rw.lock_object, curthread, 1) == 0);
+	rw_wunlock(&rw);
+	LKPI_CHECK(lock_class_rw.lc_trylock(&rw.lock_object, 1));
+	LKPI_CHECK(through_class(&rw.lock_object, NULL, 1) == 1);
+	rw_runlock(&rw);
+	sx_xlock(&sx);
+	LKPI_CHECK(through_class(&sx.lock_object, curthread, 1) == 0);
+	sx_downgrade(&sx);
+	LKPI_CHECK(through_class(&sx.lock_object, NULL, 1) == 1);
+	sx_sunlock(&sx);
+	rm_wlock(&rm);
+	LKPI_CHECK(through_class(&rm.lock_object, curthread, 1) == 0);
+	rm_wunlock(&rm);
+	/* Who reads is not known to the lock. */
+	rm_rlock(&rm, &tracker);
+	LKPI_CHECK(through_class(&rm.lock_object, NULL, 0) == (uintptr_t)&tracker);
+	rm_runlock(&rm, &tracker);
+
+	lock_init(&own, &lock_class_sx, "own", NULL, LO_SLEEPABLE | LO_WITNESS);
+	LKPI_CHECK(lock_initialized(&own) && LOCK_CLASS(&own) == &lock_class_sx);
+	lock_destroy(&own);
+	LKPI_CHECK(!lock_initialized(&own));
+	rm_destroy(&rm);
+	sx_destroy(&sx);
+	rw_destroy(&rw);
+	mtx_destroy(&spin);
+	mtx_destroy(&sleep);
+}
+
+/* The order of locks is that of their types, if they have one. */
+LKPI_SCENARIO(selftest_sys_lock_type)
+{
+	static struct mtx a, b, other;
+
+	mtx_init(&a, "a", "device", MTX_DEF);
+	mtx_init(&b, "b", "device", MTX_DEF);
+	mtx_init(&other, "other", NULL, MTX_DEF);
+	mtx_lock(&a);
+	mtx_lock(&other);
+	mtx_unlock(&other);
+	mtx_unlock(&a);
+	mtx_lock(&other);
+	mtx_lock(&b);
+	panic("seen");
+}
+
 LKPI_SCENARIO(selftest_sys_seqc)
 {
 	static seqc_t seqc;
