@@ -6,8 +6,10 @@
 //! References: sys/mutex.h, sys/systm.h, kern/kern_mutex.c; `linuxkpi/include/sys` is the other side.
 
 pub mod deferred;
+pub mod kthread;
 pub mod lock_class;
 pub mod locks;
+pub mod sched;
 pub mod sleepqueue;
 pub mod smp;
 

@@ -859,7 +859,7 @@ fn print(held: &[LockInstance]) {
 /// `WITNESS_WARN(WARN_GIANTOK | WARN_SLEEPOK, ..)`: prints `what` and the non-sleepable locks that the caller holds besides
 /// `interlock` and Giant, if any. Returns their number.
 pub fn warn(interlock: Option<&LockObject>, _loc: Loc, what: impl fmt::Display) -> usize {
-    warn_held(interlock, &what, true)
+    warn_held(interlock, &what, Exempt::GIANT_AND_SLEEPABLE)
 }
 
 /// `WITNESS_WARN(WARN_PANIC, NULL, ..)`: any enrolled lock held is a panic.
@@ -868,7 +868,7 @@ pub fn warn(interlock: Option<&LockObject>, _loc: Loc, what: impl fmt::Display) 
 ///
 /// `witness_warn`, after the list (row 105 of the misuse table).
 pub(crate) fn warn_panic(what: &str) {
-    if warn_held(None, &what, false) != 0 {
+    if warn_held(None, &what, Exempt::NOTHING) != 0 {
         kpanic!("witness_warn");
     }
 }
@@ -882,19 +882,34 @@ pub(crate) fn warn_suspending_ithread() {
     warn_panic("suspending ithread");
 }
 
+/// What [`warn_held`] does not count.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exempt {
+    /// `WARN_GIANTOK`.
+    pub(crate) giant: bool,
+    /// `WARN_SLEEPOK`.
+    pub(crate) sleepable: bool,
+}
+
+impl Exempt {
+    const NOTHING: Self = Self { giant: false, sleepable: false };
+    const GIANT_AND_SLEEPABLE: Self = Self { giant: true, sleepable: true };
+}
+
 /// `witness_warn()`.
-fn warn_held(interlock: Option<&LockObject>, what: &dyn fmt::Display, sleepok: bool) -> usize {
+pub(crate) fn warn_held(interlock: Option<&LockObject>, what: &dyn fmt::Display, exempt: Exempt) -> usize {
     if !cpu::witness() || exhausted() {
         return 0;
     }
-    let kind = if sleepok { "non-sleepable " } else { "" };
+    let kind = if exempt.sleepable { "non-sleepable " } else { "" };
     let mut n = 0;
     // SAFETY: (k) the running thread's own list.
     let held: &[LockInstance] = unsafe { curthread().sleeplocks.get() };
     for held in held.iter().rev() {
-        let exempt = interlock.is_some_and(|interlock| core::ptr::eq(held.lock, interlock))
-            || sleepok && (held.sleepable() || giant::is(held.object()));
-        if !exempt {
+        let fine = interlock.is_some_and(|interlock| core::ptr::eq(held.lock, interlock))
+            || exempt.sleepable && held.sleepable()
+            || exempt.giant && giant::is(held.object());
+        if !fine {
             if n == 0 {
                 kprintf!("{what} with the following {kind}locks held:");
             }
@@ -1043,7 +1058,7 @@ mod tests {
             let sx = object(LockClass::Sx, c"sx");
             take(&sx, false);
             assert_eq!(warn(None, here(), "Sleeping on \"x\""), 0);
-            assert_eq!(warn_held(None, &"userret: returning", false), 1);
+            assert_eq!(warn_held(None, &"userret: returning", Exempt::NOTHING), 1);
             unlock(&sx, false, here());
         });
         assert_eq!(execution.verdict, Verdict::Pass);

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: BSD-2-Clause
  *
  * sys/lock.h: lock classes, and locks that C makes itself. freebsd_sys::ffi::lock_class has the same layout; both sides
- * assert it. WITNESS's functions are options of the kernel: WITNESS_WARN() prints nothing on one without it.
+ * assert it.
  */
 
 #ifndef _SYS_LOCK_H_
@@ -69,6 +69,22 @@ extern struct lock_class *lock_classes[];
 
 void lock_init(struct lock_object *, struct lock_class *, const char *, const char *, int);
 void lock_destroy(struct lock_object *);
+
+/* Returns how many locks it has listed; 0 on a kernel without WITNESS. */
+#define WARN_GIANTOK 0x01
+#define WARN_PANIC 0x02
+#define WARN_SLEEPOK 0x04
+
+int snprintf(char *, size_t, const char *, ...) __printflike(3, 4);
+int lkpi_witness_warn(int, struct lock_object *, const char *);
+#define witness_warn(flags, lock, ...) __extension__ ({			\
+	char lkpi_text_[256];						\
+									\
+	snprintf(lkpi_text_, sizeof(lkpi_text_), __VA_ARGS__);		\
+	lkpi_witness_warn((flags), (lock), lkpi_text_);			\
+})
+#define WITNESS_WARN(flags, lock, ...) witness_warn((flags), (lock), __VA_ARGS__)
+#define WITNESS_CHECK(flags, lock, ...) witness_warn((flags), (lock), __VA_ARGS__)
 
 #define LOP_NEWORDER 0x01
 #define LOP_QUIET 0x02
