@@ -1,7 +1,7 @@
 //! kproc(9): kernel processes, and which process a thread is of.
 //!
 //! There is one address space, and nothing is inherited or waited for: a process is a name, a number, and its threads. Threads that the
-//! kernel's own code makes are of proc0; [`kproc_create`] makes a process of its own with one thread, to which [`add`] adds more. All
+//! kernel's own code makes are of proc0; [`kproc_create`] makes a process of its own with one thread, to which kthread_add() adds more. All
 //! other threads, thread0 with a scenario's main among them, count as one user process.
 //!
 //! # Context
