@@ -1,4 +1,4 @@
-//! FreeBSD's own primitives from C: the headers of `linuxkpi/include/sys`, as `suites/c/selftest_sys.c` uses them.
+//! FreeBSD's own primitives from C: the headers of `linuxkpi/include/sys`, as `suites/c/selftest_sys.c` and `selftest_kproc.c` use them.
 
 use compat_tests::c_units::{CUnit, units};
 use freebsd_sys::host::explore::{self, Execution, Options};
@@ -36,9 +36,17 @@ fn passes(scenario: &str, n: u64) {
 
 #[test]
 fn locks() {
-    for scenario in ["rwlock", "sx", "rmlock", "seqc", "lockmgr", "giant"] {
+    for scenario in ["rwlock", "sx", "rmlock", "seqc", "lockmgr", "giant", "lock-class"] {
         passes(&format!("selftest-sys-{scenario}"), 3);
     }
+}
+
+#[test]
+fn locks_are_ordered_by_type() {
+    let execution = explore("selftest-sys-lock-type", 1).expect("it panics");
+    assert_eq!(execution.console.len(), 3, "{:?}", execution.console);
+    assert_eq!(execution.console[0], "lock order reversal:");
+    assert!(execution.console[2].contains(" b (device, sleep mutex) @ "), "{:?}", execution.console);
 }
 
 #[test]
@@ -58,6 +66,18 @@ fn callouts_tasks_and_threads() {
 }
 
 #[test]
+fn kernel_processes() {
+    passes("selftest-sys-kproc", 50);
+    passes("selftest-sys-kproc-threads", 50);
+}
+
+#[test]
+fn a_kernel_process_does_not_return() {
+    let execution = explore("selftest-sys-kproc-returns", 1).expect("it panics");
+    assert_eq!(execution.console, ["Kernel thread \"returns\" (pid 101) exited prematurely."]);
+}
+
+#[test]
 fn sleep_queues_themselves() {
     passes("selftest-sys-sleepqueue", 300);
 }
@@ -65,6 +85,31 @@ fn sleep_queues_themselves() {
 #[test]
 fn rendezvous_of_cpus() {
     passes("selftest-sys-smp", 50);
+}
+
+#[test]
+fn the_scheduler() {
+    passes("selftest-sys-sched", 50);
+    let execution = explore("selftest-sys-sched-unlocked", 1).expect("it panics");
+    let text = execution.verdict.to_string();
+    assert!(text.contains("mutex sched lock 0 not owned at "), "{text}");
+}
+
+#[test]
+fn held_locks_are_warned_of() {
+    let execution = explore("selftest-sys-witness-warn", 1).expect("it panics");
+    assert_eq!(execution.verdict, Verdict::Panic("witness_warn".to_owned()));
+    let [second, sx, third, other] = &execution.console[..] else { panic!("{:?}", execution.console) };
+    assert_eq!(second, "second 2 with the following locks held:");
+    assert!(sx.starts_with("shared sx static sx r = 0 ("), "{sx}");
+    assert_eq!(third, "third with the following non-sleepable locks held:");
+    assert!(other.starts_with("exclusive sleep mutex other r = 0 ("), "{other}");
+}
+
+#[test]
+fn what_modules_import_is_there() {
+    // Where it is not, linking fails.
+    passes("selftest-sys-imports", 1);
 }
 
 #[test]

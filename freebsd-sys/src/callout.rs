@@ -18,6 +18,7 @@ use crate::cpu::{self, curcpu, key, machine, touch};
 use crate::interrupt;
 use crate::lock::{ChainLock, Loc, LockClass, LockObject, lc_assert, lc_lock, lc_unlock};
 use crate::panic::kassert;
+use crate::rmlock::PrioTracker;
 use crate::sched::{self, pri};
 use crate::thread::{self, Kthread, Thread, curthread, tdf, tdi};
 use bitflags::bitflags;
@@ -421,12 +422,23 @@ fn next_due(cpu: usize, direct: bool) -> Option<Due> {
     due
 }
 
+/// How a callout's lock is taken, as `lc_lock` has it.
+fn how(lock: &LockObject, flags: Cf, tracker: &PrioTracker) -> usize {
+    match lock.class() {
+        _ if !flags.contains(Cf::SHAREDLOCK) => 0,
+        LockClass::Rm => core::ptr::from_ref(tracker).expose_provenance(),
+        _ => 1,
+    }
+}
+
 /// `softclock_call_cc()`.
 fn run(due: Due, cpu: usize) {
     let Due { lock, flags, handler } = due;
+    let tracker = PrioTracker::new();
     if !lock.is_null() {
-        // SAFETY: whoever set the callout keeps its lock alive until the callout is drained.
-        unsafe { lc_lock(&*lock, usize::from(flags.contains(Cf::SHAREDLOCK)), Loc::caller()) };
+        // SAFETY: whoever set the callout keeps its lock alive until the callout is drained; the tracker outlives the lock's being held
+        // unless the handler returns without it.
+        unsafe { lc_lock(&*lock, how(&*lock, flags, &tracker), Loc::caller()) };
     }
     let m = machine();
     m.callouts.lock.lock();

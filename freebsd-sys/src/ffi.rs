@@ -6,7 +6,10 @@
 //! References: sys/mutex.h, sys/systm.h, kern/kern_mutex.c; `linuxkpi/include/sys` is the other side.
 
 pub mod deferred;
+pub mod kthread;
+pub mod lock_class;
 pub mod locks;
+pub mod sched;
 pub mod sleepqueue;
 pub mod smp;
 
@@ -94,18 +97,14 @@ unsafe fn mtx<'a>(cookie: *const usize) -> &'a Mtx {
 ///
 /// `cookie` is `&m->mtx_lock` of memory that holds no held mutex; the names are literals.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn _mtx_init(
-    cookie: *const usize,
-    name: *const c_char,
-    _kind: *const c_char,
-    opts: c_int,
-) {
+pub unsafe extern "C-unwind" fn _mtx_init(cookie: *const usize, name: *const c_char, kind: *const c_char, opts: c_int) {
     // SAFETY: the caller's promise.
     unsafe {
-        let name = if name.is_null() { c"(null)" } else { CStr::from_ptr(name) };
+        let name = locks::literal(name);
+        let kind = if kind.is_null() { name } else { locks::literal(kind) };
         kassert!(cookie.is_aligned(), "_mtx_init: mtx_lock not aligned for {}: {cookie:p}", text(name.as_ptr()));
         let lock = mtx(cookie);
-        lock.init(name, Mtxf::from_bits_retain(opts as u32));
+        lock.init_typed(name, kind, Mtxf::from_bits_retain(opts as u32));
         lock_on_stack(core::ptr::from_ref(lock).cast(), size_of::<Mtx>());
     }
 }

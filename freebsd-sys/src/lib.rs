@@ -39,6 +39,7 @@ pub mod sx;
 
 // -- memory, sleeping and deferred work
 pub mod callout;
+pub mod kproc;
 pub mod malloc;
 pub mod sleep;
 pub mod syscall;

@@ -7,8 +7,12 @@
 use crate::atomic::{Owned32, OwnedPtr, OwnedUsize, RawWord};
 use crate::cpu::machine;
 use crate::host::gs::{self, word};
-use crate::mutex::ma;
+use crate::mutex::{Mtx, ma};
 use crate::panic::{kassert, kpanic};
+use crate::rmlock::Rm;
+use crate::rwlock::{Rw, ra};
+use crate::sx::Sx;
+use crate::thread::Thread;
 use bitflags::bitflags;
 use core::ffi::{CStr, c_char};
 use core::fmt;
@@ -63,7 +67,7 @@ pub enum LockClass {
 }
 
 impl LockClass {
-    const ALL: [Self; 7] =
+    pub(crate) const ALL: [Self; 7] =
         [Self::MtxSpin, Self::MtxSleep, Self::Sx, Self::Rm, Self::RmSleepable, Self::Rw, Self::Lockmgr];
 
     /// `lc_name`.
@@ -190,22 +194,58 @@ impl LockObject {
     ///
     /// `lock "%s" %p already initialized` (INVARIANTS), unless [`Lo::NEW`] is among the flags.
     pub(crate) fn init(&self, class: LockClass, name: &'static CStr, own: u32, lo: Lo) {
+        self.init_typed(class, name, name, own, lo);
+    }
+
+    /// [`LockObject::init`] of a lock whose order is that of its type, `kind`, and not that of its name.
+    pub(crate) fn init_typed(&self, class: LockClass, name: &'static CStr, kind: &'static CStr, own: u32, lo: Lo) {
+        self.check_fresh(name, lo);
+        let mut flags = lo | (class.implied() - Lo::RECURSABLE);
+        if lo.contains(Lo::RECURSABLE) {
+            flags |= Lo::RECURSABLE;
+        }
+        self.data.set(0);
+        self.fill(name, kind, (class as u32) << LO_CLASSSHIFT | own | flags.bits());
+        machine().lock_born(self);
+    }
+
+    /// `lock_init()` as C calls it, for locks of its own: all flags are the caller's, and `index` is the class's in `lock_classes[]`. The
+    /// machine does not list the lock: it knows nothing of what follows the head.
+    ///
+    /// # Panics
+    ///
+    /// `lock "%s" %p already initialized` and, if there is no index, `unknown lock class %p` (INVARIANTS).
+    pub(crate) fn init_raw(
+        &self,
+        index: Option<u32>,
+        class: *const (),
+        name: &'static CStr,
+        kind: &'static CStr,
+        lo: u32,
+    ) {
+        self.check_fresh(name, Lo::from_bits_retain(lo));
+        kassert!(index.is_some(), "unknown lock class {class:p}");
+        // Without INVARIANTS what was in the memory stays: zeros make a spin mutex of it.
+        let before = index.map_or(self.flags.get(), |index| index << LO_CLASSSHIFT);
+        self.fill(name, kind, before | lo);
+    }
+
+    /// The first check of `lock_init()`.
+    fn check_fresh(&self, name: &CStr, lo: Lo) {
         kassert!(
             !self.flags().contains(Lo::INITIALIZED) || lo.contains(Lo::NEW),
             "lock \"{}\" {:p} already initialized",
             name.to_str().unwrap_or(""),
             core::ptr::from_ref(self)
         );
-        let mut flags = lo | Lo::INITIALIZED | (class.implied() - Lo::RECURSABLE);
-        if lo.contains(Lo::RECURSABLE) {
-            flags |= Lo::RECURSABLE;
-        }
+    }
+
+    /// The rest of `lock_init()`.
+    fn fill(&self, name: &'static CStr, kind: &'static CStr, flags: u32) {
         self.name.set(name.as_ptr().cast_mut());
-        self.flags.set(flags.bits() | own | (class as u32) << LO_CLASSSHIFT);
-        self.data.set(0);
+        self.flags.set(flags | Lo::INITIALIZED.bits());
         self.witness.set(0);
-        crate::witness::init(self);
-        machine().lock_born(self);
+        crate::witness::init(self, kind);
     }
 
     /// `lock_destroy()`.
@@ -418,18 +458,142 @@ pub(crate) unsafe fn lc_assert_interlock(lock: &LockObject, loc: Loc) {
     unsafe {
         match lock.class() {
             LockClass::MtxSleep | LockClass::MtxSpin => {
-                crate::mutex::Mtx::from_object(lock).assert_at(ma::OWNED | ma::NOTRECURSED, loc);
+                Mtx::from_object(lock).assert_at(ma::OWNED | ma::NOTRECURSED, loc);
             }
-            LockClass::Rw => {
-                use crate::rwlock::{Rw, ra};
-                Rw::from_object(lock).assert_at(ra::LOCKED | ra::NOTRECURSED, loc);
-            }
+            LockClass::Rw => Rw::from_object(lock).assert_at(ra::LOCKED | ra::NOTRECURSED, loc),
             _ => {}
         }
     }
 }
 
-/// `lc_unlock()` for a sleep's interlock: returns the "how" to give back to [`lc_lock`].
+impl LockClass {
+    /// `lc_unlock()`: gives up the lock, however the caller holds it; returns the "how" to give back to [`LockClass::lock`].
+    ///
+    /// # Safety
+    ///
+    /// `lock` is the lock object of a live lock of this class, and `loc` lives as long as the program. A reader of an rmlock leaves its
+    /// tracker where it is until it has the lock again.
+    ///
+    /// # Panics
+    ///
+    /// The class's own text if the caller does not hold it, or holds it more than once (INVARIANTS).
+    /// `lockmgr locks do not support sleep interlocking`.
+    pub(crate) unsafe fn unlock(self, lock: &LockObject, loc: Loc) -> usize {
+        // SAFETY: the caller says what the object is the head of, and that it is alive.
+        unsafe {
+            match self {
+                Self::MtxSleep | Self::MtxSpin => {
+                    let mtx = Mtx::from_object(lock);
+                    mtx.assert_at(ma::OWNED | ma::NOTRECURSED, loc);
+                    if self == Self::MtxSpin {
+                        mtx.unlock_spin_at(loc)
+                    } else {
+                        mtx.unlock_at(loc)
+                    }
+                    0
+                }
+                Self::Rw => Rw::from_object(lock).unlock_either(loc),
+                Self::Sx => Sx::from_object(lock).unlock_either(loc),
+                Self::Rm | Self::RmSleepable => Rm::from_object(lock).unlock_either(loc),
+                Self::Lockmgr => kpanic!("lockmgr locks do not support sleep interlocking"),
+            }
+        }
+    }
+
+    /// `lc_lock()`: takes the lock; `how` is 0 for exclusively. Anything else is shared, and of an rmlock the address of the tracker.
+    ///
+    /// # Safety
+    ///
+    /// As for [`LockClass::unlock`]; the tracker is none in use, and stays where it is until the lock is released.
+    ///
+    /// # Panics
+    ///
+    /// Those of the lock's own function. `lockmgr locks do not support sleep interlocking`.
+    pub(crate) unsafe fn lock(self, lock: &LockObject, how: usize, loc: Loc) {
+        // SAFETY: as in `unlock`.
+        unsafe {
+            match self {
+                Self::MtxSleep => Mtx::from_object(lock).lock_at(0, loc),
+                Self::MtxSpin => Mtx::from_object(lock).lock_spin_at(0, loc),
+                Self::Rw => Rw::from_object(lock).lock_either(how, loc),
+                Self::Sx => Sx::from_object(lock).lock_either(how, loc),
+                Self::Rm | Self::RmSleepable => Rm::from_object(lock).lock_either(how, loc),
+                Self::Lockmgr => kpanic!("lockmgr locks do not support sleep interlocking"),
+            }
+        }
+    }
+
+    /// `lc_trylock()`, of the classes that have one: mutexes and rwlocks. Else `None`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`LockClass::unlock`].
+    ///
+    /// # Panics
+    ///
+    /// Those of the lock's own function.
+    pub(crate) unsafe fn trylock(self, lock: &LockObject, how: usize, loc: Loc) -> Option<bool> {
+        // SAFETY: as in `unlock`.
+        unsafe {
+            match self {
+                Self::MtxSleep => Some(Mtx::from_object(lock).trylock_at(0, loc)),
+                Self::MtxSpin => Some(Mtx::from_object(lock).trylock_spin_at(0, loc)),
+                Self::Rw if how != 0 => Some(Rw::from_object(lock).try_rlock_at(loc)),
+                Self::Rw => Some(Rw::from_object(lock).try_wlock_at(loc)),
+                _ => None,
+            }
+        }
+    }
+
+    /// `lc_assert()`: `what` is made of `LA_*`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`LockClass::unlock`].
+    ///
+    /// # Panics
+    ///
+    /// The class's own text, e.g. `mutex %s not owned at %s:%d` (INVARIANTS). `lockmgr locks do not support assertions`.
+    pub(crate) unsafe fn assert(self, lock: &LockObject, what: u32, loc: Loc) {
+        // SAFETY: as in `unlock`.
+        unsafe {
+            match self {
+                // Of a mutex LA_LOCKED says what LA_XLOCKED does.
+                Self::MtxSpin | Self::MtxSleep => Mtx::from_object(lock).assert_at(what, loc),
+                Self::Rw => Rw::from_object(lock).assert_at(what, loc),
+                Self::Sx => Sx::from_object(lock).assert_at(what, loc),
+                Self::Rm | Self::RmSleepable => Rm::from_object(lock).assert_at(what, loc),
+                Self::Lockmgr => kpanic!("lockmgr locks do not support assertions"),
+            }
+        }
+    }
+
+    /// `lc_owner()`: whether anybody holds the lock, and who, if it is held exclusively.
+    ///
+    /// # Safety
+    ///
+    /// As for [`LockClass::unlock`].
+    ///
+    /// # Panics
+    ///
+    /// `lockmgr locks do not support owner inquiring`.
+    pub(crate) unsafe fn owner(self, lock: &LockObject) -> (bool, *const Thread) {
+        // SAFETY: as in `unlock`.
+        let (shared, owner) = unsafe {
+            match self {
+                Self::MtxSpin | Self::MtxSleep => (false, Mtx::from_object(lock).owner()),
+                Self::Rw => Rw::from_object(lock).holders(),
+                Self::Sx => Sx::from_object(lock).holders(),
+                // Of an rmlock, its backing lock's: who reads is known to the CPUs only.
+                Self::Rm | Self::RmSleepable => return Rm::from_object(lock).backing_owner(),
+                Self::Lockmgr => kpanic!("lockmgr locks do not support owner inquiring"),
+            }
+        };
+        (shared || !owner.is_null(), owner)
+    }
+}
+
+/// [`LockClass::unlock`] of a sleep's interlock.
 ///
 /// # Safety
 ///
@@ -440,43 +604,17 @@ pub(crate) unsafe fn lc_assert_interlock(lock: &LockObject, loc: Loc) {
 /// The class's own text if the caller does not hold it, or holds it more than once (INVARIANTS).
 pub(crate) unsafe fn lc_unlock(lock: &LockObject, loc: Loc) -> usize {
     // SAFETY: the class says what the object is the head of, and the caller that it is alive.
-    unsafe {
-        match lock.class() {
-            LockClass::MtxSleep | LockClass::MtxSpin => {
-                let mtx = crate::mutex::Mtx::from_object(lock);
-                mtx.assert_at(ma::OWNED | ma::NOTRECURSED, loc);
-                if lock.class() == LockClass::MtxSpin {
-                    mtx.unlock_spin_at(loc)
-                } else {
-                    mtx.unlock_at(loc)
-                }
-                0
-            }
-            LockClass::Rw => crate::rwlock::Rw::from_object(lock).unlock_either(loc),
-            LockClass::Sx => crate::sx::Sx::from_object(lock).unlock_either(loc),
-            LockClass::Lockmgr => kpanic!("lockmgr locks do not support sleep interlocking"),
-            other => kpanic!("lc_unlock: {} locks as a sleep's interlock are not emulated", other.name()),
-        }
-    }
+    unsafe { lock.class().unlock(lock, loc) }
 }
 
-/// `lc_lock()`: takes the interlock back the way [`lc_unlock`] left it.
+/// [`LockClass::lock`]: takes the interlock back the way [`lc_unlock`] left it.
 ///
 /// # Safety
 ///
 /// As for [`lc_unlock`]; `how` is what it returned.
 pub(crate) unsafe fn lc_lock(lock: &LockObject, how: usize, loc: Loc) {
     // SAFETY: as in `lc_unlock`.
-    unsafe {
-        match lock.class() {
-            LockClass::MtxSleep => crate::mutex::Mtx::from_object(lock).lock_at(0, loc),
-            LockClass::MtxSpin => crate::mutex::Mtx::from_object(lock).lock_spin_at(0, loc),
-            LockClass::Rw => crate::rwlock::Rw::from_object(lock).lock_either(how, loc),
-            LockClass::Sx => crate::sx::Sx::from_object(lock).lock_either(how, loc),
-            LockClass::Lockmgr => kpanic!("lockmgr locks do not support sleep interlocking"),
-            other => kpanic!("lc_lock: {} locks as a sleep's interlock are not emulated", other.name()),
-        }
-    }
+    unsafe { lock.class().lock(lock, how, loc) }
 }
 
 /// `lc_assert(LA_LOCKED)`: what lockdep_assert_held() becomes.
@@ -490,17 +628,7 @@ pub(crate) unsafe fn lc_lock(lock: &LockObject, how: usize, loc: Loc) {
 /// The class's own text, e.g. `mutex %s not owned at %s:%d` (INVARIANTS).
 pub unsafe fn lc_assert(lock: &LockObject, loc: Loc) {
     // SAFETY: the class says what the object is the head of, and the caller that it is alive.
-    unsafe {
-        match lock.class() {
-            LockClass::MtxSpin | LockClass::MtxSleep => {
-                crate::mutex::Mtx::from_object(lock).assert_at(crate::mutex::ma::LOCKED, loc);
-            }
-            LockClass::Rw => crate::rwlock::Rw::from_object(lock).assert_at(crate::rwlock::ra::LOCKED, loc),
-            LockClass::Sx => crate::sx::Sx::from_object(lock).assert_at(crate::sx::sa::LOCKED, loc),
-            LockClass::Lockmgr => kpanic!("lockmgr locks do not support assertions"),
-            other => kpanic!("lc_assert: {} locks are not emulated", other.name()),
-        }
-    }
+    unsafe { lock.class().assert(lock, crate::witness::la::LOCKED, loc) }
 }
 
 /// `lc_owner() != 0`: whether anybody holds the lock.
@@ -509,11 +637,6 @@ pub unsafe fn lc_assert(lock: &LockObject, loc: Loc) {
 ///
 /// `lock` is the lock object of a live lock.
 pub unsafe fn lc_held(lock: &LockObject) -> bool {
-    // SAFETY: the word of a mtx, rwlock and sx follows its lock object; see `lc_assert`.
-    let word = unsafe { core::ptr::from_ref(lock).byte_add(size_of::<LockObject>()).cast::<RawWord>().as_ref() };
-    match (lock.class(), word.map_or(0, RawWord::read)) {
-        (LockClass::MtxSpin | LockClass::MtxSleep, word) => word & !crate::mutex::MTX_FLAGMASK != 0,
-        // A free rwlock or sx has the word "read-held by nobody": the read bit alone.
-        (_, word) => word & !1 != 0,
-    }
+    // SAFETY: see `lc_assert`.
+    unsafe { lock.class().owner(lock).0 }
 }

@@ -143,6 +143,16 @@ impl Mtx {
     /// MPASS on the options, `lock "%s" %p already initialized` (INVARIANTS).
     #[track_caller]
     pub fn init(&self, name: &'static CStr, opts: Mtxf) {
+        self.init_typed(name, name, opts);
+    }
+
+    /// [`Mtx::init`] of a mutex whose order WITNESS knows by its type, and not by its name.
+    ///
+    /// # Panics
+    ///
+    /// Those of [`Mtx::init`].
+    #[track_caller]
+    pub fn init_typed(&self, name: &'static CStr, kind: &'static CStr, opts: Mtxf) {
         if !cpu::step("mtx_init", self.lock_object.id()) {
             return;
         }
@@ -160,7 +170,7 @@ impl Mtx {
         lo.set(Lo::DUPOK, opts.contains(Mtxf::DUPOK));
         lo.set(Lo::NOPROFILE, opts.contains(Mtxf::NOPROFILE));
         lo.set(Lo::NEW, opts.contains(Mtxf::NEW));
-        self.lock_object.init(class, name, 0, lo);
+        self.lock_object.init_typed(class, name, kind, 0, lo);
         self.mtx_lock.set(MTX_UNOWNED);
     }
 

@@ -264,11 +264,20 @@ impl PcpuQueue {
         core::iter::successors(deref(self.head()), move |tracker| deref(tracker.next.get()))
     }
 
+    /// The trackers by which `td` holds `rm` for reading.
+    fn by<'a>(&'a self, rm: &'a Rm, td: &'a Thread) -> impl Iterator<Item = &'a PrioTracker> {
+        self.iter()
+            .filter(move |tracker| core::ptr::eq(tracker.rmlock.get(), rm) && core::ptr::eq(tracker.thread.get(), td))
+    }
+
     /// `rm_trackers_present()`: how often `td` holds `rm` for reading.
     fn present(&self, rm: &Rm, td: &Thread) -> usize {
-        self.iter()
-            .filter(|tracker| core::ptr::eq(tracker.rmlock.get(), rm) && core::ptr::eq(tracker.thread.get(), td))
-            .count()
+        self.by(rm, td).count()
+    }
+
+    /// The latest tracker by which `td` holds `rm` for reading.
+    fn find<'a>(&'a self, rm: &'a Rm, td: &'a Thread) -> Option<&'a PrioTracker> {
+        self.by(rm, td).next()
     }
 
     /// `rm_cleanIPI()`: shows this CPU's readers of `rm` to the writer; rm_spinlock is held.
@@ -519,6 +528,64 @@ impl Rm {
     /// How often the caller holds it for reading. A reader is pinned: its trackers are on this CPU.
     fn held(&self) -> usize {
         curcpu().rm_queue.present(self, curthread())
+    }
+
+    /// The rmlock that `lock` is the head of.
+    ///
+    /// # Safety
+    ///
+    /// `lock` is the first member of a live `Rm`.
+    pub(crate) unsafe fn from_object(lock: &LockObject) -> &Self {
+        // SAFETY: the caller's promise.
+        unsafe { &*core::ptr::from_ref(lock).cast() }
+    }
+
+    /// `lc_owner`: whether somebody has the backing lock, and who.
+    pub(crate) fn backing_owner(&self) -> (bool, *const Thread) {
+        let owner = match self.backing() {
+            Back::Mtx(mtx) => mtx.owner(),
+            Back::Sx(sx) => sx.xholder(),
+        };
+        (!owner.is_null(), owner)
+    }
+
+    /// `lc_unlock`: releases it however the caller holds it. Returns 0 to a writer, to a reader the address of its tracker.
+    ///
+    /// # Safety
+    ///
+    /// A reader's tracker stays where it is until the reader is done with the address.
+    ///
+    /// # Panics
+    ///
+    /// Rows 61 and 62 of the misuse table (INVARIANTS), else `page fault` if the caller does not hold it.
+    pub(crate) unsafe fn unlock_either(&self, loc: Loc) -> usize {
+        self.assert_at(ra::LOCKED | ra::NOTRECURSED, loc);
+        if self.wowned() {
+            self.wunlock_at(loc);
+            return 0;
+        }
+        // A reader is pinned: its tracker is on this CPU, and there is no other, since it has not recursed.
+        let Some(tracker) = curcpu().rm_queue.find(self, curthread()) else {
+            // rm_runlock() of a null tracker.
+            kpanic!("page fault");
+        };
+        // SAFETY: the caller holds the lock by this tracker.
+        unsafe { self.runlock_at(tracker, loc) };
+        core::ptr::from_ref(tracker).expose_provenance()
+    }
+
+    /// `lc_lock`: takes it as [`Rm::unlock_either`] left it.
+    ///
+    /// # Safety
+    ///
+    /// `how` is 0 or the address of a tracker as for [`Rm::rlock`].
+    pub(crate) unsafe fn lock_either(&self, how: usize, loc: Loc) {
+        if how == 0 {
+            self.wlock_at(loc);
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.rlock_at(&*core::ptr::with_exposed_provenance::<PrioTracker>(how), false, loc) };
+        }
     }
 
     /// `TD_LOCKS_INC` and `TD_LOCKS_DEC`: INVARIANTS only. A write counts twice, here and in the backing lock.

@@ -245,6 +245,12 @@ impl Rw {
         wowner(self.rw_lock.peek())
     }
 
+    /// Whether there are readers, and the writer.
+    pub(crate) fn holders(&self) -> (bool, *const Thread) {
+        let v = self.rw_lock.peek();
+        (v & RW_LOCK_READ != 0 && readers(v) != 0, wowner(v))
+    }
+
     /// `rw_recursed()`.
     fn recursed(&self) -> bool {
         self.lock_object.data.get() != 0

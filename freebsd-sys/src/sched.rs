@@ -595,21 +595,28 @@ pub fn sched_bind(cpu: usize) {
         return;
     }
     let td = curthread();
-    let bound = td.flags.get() & tdf::BOUND != 0;
     crate::rmlock::settle();
-    kassert!(td.pinned.get() == i32::from(bound), "{:p} must be migratable", td.ptr());
+    kassert!(td.pinned.get() == i32::from(is_bound(td)), "{:p} must be migratable", td.ptr());
     thread_lock(td);
-    if bound {
-        td.pinned.sub(1);
+    if bind_locked(td, cpu) {
+        mi_switch(sw::VOL | swt::BIND);
+    } else {
+        thread_unlock(td);
     }
+}
+
+/// `sched_is_bound()`.
+pub(crate) fn is_bound(td: &Thread) -> bool {
+    td.flags.get() & tdf::BOUND != 0
+}
+
+/// [`sched_bind`] with the scheduler's lock held; returns whether the caller has to switch.
+pub(crate) fn bind_locked(td: &Thread, cpu: usize) -> bool {
+    unbind_locked(td);
     td.flags.or(tdf::BOUND);
     td.tscpu.set(cpu as i32);
     td.pinned.add(1);
-    if curcpu().cpuid == cpu {
-        thread_unlock(td);
-    } else {
-        mi_switch(sw::VOL | swt::BIND);
-    }
+    curcpu().cpuid != cpu
 }
 
 /// `sched_unbind()`.
@@ -619,11 +626,16 @@ pub fn sched_unbind() {
     }
     let td = curthread();
     thread_lock(td);
-    if td.flags.get() & tdf::BOUND != 0 {
+    unbind_locked(td);
+    thread_unlock(td);
+}
+
+/// [`sched_unbind`] with the scheduler's lock held.
+pub(crate) fn unbind_locked(td: &Thread) {
+    if is_bound(td) {
         td.flags.clear(tdf::BOUND);
         td.pinned.sub(1);
     }
-    thread_unlock(td);
 }
 
 /// `sched_relinquish()`: yields to threads of equal or better priority.

@@ -238,6 +238,12 @@ impl Sx {
         owner_of(self.sx_lock.peek())
     }
 
+    /// Whether there are sharers, and the exclusive holder.
+    pub(crate) fn holders(&self) -> (bool, *const Thread) {
+        let x = self.sx_lock.peek();
+        (x & SX_LOCK_SHARED != 0 && x / SX_ONE_SHARER != 0, owner_of(x))
+    }
+
     /// `sx_recursed()`.
     fn recursed(&self) -> bool {
         self.lock_object.data.get() != 0

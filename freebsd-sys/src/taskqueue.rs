@@ -26,7 +26,7 @@
 //!
 //! A queue's memory goes with the execution, also after `free`. Threads come with the queue's name. A queue is a table of tasks, so that
 //! `ta_link` stays unused, and so are the flags in `ta_flags`. The queues that a kernel has from the start are made when first asked for;
-//! the swi threads of three of them wait for work like the others. No `taskqueue_quiesce`.
+//! the swi threads of three of them wait for work like the others.
 //!
 //! References: kern/subr_taskqueue.c, sys/_task.h, taskqueue(9).
 
@@ -675,23 +675,54 @@ impl Taskqueue {
         if !self.spin {
             witness::warn(None, loc, "taskqueue_drain_all");
         }
+        self.lock(loc);
+        self.drain_queued();
+        self.drain_active();
+        self.unlock(loc);
+    }
+
+    /// `taskqueue_quiesce()`: sleeps until nothing is pending or running, whatever is enqueued meanwhile. May sleep; unlike
+    /// [`Taskqueue::drain_all`] it does not tell WITNESS so.
+    #[track_caller]
+    pub fn quiesce(&self) {
+        if !cpu::step("taskqueue_quiesce", self.mutex.object().id()) {
+            return;
+        }
+        let loc = Loc::caller();
+        self.lock(loc);
+        while !cpu::scheduler_stopped() && (self.drain_queued() || self.drain_active()) {}
+        self.unlock(loc);
+    }
+
+    /// `taskqueue_drain_tq_queue()`: sleeps until what is queued has begun; returns whether anything was. The mutex is held.
+    #[track_caller]
+    fn drain_queued(&self) -> bool {
+        if self.state().queue.is_empty() {
+            return false;
+        }
         // A task without a handler, behind everything that is there, whatever its priority.
         let barrier = Task::new();
         barrier.priority.set(u8::MAX);
-        self.lock(loc);
-        if !self.state().queue.is_empty() {
-            barrier.pending.set(1);
-            self.state().queue.push(&raw const barrier);
-            while barrier.pending.get() != 0 && !cpu::scheduler_stopped() {
-                self.sleep(barrier.wchan(), "tq_qdrain");
-            }
+        barrier.pending.set(1);
+        self.state().queue.push(&raw const barrier);
+        while barrier.pending.get() != 0 && !cpu::scheduler_stopped() {
+            self.sleep(barrier.wchan(), "tq_qdrain");
+        }
+        true
+    }
+
+    /// `taskqueue_drain_tq_active()`: sleeps until what runs has returned; returns whether anything did. The mutex is held.
+    #[track_caller]
+    fn drain_active(&self) -> bool {
+        if self.state().active.is_empty() {
+            return false;
         }
         let seq = self.state().seq;
         while !cpu::scheduler_stopped() {
             let Some(busy) = self.state().active.iter().copied().find(|busy| busy.seq <= seq) else { break };
             self.sleep(busy.task as usize, "tq_adrain");
         }
-        self.unlock(loc);
+        true
     }
 
     /// `taskqueue_block()`: enqueuing wakes nobody until [`Taskqueue::unblock`]. A thread that is awake goes on.

@@ -3,14 +3,13 @@
 //! Fields keep FreeBSD's names without the `td_` prefix; the C name is a doc alias. Threads are type-stable: a machine never
 //! frees one while it lives, so adaptive spinning may look at an owner that has just exited.
 
-use crate::atomic::{Guarded, Owned32, Owned64, OwnedI32, OwnedUsize, Shared32};
+use crate::atomic::{Guarded, Owned32, Owned64, OwnedI32, OwnedPtr, OwnedUsize, Shared32};
 use crate::cpu::{self, machine};
 use crate::host::coroutine::{Context, YielderPtr};
 use crate::host::footprint::{Operand, key, touch, touch_thread};
 use crate::host::gs;
+use crate::kproc::{self, Proc};
 use crate::lock::LockInstance;
-use crate::module::ModuleData;
-use crate::mutex::{Mtx, Mtxf};
 use crate::panic::kpanic;
 use crate::sleep::How;
 
@@ -225,6 +224,8 @@ pub struct Thread {
     pub(crate) rest: Rest,
     /// Interrupt flag word of the handler bookkeeping: the ithread's event, if it is one.
     pub(crate) ithread: OwnedUsize,
+    /// (b) `td_proc`, of a process that kproc(9) made; else null.
+    pub(crate) proc: OwnedPtr<Proc>,
 }
 
 // Locking key: (b) before it runs, (c) turnstile chain lock, (h) the host loop that runs it, (k) only the thread itself,
@@ -335,6 +336,7 @@ impl Thread {
             access: Guarded::new(None),
             rest: Rest::new(),
             ithread: OwnedUsize::new(0),
+            proc: OwnedPtr::null(),
         }
     }
 
@@ -373,6 +375,7 @@ impl Thread {
         self.waited_blindly.set(false);
         self.rest.set(Rest::NO);
         self.ithread.set(0);
+        self.proc.set(core::ptr::null_mut());
         // SAFETY: nobody runs this thread: it is new, or its last execution ended.
         unsafe {
             *self.wmesg.get() = "";
@@ -529,10 +532,16 @@ pub fn kthread_exit() -> ! {
     if cpu::step("kthread_exit", 0) {
         let td = curthread();
         crate::sleep::wakeup(td.ptr() as usize);
-        td.flags.or(tdf::PARKED);
-        crate::sched::thread_exit();
+        kproc::leave(td);
+        end();
     }
     crate::host::park_forever()
+}
+
+/// Ends the calling thread, and drops nothing.
+pub(crate) fn end() {
+    curthread().flags.or(tdf::PARKED);
+    crate::sched::thread_exit();
 }
 
 /// `EINVAL`: not a kernel thread.
@@ -548,7 +557,7 @@ pub fn kthread_suspend(td: &Thread, timo: u64) -> i32 {
     if td.flags.get() & tdf::KPROC == 0 {
         return EINVAL;
     }
-    let lock = proc_lock();
+    let lock = kproc::of(td).mtx();
     lock.lock();
     td.flags.or(tdf::KTH_SUSP);
     let how = How { drop: true, ticks: timo, ..How::default() };
@@ -563,7 +572,7 @@ pub fn kthread_resume(td: &Thread) -> i32 {
     if td.flags.get() & tdf::KPROC == 0 {
         return EINVAL;
     }
-    let lock = proc_lock();
+    let lock = kproc::of(td).mtx();
     lock.lock();
     td.flags.clear(tdf::KTH_SUSP);
     crate::sleep::wakeup(td.flags_wchan());
@@ -585,43 +594,13 @@ pub fn kthread_suspend_check() {
     if td.flags.get() & tdf::KPROC == 0 {
         kpanic!("kthread_suspend_check: curthread is not a valid kthread");
     }
-    let lock = proc_lock();
+    let lock = kproc::of(td).mtx();
     lock.lock();
     while td.flags.get() & tdf::KTH_SUSP != 0 && !cpu::scheduler_stopped() {
         crate::sleep::wakeup(td.flags_wchan());
         crate::sleep::sleep(td.flags_wchan(), Some(lock.object()), How::default(), "ktsusp");
     }
     lock.unlock();
-}
-
-/// `PROC_LOCK()` of proc0, which all threads are of.
-struct ProcLock {
-    mtx: Mtx,
-    /// 0: not initialised; 1: somebody is at it; 2: it is.
-    state: Shared32,
-}
-
-impl Default for ProcLock {
-    fn default() -> Self {
-        Self { mtx: Mtx::zeroed(), state: Shared32::new(0) }
-    }
-}
-
-static PROC_LOCK: ModuleData<ProcLock> = ModuleData::new();
-
-fn proc_lock() -> &'static Mtx {
-    let ProcLock { mtx, state } = PROC_LOCK.get();
-    if state.get() != 2 && state.fcmpset(0, 1).is_ok() {
-        mtx.init(c"process lock", Mtxf::DUPOK);
-        state.set(2);
-    }
-    while state.get() != 2 {
-        cpu::observe(state.as_ptr().cast(), 4);
-        if !cpu::spinwait() {
-            break;
-        }
-    }
-    mtx
 }
 
 /// [`kthread_add`] without making it runnable.

@@ -1,7 +1,7 @@
 //! witness(4): the order in which locks are taken, and which may be held where.
 //!
 //! A lock is enrolled when it is initialised, unless it was given NOWITNESS or the machine has no WITNESS; `lo_witness` is then the
-//! number of its *witness* plus one. Locks with one name share a witness. A lock that is not enrolled is invisible:
+//! number of its *witness* plus one. Locks of one type, which is their name unless they are given one, share a witness. A lock that is not enrolled is invisible:
 //! every function here returns at once for it.
 //!
 //! # State
@@ -49,6 +49,7 @@ use crate::machine::{Engine, Machine};
 use crate::panic::{kpanic, kprintf};
 use crate::sched;
 use crate::thread::{Thread, curthread};
+use core::ffi::CStr;
 use core::fmt;
 
 /// `LA_*`: what `assert` is to check.
@@ -333,17 +334,17 @@ impl fmt::Display for LockInstance {
     }
 }
 
-/// `witness_init()`: enrols `lock` if it wants to and the machine has WITNESS. Prints row 82 of the misuse table, and WITNESS is off from
-/// then on, if there are too many names of locks.
+/// `witness_init()`: enrols `lock`, whose type is `kind`, if it wants to and the machine has WITNESS. Prints row 82 of the misuse table,
+/// and WITNESS is off from then on, if there are too many types of locks.
 ///
 /// # Panics
 ///
 /// Row 79 of the misuse table.
-pub(crate) fn init(lock: &LockObject) {
+pub(crate) fn init(lock: &LockObject, kind: &'static CStr) {
     if !cpu::witness() || exhausted() || !lock.flags().contains(Lo::WITNESS) {
         return;
     }
-    let (name, class) = (lock.name(), lock.class());
+    let (name, class) = (kind.to_str().unwrap_or("(not text)"), lock.class());
     let enrolled = machine().witness.with(|graph| {
         if let Some(number) = graph.classes.iter().position(|other| other.name == name) {
             let known = &mut graph.classes[number];
@@ -568,10 +569,9 @@ fn checkorder_enrolled(
     match finding {
         Finding::Fine => {}
         Finding::Duplicate => {
-            let name = lock.name();
-            kprintf!("acquiring duplicate lock of same type: \"{name}\"");
+            kprintf!("acquiring duplicate lock of same type: \"{}\"", kind(number));
             kprintf!(" 1st {} @ {}", last.object().name(), last.loc);
-            kprintf!(" 2nd {name} @ {loc}");
+            kprintf!(" 2nd {} @ {loc}", lock.name());
         }
         Finding::Reversal(at) => report_reversal(held, at, lock, number, sleepable, loc),
         Finding::Mixed(parent) => {
@@ -579,12 +579,17 @@ fn checkorder_enrolled(
                 let parent = &graph.classes[parent];
                 (parent.name, parent.class.name())
             });
-            let (class, name) = (lock.class().name(), lock.name());
+            let (class, name) = (lock.class().name(), kind(number));
             kpanic!(
                 "itismychild: parent \"{parent}\" ({of}) and child \"{name}\" ({class}) are not the same lock type"
             );
         }
     }
+}
+
+/// `w_name`: the type that locks have in common.
+fn kind(witness: usize) -> &'static str {
+    machine().witness.with(|graph| graph.classes.get(witness).map_or("(no type)", |class| class.name))
 }
 
 /// Prints a reversal: `lock` is to be taken after `held[at]`, which comes after it.
@@ -599,9 +604,8 @@ fn report_reversal(held: &[LockInstance], at: usize, lock: &LockObject, number: 
         kprintf!("lock order reversal:");
     }
     let line = |nth: &str, lock: &LockObject, loc: Loc| {
-        // A lock's type is its name unless mtx_init was given another one, which nothing here does.
-        let (name, class) = (lock.name(), lock.class().name());
-        kprintf!(" {nth} {:p} {name} ({name}, {class}) @ {loc}", core::ptr::from_ref(lock));
+        let (name, kind, class) = (lock.name(), kind(lock.witness.get().wrapping_sub(1)), lock.class().name());
+        kprintf!(" {nth} {:p} {name} ({kind}, {class}) @ {loc}", core::ptr::from_ref(lock));
     };
     match held[..=at].iter().rev().find(|earlier| earlier.witness() == number) {
         None => {
@@ -855,7 +859,7 @@ fn print(held: &[LockInstance]) {
 /// `WITNESS_WARN(WARN_GIANTOK | WARN_SLEEPOK, ..)`: prints `what` and the non-sleepable locks that the caller holds besides
 /// `interlock` and Giant, if any. Returns their number.
 pub fn warn(interlock: Option<&LockObject>, _loc: Loc, what: impl fmt::Display) -> usize {
-    warn_held(interlock, &what, true)
+    warn_held(interlock, &what, Exempt::GIANT_AND_SLEEPABLE)
 }
 
 /// `WITNESS_WARN(WARN_PANIC, NULL, ..)`: any enrolled lock held is a panic.
@@ -864,7 +868,7 @@ pub fn warn(interlock: Option<&LockObject>, _loc: Loc, what: impl fmt::Display) 
 ///
 /// `witness_warn`, after the list (row 105 of the misuse table).
 pub(crate) fn warn_panic(what: &str) {
-    if warn_held(None, &what, false) != 0 {
+    if warn_held(None, &what, Exempt::NOTHING) != 0 {
         kpanic!("witness_warn");
     }
 }
@@ -878,19 +882,34 @@ pub(crate) fn warn_suspending_ithread() {
     warn_panic("suspending ithread");
 }
 
+/// What [`warn_held`] does not count.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exempt {
+    /// `WARN_GIANTOK`.
+    pub(crate) giant: bool,
+    /// `WARN_SLEEPOK`.
+    pub(crate) sleepable: bool,
+}
+
+impl Exempt {
+    const NOTHING: Self = Self { giant: false, sleepable: false };
+    const GIANT_AND_SLEEPABLE: Self = Self { giant: true, sleepable: true };
+}
+
 /// `witness_warn()`.
-fn warn_held(interlock: Option<&LockObject>, what: &dyn fmt::Display, sleepok: bool) -> usize {
+pub(crate) fn warn_held(interlock: Option<&LockObject>, what: &dyn fmt::Display, exempt: Exempt) -> usize {
     if !cpu::witness() || exhausted() {
         return 0;
     }
-    let kind = if sleepok { "non-sleepable " } else { "" };
+    let kind = if exempt.sleepable { "non-sleepable " } else { "" };
     let mut n = 0;
     // SAFETY: (k) the running thread's own list.
     let held: &[LockInstance] = unsafe { curthread().sleeplocks.get() };
     for held in held.iter().rev() {
-        let exempt = interlock.is_some_and(|interlock| core::ptr::eq(held.lock, interlock))
-            || sleepok && (held.sleepable() || giant::is(held.object()));
-        if !exempt {
+        let fine = interlock.is_some_and(|interlock| core::ptr::eq(held.lock, interlock))
+            || exempt.sleepable && held.sleepable()
+            || exempt.giant && giant::is(held.object());
+        if !fine {
             if n == 0 {
                 kprintf!("{what} with the following {kind}locks held:");
             }
@@ -1010,7 +1029,6 @@ mod tests {
     use crate::host::explore::{self, Execution, Options};
     use crate::host::schedule::random::Random;
     use crate::machine::{Config, Verdict};
-    use core::ffi::CStr;
 
     fn run(main: impl Fn()) -> Execution {
         let m = Machine::new(Config::default(), Engine::Explore);
@@ -1040,7 +1058,7 @@ mod tests {
             let sx = object(LockClass::Sx, c"sx");
             take(&sx, false);
             assert_eq!(warn(None, here(), "Sleeping on \"x\""), 0);
-            assert_eq!(warn_held(None, &"userret: returning", false), 1);
+            assert_eq!(warn_held(None, &"userret: returning", Exempt::NOTHING), 1);
             unlock(&sx, false, here());
         });
         assert_eq!(execution.verdict, Verdict::Pass);

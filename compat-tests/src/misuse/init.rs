@@ -1,13 +1,21 @@
 //! Rows 29 to 33: what all locks check when they are made and destroyed.
 
-use super::tools::{mtx, rm, rw, sx};
-use super::{End, Row, case, not_applicable, row};
+use super::tools::{head, mtx, rm, rw, sx};
+use super::{End, Row, case, row};
 use freebsd_sys::ffi;
+use freebsd_sys::ffi::lock_class::{self, Class};
+use freebsd_sys::lock::{Lo, LockClass, LockObject};
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rmlock::{Rm, Rmf};
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::sx::{Sx, Sxf};
 use std::sync::Arc;
+
+/// `lock_destroy()`.
+fn destroy(object: &LockObject) {
+    // SAFETY: the object is alive.
+    unsafe { lock_class::lock_destroy(object) };
+}
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -41,10 +49,43 @@ pub(super) fn rows() -> Vec<Row> {
                     .invariants("lock \"again\" %p already initialized"),
                 case("rm_init twice", || rm(c"rm", Rmf::empty()).init(c"again", Rmf::empty()))
                     .invariants("lock \"again\" %p already initialized"),
+                case("lock_init twice", || {
+                    let class = &lock_class::lock_class_rw;
+                    let object = head(class, c"x", Lo::empty());
+                    // SAFETY: the object is alive.
+                    unsafe { lock_class::lock_init(&*object, class, c"again".as_ptr(), std::ptr::null(), 0) };
+                })
+                .invariants("lock \"again\" %p already initialized"),
                 case("mtx_init twice with MTX_NEW", || mtx(c"m", Mtxf::DEF).init(c"again", Mtxf::NEW)),
             ],
         ),
-        not_applicable(31, "lock_init with an unknown class", "a class is a value of an enum here: there is no other"),
+        row(
+            31,
+            [
+                case("lock_init with a class of the caller's own", || {
+                    // What the table has is looked for by address, so a copy is no class.
+                    static STRANGER: Class = lock_class::lock_class_mtx_sleep;
+                    head(&STRANGER, c"x", Lo::empty());
+                })
+                .invariants("unknown lock class %p"),
+                case("lock_init with a class of the caller's own, for WITNESS", || {
+                    static STRANGER: Class = lock_class::lock_class_sx;
+                    // Without INVARIANTS the zeros in the memory are the spin mutexes' index.
+                    let object = head(&STRANGER, c"x", Lo::WITNESS);
+                    assert_eq!(object.class(), LockClass::MtxSpin);
+                })
+                .invariants("unknown lock class %p"),
+                case("lock_init with each class that there is", || {
+                    for class in lock_class::lock_classes.into_iter().flatten() {
+                        destroy(&head(class, c"x", Lo::empty()));
+                    }
+                }),
+                case("lock_init with no class", || {
+                    // It is found: the table's unused places are empty, too.
+                    destroy(&head(std::ptr::null(), c"x", Lo::empty()));
+                }),
+            ],
+        ),
         row(
             32,
             [
@@ -55,6 +96,8 @@ pub(super) fn rows() -> Vec<Row> {
                     .invariants("rw lock %p not unlocked"),
                 case("sx_destroy of zeroed memory", || Arc::new(Sx::zeroed()).destroy())
                     .invariants("sx lock still held"),
+                case("lock_destroy of zeroed memory", || destroy(&LockObject::zeroed()))
+                    .invariants("lock %p is not initialized"),
                 case("rm_destroy of zeroed memory", || Arc::new(Rm::zeroed()).destroy())
                     .invariants("lock %p is not initialized"),
             ],

@@ -2,8 +2,10 @@
 
 use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::callout::{Callout, Cf};
+use freebsd_sys::ffi::lock_class::{Class, lock_init};
 use freebsd_sys::host::explore;
 use freebsd_sys::interrupt::{self, Arrival, Filter};
+use freebsd_sys::lock::{Lo, LockObject};
 use freebsd_sys::lockmgr::Lock;
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rmlock::{Rm, Rmf};
@@ -50,6 +52,14 @@ pub(crate) fn rm(name: &'static CStr, opts: Rmf) -> Arc<Rm> {
     let rm = Arc::new(Rm::zeroed());
     rm.init(name, opts);
     rm
+}
+
+/// The head of a lock that C code makes itself, by `lock_init`.
+pub(crate) fn head(class: *const Class, name: &'static CStr, flags: Lo) -> Arc<LockObject> {
+    let object = Arc::new(LockObject::zeroed());
+    // SAFETY: the memory is zeroed, and whoever drops it tells WITNESS.
+    unsafe { lock_init(&*object, class, name.as_ptr(), std::ptr::null(), flags.bits() as i32) };
+    object
 }
 
 /// A thread of user priority on `cpu`.

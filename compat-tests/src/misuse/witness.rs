@@ -1,9 +1,10 @@
 //! Rows 64 to 68 and 73 to 82: what makes WITNESS panic. What it only prints is in `witness_console`.
 
-use super::tools::{mtx, rest, rm, rw, settle, sx, thread};
+use super::tools::{head, mtx, rest, rm, rw, settle, sx, thread};
 use super::{Case, End, Row, case, page_fault, row};
 use freebsd_sys::critical::{critical_enter, critical_exit};
-use freebsd_sys::lock::{Loc, LockObject};
+use freebsd_sys::ffi::lock_class::lock_class_mtx_spin;
+use freebsd_sys::lock::{Lo, Loc, LockObject};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::rmlock::Rmf;
 use freebsd_sys::rwlock::Rwf;
@@ -199,9 +200,15 @@ fn upgrades() -> Vec<Row> {
                 s.unlock_spin();
             })
             .witness(&format!("{what} of non-upgradable lock (spin mutex) s @ %s:%d")),
+            // No lock of the kernel's is both, but a lock's flags are its maker's.
+            case(format!("{what} of a spin lock that says it is upgradable"), move || {
+                let object = head(&lock_class_mtx_spin, c"s", Lo::WITNESS | Lo::UPGRADABLE);
+                change(&object, Loc::caller());
+            })
+            .witness(&format!("{what} of non-sleep lock (spin mutex) s @ %s:%d")),
             Case::not_applicable(
-                format!("{what} of a lock that is upgradable and a spin lock"),
-                "no class has both properties, and a lock's flags are its class's",
+                format!("{what} while WITNESS is cold"),
+                "FreeBSD's is cold until SI_SUB_WITNESS, a machine's is never: it is there before the first thread runs",
             ),
             case(format!("{what} of a free lock"), move || change(rw(c"rw", Rwf::empty()).object(), Loc::caller()))
                 .witness(&format!("{what} of unlocked lock (rw) rw @ %s:%d")),
@@ -262,7 +269,10 @@ fn asserts() -> Vec<Row> {
                 .witness("Lock (rw) rw recursed @ %s:%d."),
             check("LA_RECURSED alone", 1, true, la::RECURSED).witness("Invalid lock assertion at %s:%d."),
             check("what holds is silent", 2, false, la::SLOCKED | la::RECURSED),
-            Case::not_applicable("a lock that is neither sleep nor spin", "every class is one of them"),
+            Case::not_applicable(
+                "a lock that is neither sleep nor spin",
+                "every class of lock_classes[] is one of them",
+            ),
         ],
     )]
 }

@@ -15,6 +15,7 @@
 #include <sys/mutex.h>
 #include <sys/rmlock.h>
 #include <sys/rwlock.h>
+#include <sys/sched.h>
 #include <sys/seqc.h>
 #include <sys/sleepqueue.h>
 #include <sys/smp.h>
@@ -110,6 +111,98 @@ LKPI_SCENARIO(selftest_sys_rmlock)
 	rm_runlock(&static_rm, &tracker);
 	rm_destroy(&sleepable);
 	rm_destroy(&rm);
+}
+
+/* Through its class: given up as it is held, and taken back so. Returns what the class said of it. */
+static uintptr_t
+through_class(struct lock_object *lock, const struct thread *owner, int held)
+{
+	struct lock_class *class = LOCK_CLASS(lock);
+	struct thread *td;
+	uintptr_t how;
+
+	LKPI_CHECK((class->lc_owner(lock, &td) != 0) == (held != 0) && td == owner);
+	class->lc_assert(lock, LA_LOCKED | LA_NOTRECURSED);
+	how = class->lc_unlock(lock);
+	LKPI_CHECK(!class->lc_owner(lock, &td) && td == NULL);
+	class->lc_lock(lock, how);
+	LKPI_CHECK((class->lc_owner(lock, &td) != 0) == (held != 0) && td == owner);
+	return (how);
+}
+
+LKPI_SCENARIO(selftest_sys_lock_class)
+{
+	static struct mtx sleep, spin;
+	static struct rwlock rw;
+	static struct sx sx;
+	static struct rmlock rm;
+	static struct lock_object own;
+	struct rm_priotracker tracker;
+	int i;
+
+	for (i = 0; lock_classes[i] != NULL; i++)
+		LKPI_CHECK(!(lock_classes[i]->lc_flags & LC_SPINLOCK) == (lock_classes[i] != &lock_class_mtx_spin));
+	LKPI_CHECK(i == 7 && strcmp(lock_class_rm_sleepable.lc_name, "sleepable rm") == 0);
+
+	mtx_init(&sleep, "sleep", "type", MTX_DEF);
+	mtx_init(&spin, "spin", NULL, MTX_SPIN);
+	rw_init(&rw, "rw");
+	sx_init(&sx, "sx");
+	rm_init(&rm, "rm");
+	LKPI_CHECK(LOCK_CLASS(&sleep.lock_object) == &lock_class_mtx_sleep);
+
+	mtx_lock(&sleep);
+	LKPI_CHECK(through_class(&sleep.lock_object, curthread, 1) == 0);
+	LKPI_CHECK(!lock_class_mtx_sleep.lc_trylock(&sleep.lock_object, 0));
+	mtx_unlock(&sleep);
+	mtx_lock_spin(&spin);
+	LKPI_CHECK(through_class(&spin.lock_object, curthread, 1) == 0 && curthread->td_critnest == 1);
+	mtx_unlock_spin(&spin);
+	rw_wlock(&rw);
+	LKPI_CHECK(through_class(&rw.lock_object, curthread, 1) == 0);
+	rw_wunlock(&rw);
+	LKPI_CHECK(lock_class_rw.lc_trylock(&rw.lock_object, 1));
+	LKPI_CHECK(through_class(&rw.lock_object, NULL, 1) == 1);
+	rw_runlock(&rw);
+	sx_xlock(&sx);
+	LKPI_CHECK(through_class(&sx.lock_object, curthread, 1) == 0);
+	sx_downgrade(&sx);
+	LKPI_CHECK(through_class(&sx.lock_object, NULL, 1) == 1);
+	sx_sunlock(&sx);
+	rm_wlock(&rm);
+	LKPI_CHECK(through_class(&rm.lock_object, curthread, 1) == 0);
+	rm_wunlock(&rm);
+	/* Who reads is not known to the lock. */
+	rm_rlock(&rm, &tracker);
+	LKPI_CHECK(through_class(&rm.lock_object, NULL, 0) == (uintptr_t)&tracker);
+	rm_runlock(&rm, &tracker);
+
+	lock_init(&own, &lock_class_sx, "own", NULL, LO_SLEEPABLE | LO_WITNESS);
+	LKPI_CHECK(lock_initialized(&own) && LOCK_CLASS(&own) == &lock_class_sx);
+	lock_destroy(&own);
+	LKPI_CHECK(!lock_initialized(&own));
+	rm_destroy(&rm);
+	sx_destroy(&sx);
+	rw_destroy(&rw);
+	mtx_destroy(&spin);
+	mtx_destroy(&sleep);
+}
+
+/* The order of locks is that of their types, if they have one. */
+LKPI_SCENARIO(selftest_sys_lock_type)
+{
+	static struct mtx a, b, other;
+
+	mtx_init(&a, "a", "device", MTX_DEF);
+	mtx_init(&b, "b", "device", MTX_DEF);
+	mtx_init(&other, "other", NULL, MTX_DEF);
+	mtx_lock(&a);
+	mtx_lock(&other);
+	mtx_unlock(&other);
+	mtx_unlock(&a);
+	mtx_lock(&other);
+	mtx_lock(&b);
+	panic("seen");
 }
 
 LKPI_SCENARIO(selftest_sys_seqc)
@@ -309,11 +402,24 @@ count_task(void *arg, int pending)
 	count_run(arg);
 }
 
+static struct task again;
+static int again_runs;
+
+static void
+run_again(void *arg, int pending)
+{
+
+	pause("again", 1);
+	if (++again_runs < 3)
+		taskqueue_enqueue(arg, &again);
+}
+
 static struct task static_task = TASK_INITIALIZER(0, count_task, &runs);
 
 LKPI_SCENARIO(selftest_sys_deferred)
 {
-	static struct callout callout, locked, giant;
+	static struct callout callout, locked, giant, shared;
+	static struct rmlock rm;
 	static struct mtx lock;
 	static struct task task;
 	struct taskqueue *tq;
@@ -336,6 +442,17 @@ LKPI_SCENARIO(selftest_sys_deferred)
 	LKPI_CHECK(callout_stop(&callout) == 1);
 	callout_drain(&locked);
 	callout_drain(&giant);
+	/* With an rmlock that is read: the tracker is softclock's. */
+	rm_init(&rm, "callout rm");
+	callout_init_rm(&shared, &rm, CALLOUT_SHAREDLOCK);
+	rm_wlock(&rm);
+	callout_reset(&shared, 1, count_run, &runs);
+	rm_wunlock(&rm);
+	pause("shared", 5);
+	LKPI_CHECK(runs == 4);
+	callout_drain(&shared);
+	runs = 3;
+	rm_destroy(&rm);
 
 	tq = taskqueue_create("tq", 0, taskqueue_thread_enqueue, &tq);
 	LKPI_CHECK(taskqueue_start_threads(&tq, 1, 48, "%s taskq", "my") == 0);
@@ -348,6 +465,12 @@ LKPI_SCENARIO(selftest_sys_deferred)
 	LKPI_CHECK(taskqueue_cancel(tq, &task, &pending) == 0 && pending == 1);
 	taskqueue_unblock(tq);
 	taskqueue_drain_all(tq);
+	/* One that enqueues itself again; drain_all would let the last run go. */
+	TASK_INIT(&again, 0, run_again, tq);
+	taskqueue_enqueue(tq, &again);
+	taskqueue_quiesce(tq);
+	LKPI_CHECK(again_runs == 3 && !taskqueue_poll_is_busy(tq, &again));
+	taskqueue_quiesce(tq);
 	taskqueue_free(tq);
 
 	LKPI_CHECK(kthread_add(count_run, &runs, NULL, &td, 0, 0, "thread%d", 1) == 0);
@@ -491,6 +614,90 @@ LKPI_SCENARIO(selftest_sys_smp)
 	LKPI_CHECK(acted == 3 * (u_int)mp_ncpus - 1);
 	smp_rendezvous_cpu(0, NULL, action, NULL, &acted);
 	LKPI_CHECK(acted == 3 * (u_int)mp_ncpus);
+}
+
+LKPI_SCENARIO(selftest_sys_sched)
+{
+	static struct mtx spin;
+	u_int before = curthread->td_priority;
+
+	mtx_init(&spin, "spin", NULL, MTX_SPIN);
+	mtx_spin_wait_unlocked(&spin);
+	thread_lock(curthread);
+	LKPI_CHECK(curthread->td_critnest == 1);
+	sched_bind(curthread, 1);
+	LKPI_CHECK(curcpu == 1 && curthread->td_critnest == 1 && curthread->td_pinned == 1);
+	sched_bind(curthread, 0);
+	sched_prio(curthread, before - 1);
+	thread_unlock(curthread);
+	LKPI_CHECK(curcpu == 0 && curthread->td_critnest == 0 && curthread->td_priority == before - 1);
+	sched_relinquish(curthread);
+	kern_yield(PRI_UNCHANGED);
+	LKPI_CHECK(curthread->td_priority == before - 1);
+	mtx_lock(&Giant);
+	kern_yield(before);
+	LKPI_CHECK(curcpu == 0 && curthread->td_priority == before && mtx_owned(&Giant));
+	mtx_unlock(&Giant);
+	thread_lock(curthread);
+	mi_switch(SW_VOL | SWT_RELINQUISH);
+	LKPI_CHECK(curthread->td_critnest == 0);
+	thread_lock(curthread);
+	sched_unbind(curthread);
+	thread_unlock(curthread);
+	LKPI_CHECK(curthread->td_pinned == 0);
+	mtx_destroy(&spin);
+}
+
+/* Its lock has to be held. */
+LKPI_SCENARIO(selftest_sys_sched_unlocked)
+{
+
+	sched_bind(curthread, 0);
+}
+
+/* What is held, besides what the flags and the lock exempt. */
+LKPI_SCENARIO(selftest_sys_witness_warn)
+{
+	static struct mtx own, other;
+
+	mtx_init(&own, "own", NULL, MTX_DEF);
+	mtx_init(&other, "other", NULL, MTX_DEF);
+	sx_slock(&static_sx);
+	mtx_lock(&own);
+	LKPI_CHECK(WITNESS_WARN(WARN_SLEEPOK, &own.lock_object, "first") == 0);
+	LKPI_CHECK(WITNESS_WARN(0, &own.lock_object, "second %d", 2) == 1);
+	mtx_lock(&other);
+	WITNESS_WARN(WARN_SLEEPOK | WARN_PANIC, &own.lock_object, "third");
+}
+
+/* What an untied module imports of the kernel has to be there, in the form that it calls. */
+static const void *const imports[] = {
+	_mtx_init, _mtx_destroy, mtx_sysinit, __mtx_lock_flags, __mtx_unlock_flags, _mtx_trylock_flags_,
+	__mtx_lock_spin_flags, __mtx_unlock_spin_flags, __mtx_trylock_spin_flags, __mtx_assert, mtx_spin_wait_unlocked,
+	_rw_init_flags, _rw_destroy, rw_sysinit, _rw_wowned, _rw_wlock_cookie, _rw_wunlock_cookie, __rw_rlock,
+	_rw_runlock_cookie, __rw_try_rlock, __rw_try_wlock, __rw_try_upgrade, __rw_downgrade, __rw_assert,
+	sx_init_flags, sx_destroy, sx_sysinit, _sx_xlock, _sx_slock, _sx_xunlock, _sx_sunlock, sx_try_xlock_,
+	sx_try_slock_, sx_try_upgrade_, sx_downgrade_, _sx_assert,
+	rm_init, rm_init_flags, rm_destroy, rm_sysinit, rm_wowned, _rm_rlock_debug, _rm_runlock_debug, _rm_wlock_debug,
+	_rm_wunlock_debug, _rm_assert,
+	critical_enter_KBI, critical_exit_KBI, _thread_lock, thread_lock_flags_,
+	sleepq_lock, sleepq_add, sleepq_wait, sleepq_wait_sig, sleepq_timedwait, sleepq_timedwait_sig,
+	sleepq_set_timeout_sbt, sleepq_signal, sleepq_broadcast, sleepq_release,
+	_sleep, msleep_spin_sbt, pause_sbt, wakeup, wakeup_one, wakeup_any,
+	cv_init, cv_destroy, _cv_wait, _cv_wait_sig, _cv_timedwait_sbt, _cv_timedwait_sig_sbt, cv_signal, cv_broadcastpri,
+	callout_init, _callout_init_lock, callout_reset_sbt_on, _callout_stop_safe,
+	taskqueue_enqueue, taskqueue_cancel, taskqueue_drain, taskqueue_quiesce,
+	kproc_exit, kproc_start, kproc_suspend, kproc_resume, kproc_suspend_check,
+	sched_bind, sched_unbind, sched_prio, sched_relinquish, kern_yield, mi_switch,
+	lock_init, lock_destroy, lock_classes,
+};
+
+LKPI_SCENARIO(selftest_sys_imports)
+{
+	size_t i;
+
+	for (i = 0; i < nitems(imports); i++)
+		LKPI_CHECK(imports[i] != NULL);
 }
 
 /* FreeBSD's messages name the line of the C macro. */

@@ -1,14 +1,13 @@
-//! FreeBSD's symbols of what runs later: callouts, taskqueues, kernel threads; `linuxkpi/include/sys` declares them.
+//! FreeBSD's symbols of what runs later: callouts and taskqueues; `linuxkpi/include/sys` declares them.
 //!
-//! References: sys/callout.h, sys/taskqueue.h, sys/kthread.h.
+//! References: sys/callout.h, sys/taskqueue.h.
 
 use super::deref;
 use super::locks::{literal, ticks};
 use crate::callout::{Callout, Cf, Handler};
 use crate::lock::LockObject;
-use crate::panic::kprintf;
 use crate::taskqueue::{self, Task, Taskqueue};
-use crate::thread::{self, Kthread, Thread, curthread, kthread_add, tdf};
+use crate::thread::Thread;
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
 // The room of `struct callout` and of `struct task`.
@@ -193,6 +192,17 @@ pub unsafe extern "C-unwind" fn taskqueue_drain_all(queue: *const Taskqueue) {
     unsafe { deref(queue) }.drain_all();
 }
 
+/// `taskqueue_quiesce()`.
+///
+/// # Safety
+///
+/// `queue` is a live queue.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_quiesce(queue: *const Taskqueue) {
+    // SAFETY: the caller's promise.
+    unsafe { deref(queue) }.quiesce();
+}
+
 /// `taskqueue_block()`.
 ///
 /// # Safety
@@ -246,67 +256,4 @@ pub unsafe extern "C-unwind" fn taskqueue_member(queue: *const Taskqueue, td: *c
 pub unsafe extern "C-unwind" fn taskqueue_free(queue: *const Taskqueue) {
     // SAFETY: the caller's promise.
     unsafe { deref(queue) }.free();
-}
-
-/// `kthread_add()`: a thread of thread0's priority; returns 0.
-///
-/// # Safety
-///
-/// `func` may be called with `arg` in another thread; `newtd` is null or has room; `name` is a C string.
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn lkpi_kthread_add(
-    func: unsafe extern "C-unwind" fn(*mut c_void),
-    arg: *mut c_void,
-    newtd: *mut *const Thread,
-    name: *const c_char,
-) -> c_int {
-    // SAFETY: the caller's promise; the name is copied.
-    unsafe {
-        let spec = Kthread { name: super::text(name), priority: crate::sched::pri::PVM, flags: tdf::KPROC, cpu: None };
-        let td = kthread_add(spec, move || {
-            func(arg);
-            // What fork_exit() does with a thread of a kernel process whose function returns.
-            let name = curthread().name();
-            kprintf!("Kernel thread \"{name}\" (pid 0) exited prematurely.");
-            thread::kthread_exit();
-        });
-        if !newtd.is_null() {
-            newtd.write(td);
-        }
-    }
-    0
-}
-
-/// `kthread_exit()`.
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn kthread_exit() -> ! {
-    thread::kthread_exit()
-}
-
-/// `kthread_suspend()`.
-///
-/// # Safety
-///
-/// `td` is a thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn kthread_suspend(td: *const Thread, timo: c_int) -> c_int {
-    // SAFETY: the caller's promise.
-    thread::kthread_suspend(unsafe { deref(td) }, u64::try_from(timo).unwrap_or(0))
-}
-
-/// `kthread_resume()`.
-///
-/// # Safety
-///
-/// `td` is a thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn kthread_resume(td: *const Thread) -> c_int {
-    // SAFETY: the caller's promise.
-    thread::kthread_resume(unsafe { deref(td) })
-}
-
-/// `kthread_suspend_check()`.
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn kthread_suspend_check() {
-    thread::kthread_suspend_check();
 }

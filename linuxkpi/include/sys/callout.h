@@ -31,6 +31,7 @@ int lkpi_callout_pending(const struct callout *);
 
 #define callout_init_mtx(c, mtx, flags) _callout_init_lock((c), &(mtx)->lock_object, (flags))
 #define callout_init_rw(c, rw, flags) _callout_init_lock((c), &(rw)->lock_object, (flags))
+#define callout_init_rm(c, rm, flags) _callout_init_lock((c), &(rm)->lock_object, (flags))
 #define callout_reset_sbt(c, sbt, pr, fn, arg, flags)			\
 	callout_reset_sbt_on((c), (sbt), (pr), (fn), (arg), -1, (flags))
 #define callout_reset_on(c, on_tick, fn, arg, cpu)			\

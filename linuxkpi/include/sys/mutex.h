@@ -13,6 +13,7 @@
 #include <sys/lock.h>
 #include <sys/pcpu.h>
 #include <sys/proc.h>
+#include <sys/sched.h>
 #include <sys/systm.h>
 
 #define MTX_DEF 0x00000000
@@ -43,6 +44,7 @@ int _mtx_trylock_flags_(volatile uintptr_t *, int, const char *, int);
 void __mtx_lock_spin_flags(volatile uintptr_t *, int, const char *, int);
 void __mtx_unlock_spin_flags(volatile uintptr_t *, int, const char *, int);
 int __mtx_trylock_spin_flags(volatile uintptr_t *, int, const char *, int);
+void mtx_spin_wait_unlocked(struct mtx *);
 void __mtx_assert(const volatile uintptr_t *, int, const char *, int);
 
 #define mtx_init(m, n, t, o) _mtx_init(&(m)->mtx_lock, n, t, o)

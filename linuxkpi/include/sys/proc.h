@@ -1,8 +1,8 @@
 /*-
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * sys/proc.h: the fields of struct thread that drivers read. The first fields of freebsd_sys::thread::Thread, in its
- * order; both sides assert the offsets.
+ * sys/proc.h: the fields of struct thread and struct proc that drivers read. The first fields of
+ * freebsd_sys::thread::Thread and freebsd_sys::kproc::Proc, in their order; both sides assert the offsets.
  */
 
 #ifndef _SYS_PROC_H_
@@ -27,6 +27,21 @@ _Static_assert(offsetof(struct thread, td_no_sleeping) == 12, "td_no_sleeping");
 _Static_assert(offsetof(struct thread, td_owepreempt) == 16, "td_owepreempt");
 _Static_assert(offsetof(struct thread, td_priority) == 20, "td_priority");
 _Static_assert(offsetof(struct thread, td_lkpi_task) == 24, "td_lkpi_task");
+
+#define MAXCOMLEN 19
+
+struct proc {
+	int p_pid;
+	char p_comm[MAXCOMLEN + 1];
+};
+
+_Static_assert(offsetof(struct proc, p_pid) == 0, "p_pid");
+_Static_assert(offsetof(struct proc, p_comm) == 4, "p_comm");
+
+/* A user thread's process is no kernel process, and the same for all. */
+struct proc *lkpi_curproc(void);
+struct proc *lkpi_td_proc(struct thread *);
+#define curproc lkpi_curproc()
 
 #define THREAD_NO_SLEEPING() (curthread->td_no_sleeping++)
 #define THREAD_SLEEPING_OK() (curthread->td_no_sleeping--)

@@ -31,6 +31,7 @@ void lkpi_printf(const char *);
 	LKPI_FORMAT(lkpi_panic, __VA_ARGS__);				\
 	__builtin_unreachable();					\
 } while (0)
+#define kassert_panic(...) panic(__VA_ARGS__)
 #define printf(...) LKPI_FORMAT(lkpi_printf, __VA_ARGS__)
 
 /* The argument of KASSERT comes with its own parentheses: KASSERT(x, ("text %d", 1)). */

@@ -36,6 +36,7 @@ int taskqueue_enqueue(struct taskqueue *, struct task *);
 int taskqueue_cancel(struct taskqueue *, struct task *, u_int *);
 void taskqueue_drain(struct taskqueue *, struct task *);
 void taskqueue_drain_all(struct taskqueue *);
+void taskqueue_quiesce(struct taskqueue *);
 void taskqueue_block(struct taskqueue *);
 void taskqueue_unblock(struct taskqueue *);
 void taskqueue_free(struct taskqueue *);
