@@ -21,7 +21,7 @@ impl At<'_> {
             if self.rules.invariants {
                 kpanic!("{call}() of {} mutex {name} @ {loc}", if spin { "spin" } else { "sleep" });
             }
-            if self.rules.program.threads.len() > 1 {
+            if !self.rules.program.alone() {
                 // A turnstile that a spin mutex's release forgets keeps a stale owner.
                 return Err(Stop::Wild);
             }
