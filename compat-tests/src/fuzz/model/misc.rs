@@ -45,11 +45,7 @@ impl At<'_> {
                 self.switch()?;
                 self.me().run = Run::Paused;
             }
-            Act::MallocWait | Act::MallocNowait if self.me().phase > 0 => {
-                if invariants && self.me().critnest != 0 {
-                    kpanic!("free: called with spinlock or critical section held");
-                }
-            }
+            Act::MallocWait | Act::MallocNowait if self.me().phase > 0 => self.free()?,
             Act::MallocWait | Act::MallocNowait => {
                 if invariants && act == Act::MallocWait && self.state.cpu.interrupts(self.td) {
                     kpanic!("malloc(M_WAITOK) in interrupt context");
@@ -76,6 +72,14 @@ impl At<'_> {
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// `free()`.
+    fn free(&mut self) -> Call {
+        if self.rules.invariants && self.me().critnest != 0 {
+            kpanic!("free: called with spinlock or critical section held");
         }
         Ok(())
     }
