@@ -279,6 +279,14 @@ fn no_interrupt_comes_between_going_on_a_queue_and_the_sleep() {
     assert_eq!(outcomes(&chained, Switches::Invariants), ["panic: mi_switch: switch in a critical section"]);
 }
 
+/// A filter that takes, for the thread whose stack it is on, the lock that the thread has just been woken for: it waits for itself.
+#[test]
+fn whose_lock_it_is_is_asked_once() {
+    let waiter = [a(Act::TryR), a(Act::Lock)];
+    let waits = interrupted(&[Kind::RwRecurse], &[&waiter, &[a(Act::RUnlock)]], &[a(Act::Try)], &[]);
+    assert!(agreed(&waits, Switches::Invariants).contains(&Outcome::Stuck.to_string()));
+}
+
 /// A spin mutex has a watchdog also where its waiter gives the CPU to another spinner now and then.
 #[test]
 fn who_spins_by_turns_has_a_watchdog() {

@@ -185,6 +185,8 @@ struct Thread {
     how: condvar::How,
     /// With one CPU: of those that are blocked on locks, which it was.
     since: u8,
+    /// With one CPU: it has waited in its call, which asks nothing again of what it asked before that.
+    waited: bool,
 }
 
 /// A lock's word: whose it is, or how many read it, and its flags. For an rmlock, of the mutex behind it.
@@ -265,7 +267,11 @@ impl std::hash::Hash for State {
             hasher.write_u64(pack([a, b, c, d, e, f, g, run]));
             hasher.write_u64(pack([h, i, j, k, l, m, n, o]));
             hasher.write_u64(
-                u64::from(td.log) << 32 | u64::from(td.since) << 16 | u64::from(td.pc) << 8 | u64::from(td.phase),
+                u64::from(td.log) << 32
+                    | u64::from(td.since) << 16
+                    | u64::from(td.pc) << 8
+                    | u64::from(td.waited) << 7
+                    | u64::from(td.phase),
             );
             hasher.write_u64(u64::from(td.timed) << 8 | (td.how as u64) << 4 | td.place as u64);
         }
@@ -423,6 +429,7 @@ impl At<'_> {
     /// The thread is on one of the lock's queues.
     fn blocks(&mut self, exclusive: bool, asleep: bool) -> Call {
         if self.state.cpu.on {
+            self.me().waited = true;
             let blocked = |td: &&Thread| matches!(td.run, Run::Blocked { .. });
             self.me().since = 1 + self.state.threads.iter().filter(blocked).map(|td| td.since).max().unwrap_or(0);
         }
@@ -521,11 +528,12 @@ impl Rules<'_> {
         match at.call(call.act) {
             Ok(()) => {
                 state.threads[td].pc += 1;
-                state.threads[td].phase = 0;
+                (state.threads[td].phase, state.threads[td].waited) = (0, false);
                 Step::Done
             }
             Err(Stop::Later) => {
                 state.threads[td].phase += 1;
+                state.threads[td].waited = false;
                 Step::Done
             }
             Err(Stop::Spins) => {

@@ -37,6 +37,7 @@ struct Frame {
     /// Of the interrupted call.
     pc: u8,
     phase: u8,
+    waited: bool,
     log: u32,
 }
 
@@ -47,6 +48,7 @@ impl Cpu {
         let frame = self.frame.map_or(0, |frame| {
             u64::from(frame.log) << 32
                 | u64::from(frame.pc) << 24
+                | u64::from(frame.waited) << 23
                 | u64::from(frame.phase) << 20
                 | u64::from(frame.td + 1) << 16
         });
@@ -108,8 +110,9 @@ impl State {
         let td = self.running().unwrap_or(IDLE);
         let thread = &mut self.threads[td];
         self.cpu.raised = false;
-        self.cpu.frame = Some(Frame { td: td as u8, pc: thread.pc, phase: thread.phase, log: thread.log });
-        (thread.pc, thread.phase, thread.log) = (0, 0, self.filter_log);
+        let Thread { pc, phase, waited, log, .. } = *thread;
+        self.cpu.frame = Some(Frame { td: td as u8, pc, phase, waited, log });
+        (thread.pc, thread.phase, thread.waited, thread.log) = (0, 0, false, self.filter_log);
         thread.critnest += 1;
     }
 
@@ -228,6 +231,7 @@ impl Rules<'_> {
         if state.cpu.frame.is_some() || state.threads[td].critnest != 0 || !turn {
             return false;
         }
+        state.threads[td].waited = true;
         state.preempt(td, best, false);
         true
     }
@@ -339,7 +343,7 @@ impl At<'_> {
         }
         self.state.filter_log = self.me().log;
         let me = self.me();
-        (me.pc, me.phase, me.log) = (frame.pc, frame.phase, frame.log);
+        (me.pc, me.phase, me.waited, me.log) = (frame.pc, frame.phase, frame.waited, frame.log);
         if threaded {
             self.state.threads[ITHREAD].no_sleeping += 1;
             self.state.make_runnable(ITHREAD);

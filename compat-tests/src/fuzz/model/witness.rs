@@ -82,7 +82,7 @@ impl At<'_> {
 
     /// `witness_checkorder()`.
     pub(super) fn checkorder(&mut self, exclusive: bool) -> Call {
-        if !self.enrolled() {
+        if !self.enrolled() || self.me().waited {
             return Ok(());
         }
         if !self.kind().is_spin() && self.me().critnest != 0 {
