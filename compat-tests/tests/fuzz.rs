@@ -1,7 +1,7 @@
 //! Random programs of lock calls: the kernel and the model of FreeBSD's rules agree, and would be seen to disagree.
 
 use compat_tests::fuzz::model::{Model, Mutation, Outcome, Verdict};
-use compat_tests::fuzz::program::{Act, Call, Kind, LockSpec, Program};
+use compat_tests::fuzz::program::{Act, Call, Interrupt, Kind, LockSpec, Program};
 use compat_tests::fuzz::{self, Disagreement, Effort, Judge, Plan, Switches};
 use freebsd_sys::host::workers;
 use std::collections::BTreeSet;
@@ -13,7 +13,22 @@ fn program(kinds: &[Kind], threads: &[&[Call]]) -> Program {
     Program {
         locks: kinds.iter().map(|&kind| LockSpec { kind, enrolled: true }).collect(),
         threads: threads.iter().map(|calls| calls.to_vec()).collect(),
+        ..Program::default()
     }
+}
+
+/// A program on one CPU, with an interrupt.
+fn interrupted(kinds: &[Kind], threads: &[&[Call]], filter: &[Call], ithread: &[Call]) -> Program {
+    let interrupt = Some(Interrupt { filter: filter.to_vec(), ithread: ithread.to_vec() });
+    Program { shared: threads.len() > 1, interrupt, ..program(kinds, threads) }
+}
+
+/// What comes of a program, under all options, model and kernel agreeing about all of it.
+fn agreed(program: &Program, switches: Switches) -> Vec<String> {
+    let mut judge = Judge::default();
+    judge.judge(program, 1, Effort { schedules: 50, search: 100_000 }).expect("agreement");
+    assert_eq!(judge.counts.searched + judge.counts.wild, 3, "{:?}", judge.counts);
+    outcomes(program, switches)
 }
 
 fn a(act: Act) -> Call {
@@ -204,6 +219,80 @@ fn a_sleepable_rmlock_sleeps_on_one_side() {
         assert_eq!(outcomes(&both, Switches::Witness), expected);
         Judge::default().judge(&both, 1, Effort { schedules: 50, search: 100_000 }).expect("agreement");
     }
+}
+
+/// A spin mutex keeps interrupts off, and a critical section does not.
+#[test]
+fn a_filter_comes_in_a_critical_section_and_not_under_a_spin_mutex() {
+    let filter = [a(Act::SpinTry), a(Act::SpinUnlock)];
+    let spin = interrupted(&[Kind::Spin], &[&[a(Act::SpinLock), a(Act::SpinUnlock)]], &filter, &[]);
+    assert_eq!(agreed(&spin, Switches::Witness), ["ends", "ends, filter's tries: [true]"]);
+    let critical = [a(Act::CriticalEnter), a(Act::MallocNowait), a(Act::CriticalExit)];
+    let critical = interrupted(&[], &[&critical], &[a(Act::CriticalExit)], &[]);
+    let outcomes = agreed(&critical, Switches::Invariants);
+    // Only a filter that finds its thread in a critical section of its own can end that and not hear of it itself.
+    assert!(outcomes.contains(&"panic: critical_exit: td_critnest == 0".to_owned()), "{outcomes:?}");
+}
+
+/// An interrupt thread preempts at once, but after a critical section.
+#[test]
+fn an_interrupt_thread_waits_for_the_end_of_a_critical_section() {
+    let (taken, ithread) = ([a(Act::Try), a(Act::Unlock)], [a(Act::Try), a(Act::Try)]);
+    let plain = interrupted(&[Kind::Mtx], &[&taken], &[], &ithread);
+    let seen = "ends, thread 0's tries: [true], thread 2's tries: [false, false]";
+    assert!(agreed(&plain, Switches::None).contains(&seen.to_owned()));
+    let critical = [a(Act::CriticalEnter), taken[0], taken[1], a(Act::CriticalExit)];
+    let critical = interrupted(&[Kind::Mtx], &[&critical], &[], &ithread);
+    assert!(!agreed(&critical, Switches::None).contains(&seen.to_owned()));
+}
+
+/// Who holds what an interrupt thread waits for comes before its equals, and if it does nothing but spin, they never come.
+#[test]
+fn an_owner_is_lent_the_priority_of_an_interrupt_thread() {
+    let lent = interrupted(&[Kind::Mtx], &[&[a(Act::Try)], &[a(Act::CvSignal)]], &[], &[a(Act::Lock)]);
+    assert!(agreed(&lent, Switches::Invariants).contains(&Outcome::Stuck.to_string()));
+    let wrong = Model::default().outcomes(&lent, Switches::Invariants, Mutation::NoLending);
+    assert!(matches!(wrong, Verdict::Outcomes(all) if !all.contains(&Outcome::Stuck)));
+}
+
+/// Threads that share a CPU take turns when they block; who blocks for the other's lock is never alone with it.
+#[test]
+fn threads_that_share_a_cpu_never_spin_for_each_other() {
+    let first = [a(Act::Lock), b(Act::Lock), b(Act::Unlock), a(Act::Unlock)];
+    let second = [b(Act::Lock), a(Act::Lock), a(Act::Unlock), b(Act::Unlock)];
+    let abba = program(&[Kind::Mtx, Kind::Mtx], &[&first, &second]);
+    // Nothing takes the CPU away from the first, so that the second comes too late to meet it.
+    let shared = Program { shared: true, ..abba };
+    assert_eq!(agreed(&shared, Switches::Witness), ["ends"]);
+}
+
+/// A wait's interlock that one may not sleep with goes with interrupts off.
+#[test]
+fn no_interrupt_comes_between_going_on_a_queue_and_the_sleep() {
+    // Not held: what it is afterwards shows when the interrupt thread came.
+    for act in [Act::CvTimedwait, Act::TimedSleep] {
+        let waits = interrupted(&[Kind::Rw], &[&[a(act)]], &[], &[a(Act::Try)]);
+        agreed(&waits, Switches::None);
+    }
+    let chained = program(&[Kind::SpinRecurse], &[&[a(Act::SpinLock), a(Act::CriticalExit), a(Act::CvWait)]]);
+    Judge::default().judge(&chained, 1, EFFORT).expect("agreement");
+    assert_eq!(outcomes(&chained, Switches::Invariants), ["panic: mi_switch: switch in a critical section"]);
+}
+
+/// A filter that takes, for the thread whose stack it is on, the lock that the thread has just been woken for: it waits for itself.
+#[test]
+fn whose_lock_it_is_is_asked_once() {
+    let waiter = [a(Act::TryR), a(Act::Lock)];
+    let waits = interrupted(&[Kind::RwRecurse], &[&waiter, &[a(Act::RUnlock)]], &[a(Act::Try)], &[]);
+    assert!(agreed(&waits, Switches::Invariants).contains(&Outcome::Stuck.to_string()));
+}
+
+/// A spin mutex has a watchdog also where its waiter gives the CPU to another spinner now and then.
+#[test]
+fn who_spins_by_turns_has_a_watchdog() {
+    let waits = interrupted(&[Kind::Spin], &[&[], &[a(Act::SpinLock)]], &[], &[a(Act::SpinTry)]);
+    let outcomes = agreed(&waits, Switches::None);
+    assert!(outcomes.contains(&"panic: spin lock held too long".to_owned()), "{outcomes:?}");
 }
 
 /// What a program with one thread prints.

@@ -22,7 +22,7 @@
 //! # Deviations from FreeBSD
 //!
 //! Timeouts are in ticks. The count is not bounded. A waiter drops its lock without the chain lock whatever the lock's class
-//! (FreeBSD: only for sleepable ones); being on the queue first is what counts.
+//! (FreeBSD: only for sleepable ones), if with interrupts off; being on the queue first is what counts.
 //!
 //! References: kern/kern_condvar.c, sys/condvar.h, condvar(9).
 
@@ -180,9 +180,9 @@ impl Cv {
         if let Some(ticks) = how.ticks {
             sleepqueue::set_timeout(ticks);
         }
-        sleepqueue::release(wchan);
-        let dropped = giant::drop_giant(loc);
         let relock = !giant::is(lock);
+        let masked = sleepqueue::release_for(wchan, relock.then_some(lock));
+        let dropped = giant::drop_giant(loc);
         let saved = if relock { witness::save(lock) } else { None };
         // SAFETY: the caller holds the lock, which is alive.
         let state = if relock { unsafe { lc_unlock(lock, loc) } } else { 0 };
@@ -190,6 +190,7 @@ impl Cv {
         if relock {
             sleepqueue::interlock_gone(lock);
         }
+        masked.end();
         let error = match (how.ticks.is_some(), how.catch) {
             (true, true) => sleepqueue::timedwait_sig(wchan),
             (true, false) => sleepqueue::timedwait(wchan),

@@ -67,7 +67,7 @@ pub fn sleep_from(ident: usize, interlock: Option<&LockObject>, how: How, wmesg:
     if how.ticks != 0 {
         sleepqueue::set_timeout(how.ticks);
     }
-    sleepqueue::release(ident);
+    let masked = sleepqueue::release_for(ident, relock);
     let dropped = giant::drop_giant(loc);
     let saved = relock.and_then(crate::witness::save);
     // SAFETY: the caller holds the interlock, which is alive.
@@ -76,6 +76,7 @@ pub fn sleep_from(ident: usize, interlock: Option<&LockObject>, how: How, wmesg:
     if let Some(lock) = relock {
         sleepqueue::interlock_gone(lock);
     }
+    masked.end();
     let error = match (how.ticks != 0, how.catch) {
         (true, true) => sleepqueue::timedwait_sig(ident),
         (true, false) => sleepqueue::timedwait(ident),
@@ -121,13 +122,14 @@ pub fn msleep_spin(ident: usize, mtx: &crate::mutex::Mtx, wmesg: &'static str, t
     if ticks != 0 {
         sleepqueue::set_timeout(ticks);
     }
-    sleepqueue::release(ident);
+    let masked = sleepqueue::release_for(ident, Some(mtx.object()));
     let saved = crate::witness::save(mtx.object());
     mtx.unlock_spin_at(loc);
     let dropped = giant::drop_giant(loc);
     crate::witness::warn(None, loc, format_args!("Sleeping on \"{wmesg}\""));
     sleepqueue::lock(ident);
     sleepqueue::interlock_gone(mtx.object());
+    masked.end();
     let error = if ticks != 0 {
         sleepqueue::timedwait(ident)
     } else {

@@ -104,6 +104,30 @@ pub fn release(_wchan: usize) {
     machine().sleepqueues.chain.unlock();
 }
 
+/// Whether interrupts are off while an interlock goes.
+#[must_use]
+pub(crate) struct Masked(bool);
+
+/// [`release`] for the time in which `interlock` goes. FreeBSD keeps the chain locked if one may not sleep with the interlock: no
+/// interrupt comes, and nobody preempts, between going on the queue and the switch. Until [`Masked::end`], with the chain locked again.
+pub(crate) fn release_for(wchan: usize, interlock: Option<&crate::lock::LockObject>) -> Masked {
+    let masked = interlock.is_some_and(|lock| !lock.flags().contains(crate::lock::Lo::SLEEPABLE));
+    if masked {
+        crate::critical::spinlock_enter_internal();
+    }
+    release(wchan);
+    Masked(masked)
+}
+
+impl Masked {
+    /// The chain is locked, which keeps interrupts off from here on.
+    pub(crate) fn end(self) {
+        if self.0 {
+            crate::critical::spinlock_exit_internal();
+        }
+    }
+}
+
 /// `sleepq_add()`: puts the caller on `wchan`'s queue. The chain lock is held.
 ///
 /// # Panics

@@ -151,7 +151,7 @@ impl Judge {
     ) -> Result<(), Box<Disagreement>> {
         let model = match self.model.outcomes(program, switches, self.mutation) {
             Verdict::Outcomes(model) => model,
-            Verdict::Wild if program.threads.len() == 1 => {
+            Verdict::Wild if program.alone() => {
                 // What comes before the call without rules has some.
                 let mut less = program.clone();
                 less.threads[0].pop();
@@ -173,7 +173,7 @@ impl Judge {
             Box::new(Disagreement { program: program.clone(), switches, model: model.clone(), outcome, missing })
         };
         let mut random = Random::new(seed);
-        let alone = program.threads.len() == 1;
+        let alone = program.alone();
         for index in 0..if alone { 1 } else { effort.schedules } {
             let run = self.machines.run(program, switches, &mut random, index);
             self.counts.executions += 1;
@@ -204,9 +204,11 @@ impl Judge {
             reached.insert(outcome);
             if !dfs.end(choices) {
                 self.counts.searched += 1;
+                // Who is first of several whose time runs out at once, the model does not say.
+                let exact = !program.one_cpu() || program.pauses() < 2;
                 return match model.difference(&reached).next() {
-                    Some(missed) => Err(disagreement(missed.clone(), true)),
-                    None => Ok(()),
+                    Some(missed) if exact => Err(disagreement(missed.clone(), true)),
+                    _ => Ok(()),
                 };
             }
         }
@@ -229,7 +231,7 @@ impl Judge {
 }
 
 /// Bytes of a random program.
-const BYTES: usize = 96;
+const BYTES: usize = 128;
 
 /// The random program number `index` of `seed`.
 pub fn program(seed: u64, index: u64) -> Program {

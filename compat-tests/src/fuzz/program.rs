@@ -7,6 +7,12 @@ use std::fmt;
 
 /// Most threads of a program.
 pub const THREADS: usize = 3;
+/// The list of calls, by its number, that the interrupt thread makes: it comes where a third thread would.
+pub const ITHREAD: usize = 2;
+/// The list of calls that the filter makes.
+pub const FILTER: usize = 3;
+/// Lists of calls that a program may have.
+pub const LISTS: usize = 4;
 /// Most locks of a program.
 pub const LOCKS: usize = 4;
 /// Most calls of a thread, if it is the only one.
@@ -58,6 +64,16 @@ impl Kind {
     /// Whether it is an sx lock.
     pub fn is_sx(self) -> bool {
         matches!(self, Self::Sx | Self::SxRecurse)
+    }
+
+    /// A kind whose rules are stated for CPUs that are shared: readers of an rmlock are not.
+    fn on_one_cpu(self) -> Self {
+        match self {
+            Self::Rm => Self::Spin,
+            Self::RmRecurse => Self::Rw,
+            Self::RmSleepable => Self::Mtx,
+            other => other,
+        }
     }
 
     /// `LO_RECURSABLE`.
@@ -197,13 +213,26 @@ pub struct Call {
     pub lock: u8,
 }
 
+/// An interrupt that comes once, at any moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Interrupt {
+    /// The calls of its filter, which runs on the stack of whatever it interrupts.
+    pub filter: Vec<Call>,
+    /// The calls of its thread; if there are none, there is no thread.
+    pub ithread: Vec<Call>,
+}
+
 /// See the module.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Program {
     /// Its locks, named `a` to `d`.
     pub locks: Vec<LockSpec>,
-    /// The calls of each thread; thread N has CPU N to itself.
+    /// The calls of each thread; thread N has CPU N to itself, unless they share one.
     pub threads: Vec<Vec<Call>>,
+    /// Whether all threads, two at most, are on one CPU.
+    pub shared: bool,
+    /// What interrupts them; then they share a CPU.
+    pub interrupt: Option<Interrupt>,
 }
 
 /// What a thread would hold if all its calls had been legal: legal programs get further.
@@ -271,12 +300,44 @@ impl Habits {
 impl Program {
     /// The program that `bytes` stand for: any bytes stand for one.
     pub fn decode(bytes: &[u8]) -> Self {
-        Self::arbitrary(&mut Unstructured::new(bytes)).unwrap_or(Self { locks: Vec::new(), threads: vec![Vec::new()] })
+        Self::arbitrary(&mut Unstructured::new(bytes)).unwrap_or(Self { threads: vec![Vec::new()], ..Self::default() })
+    }
+
+    /// Whether nothing ever comes between the calls of the only thread.
+    pub fn alone(&self) -> bool {
+        self.threads.len() == 1 && self.interrupt.is_none()
+    }
+
+    /// Whether something shares a CPU: threads, or a thread and an interrupt.
+    pub fn one_cpu(&self) -> bool {
+        self.interrupt.is_some() || self.shared
+    }
+
+    /// A list of calls by its number: a thread's, the interrupt thread's, the filter's.
+    pub fn list(&self, at: usize) -> &[Call] {
+        match (at, &self.interrupt) {
+            (ITHREAD, Some(interrupt)) => &interrupt.ithread,
+            (FILTER, Some(interrupt)) => &interrupt.filter,
+            _ => self.threads.get(at).map_or(&[], |calls| calls),
+        }
+    }
+
+    fn list_mut(&mut self, at: usize) -> Option<&mut Vec<Call>> {
+        match (at, &mut self.interrupt) {
+            (ITHREAD, Some(interrupt)) => Some(&mut interrupt.ithread),
+            (FILTER, Some(interrupt)) => Some(&mut interrupt.filter),
+            _ => self.threads.get_mut(at),
+        }
+    }
+
+    /// All calls.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        (0..LISTS).flat_map(|at| self.list(at))
     }
 
     /// Number of calls.
     pub fn len(&self) -> usize {
-        self.threads.iter().map(Vec::len).sum()
+        self.calls().count()
     }
 
     /// Whether it calls nothing.
@@ -286,11 +347,7 @@ impl Program {
 
     /// How often a thread sleeps for a tick.
     pub fn pauses(&self) -> usize {
-        self.threads
-            .iter()
-            .flatten()
-            .filter(|call| matches!(call.act, Act::Pause | Act::CvTimedwait | Act::TimedSleep))
-            .count()
+        self.calls().filter(|call| matches!(call.act, Act::Pause | Act::CvTimedwait | Act::TimedSleep)).count()
     }
 
     /// Programs that are smaller by a thread, a call or an unused lock.
@@ -303,19 +360,28 @@ impl Program {
                 less
             }));
         }
-        for (thread, calls) in self.threads.iter().enumerate() {
-            all.extend((0..calls.len()).map(|at| {
+        if self.interrupt.is_some() {
+            all.push(Self { interrupt: None, shared: self.threads.len() > 1, ..self.clone() });
+        }
+        if self.shared && self.interrupt.is_none() {
+            all.push(Self { shared: false, ..self.clone() });
+        }
+        for list in 0..LISTS {
+            all.extend((0..self.list(list).len()).filter_map(|at| {
                 let mut less = self.clone();
-                less.threads[thread].remove(at);
-                less
+                less.list_mut(list)?.remove(at);
+                Some(less)
             }));
         }
         for at in (0..self.locks.len()).rev() {
             let used = |call: &Call| call.act.takes_lock() && usize::from(call.lock) == at;
-            if !self.threads.iter().flatten().any(used) {
+            if !self.calls().any(used) {
                 let mut less = self.clone();
                 less.locks.remove(at);
-                less.threads.iter_mut().flatten().for_each(|call| call.lock -= u8::from(usize::from(call.lock) > at));
+                for list in 0..LISTS {
+                    let calls = less.list_mut(list).into_iter().flatten();
+                    calls.for_each(|call| call.lock -= u8::from(usize::from(call.lock) > at));
+                }
                 all.push(less);
             }
         }
@@ -338,24 +404,62 @@ impl Act {
 impl<'a> Arbitrary<'a> for Program {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         let threads = *u.choose(&[1, 1, 1, 1, 2, 2, 2, 3])?;
-        let count = u.int_in_range(1..=if threads == 1 { LOCKS } else { 2 })?;
+        let interrupted = threads < 3 && u.ratio(1, 3)?;
+        let shared = threads == 2 && (interrupted || u.ratio(1, 4)?);
+        let alone = threads == 1 && !interrupted;
+        let count = u.int_in_range(1..=if alone { LOCKS } else { 2 })?;
         let mut locks = Vec::with_capacity(count);
         for _ in 0..count {
             locks.push(LockSpec { kind: u.arbitrary()?, enrolled: u.ratio(3, 4)? });
         }
-        let most = [CALLS, 4, 3][threads - 1];
+        if interrupted || shared {
+            locks.iter_mut().for_each(|lock| lock.kind = lock.kind.on_one_cpu());
+        }
+        let most = match (threads, interrupted) {
+            (1, false) => CALLS,
+            (1, true) => 6,
+            (2, _) => 4,
+            _ => 3,
+        };
         // Some programs are careful, some are not.
         let care = u.int_in_range(0..=8)?;
         let mut all = Vec::with_capacity(threads);
         for _ in 0..threads {
-            let mut habits = Habits::default();
-            let mut calls = Vec::with_capacity(most);
-            for _ in 0..u.int_in_range(1..=most)? {
-                calls.push(if u.int_in_range(0..=7)? < care { habits.sensible(u, &locks)? } else { any(u, &locks)? });
-            }
-            all.push(calls);
+            let n = u.int_in_range(1..=most)?;
+            all.push(list(u, &locks, n, care)?);
         }
-        Ok(Self { locks, threads: all })
+        let interrupt = if interrupted { Some(Interrupt::generate(u, &locks, care)?) } else { None };
+        Ok(Self { locks, threads: all, shared, interrupt })
+    }
+}
+
+/// `n` calls, of eight about `care` as a careful programmer makes them.
+fn list(u: &mut Unstructured<'_>, locks: &[LockSpec], n: usize, care: u32) -> Result<Vec<Call>> {
+    let mut habits = Habits::default();
+    let call = |_| if u.int_in_range(0..=7)? < care { habits.sensible(u, locks) } else { any(u, locks) };
+    (0..n).map(call).collect()
+}
+
+impl Interrupt {
+    fn generate(u: &mut Unstructured<'_>, locks: &[LockSpec], care: u32) -> Result<Self> {
+        let (filter, ithread) = (u.int_in_range(0..=3)?, u.int_in_range(0..=3)?);
+        let mut filter = list(u, locks, filter, care)?;
+        filter.retain(|call| call.may_be_in_filter(locks) || u.ratio(1, 4).unwrap_or(false));
+        // A wait takes the interrupted thread's place in a queue, where it may be already.
+        filter.retain(|call| !call.act.waits());
+        Ok(Self { filter, ithread: list(u, locks, ithread, care)? })
+    }
+}
+
+impl Call {
+    /// Whether a filter may make the call: what others do there is a panic, or without rules.
+    fn may_be_in_filter(self, locks: &[LockSpec]) -> bool {
+        match self.act {
+            Act::Lock | Act::RLock => false,
+            Act::Pause | Act::MallocWait | Act::Userret | Act::CriticalExit => false,
+            _ if self.act.takes_lock() => locks[usize::from(self.lock)].kind.is_spin(),
+            _ => true,
+        }
     }
 }
 
@@ -388,15 +492,22 @@ impl fmt::Display for Program {
             let hidden = if lock.enrolled { "" } else { ", NOWITNESS" };
             writeln!(f, "  lock {}: {:?}{hidden}", lock_name(at).to_string_lossy(), lock.kind)?;
         }
-        for (thread, calls) in self.threads.iter().enumerate() {
-            writeln!(f, "  thread {thread}:")?;
-            for (at, call) in calls.iter().enumerate() {
+        for at in 0..LISTS {
+            let calls = self.list(at);
+            match &self.interrupt {
+                Some(_) if at == ITHREAD => writeln!(f, "  interrupt thread:")?,
+                Some(_) if at == FILTER => writeln!(f, "  filter:")?,
+                _ if at >= self.threads.len() => continue,
+                _ if self.one_cpu() => writeln!(f, "  thread {at}, on the one CPU:")?,
+                _ => writeln!(f, "  thread {at}:")?,
+            }
+            for (pc, call) in calls.iter().enumerate() {
                 let lock = if call.act.takes_lock() {
                     lock_name(call.lock.into()).to_string_lossy()
                 } else {
                     std::borrow::Cow::Borrowed("")
                 };
-                writeln!(f, "    {:3}  {:?} {lock}", line(thread, at), call.act)?;
+                writeln!(f, "    {:3}  {:?} {lock}", line(at, pc), call.act)?;
             }
         }
         Ok(())

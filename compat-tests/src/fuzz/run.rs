@@ -2,11 +2,12 @@
 
 use super::Switches;
 use super::model::Outcome;
-use super::program::{Act, Call, Kind, Program, THREADS, line, lock_name};
+use super::program::{Act, Call, FILTER, ITHREAD, Kind, LISTS, Program, line, lock_name};
 use freebsd_sys::atomic::Owned32;
 use freebsd_sys::condvar::Cv;
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::Schedule;
+use freebsd_sys::interrupt::{self, Arrival, Filter};
 use freebsd_sys::lock::{Loc, LockObject};
 use freebsd_sys::machine::{Budget, Config, Engine, Machine, Verdict};
 use freebsd_sys::malloc::{self, M};
@@ -42,11 +43,11 @@ impl Run {
 pub struct Machines(Vec<(Config, Box<Machine>)>);
 
 impl Machines {
-    /// The machine for `program`: a CPU for each thread, and a tick for each pause, which a schedule may let pass at any time.
+    /// The machine for `program`: a CPU for each thread, unless they share one, and a tick for each pause, which a schedule may let pass at any time.
     fn get(&mut self, program: &Program, switches: Switches) -> &Machine {
-        let cpus = program.threads.len();
+        let cpus = if program.one_cpu() { 1 } else { program.threads.len() };
         // A thread on its own sleeps until nothing else can move anyway.
-        let ticks = if cpus == 1 { 0 } else { program.pauses() as u32 };
+        let ticks = if program.alone() { 0 } else { program.pauses() as u32 };
         let config = Config {
             cpus,
             invariants: switches != Switches::None,
@@ -167,9 +168,10 @@ struct Shared<'a> {
     locks: Vec<Lock>,
     cv: Cv,
     program: &'a Program,
-    log: [Cell<u32>; THREADS],
-    /// By thread and call. A tracker stays on its CPU's queue until the execution ends, if nobody releases it.
-    trackers: [Vec<Tracker>; THREADS],
+    /// By list of calls.
+    log: [Cell<u32>; LISTS],
+    /// By list and call. A tracker stays on its CPU's queue until the execution ends, if nobody releases it.
+    trackers: [Vec<Tracker>; LISTS],
     invariants: bool,
     go: Owned32,
     done: Owned32,
@@ -189,15 +191,15 @@ fn wait_for(word: &Owned32, value: u32) -> bool {
 impl<'a> Shared<'a> {
     fn new(program: &'a Program, switches: Switches) -> Self {
         let reads = program.locks.iter().any(|lock| lock.kind.is_rm());
-        let trackers = |at: usize| match program.threads.get(at) {
-            Some(calls) if reads => calls.iter().map(|_| Tracker::default()).collect(),
+        let trackers = |at: usize| match program.list(at) {
+            calls if reads => calls.iter().map(|_| Tracker::default()).collect(),
             _ => Vec::new(),
         };
         Self {
             locks: program.locks.iter().map(|lock| Lock::zeroed(lock.kind)).collect(),
             cv: Cv::zeroed(),
             program,
-            log: [const { Cell::new(1) }; THREADS],
+            log: [const { Cell::new(1) }; LISTS],
             trackers: std::array::from_fn(trackers),
             invariants: switches != Switches::None,
             go: Owned32::new(0),
@@ -216,6 +218,10 @@ impl Shared<'static> {
         }
         self.cv.init(c"cv");
         let others = self.program.threads.len() - 1;
+        if self.program.one_cpu() {
+            self.share(others);
+            return;
+        }
         if others == 0 {
             self.thread(0);
             return;
@@ -244,9 +250,43 @@ impl Shared<'static> {
         wait_for(&self.done, others as u32);
     }
 
+    /// thread0 of a program with one CPU, where there are so many others, all as good as it is.
+    fn share(&'static self, others: usize) {
+        for at in 1..=others {
+            kthread_add(Kthread { name: "T1", priority: pri::PUSER, flags: 0, cpu: Some(0) }, move || {
+                // SAFETY: as of the first thread.
+                unsafe { thread::discard_stack() };
+                self.thread(at);
+                if !cpu::step("done", 0) {
+                    return;
+                }
+                self.done.add(1);
+                // It spins on what it holds until its time slice is over.
+                wait_for(&self.done, u32::MAX);
+            });
+        }
+        if let Some(interrupt) = &self.program.interrupt {
+            let irq = interrupt::create("fuzz", Arrival::Raised, pri::PI_INTR, Some(0));
+            let threaded = !interrupt.ithread.is_empty();
+            let filter = move || {
+                self.thread(FILTER);
+                if threaded { Filter::ScheduleThread } else { Filter::Handled }
+            };
+            let ithread: Option<Box<dyn Fn()>> = if threaded { Some(Box::new(|| self.thread(ITHREAD))) } else { None };
+            interrupt::setup(irq, Some(Box::new(filter)), ithread, 1);
+            interrupt::raise(irq);
+        }
+        explore::begin();
+        self.thread(0);
+        wait_for(&self.done, others as u32);
+        // What has not come yet may come now.
+        cpu::step("end", 0);
+    }
+
+    /// Makes the calls of list `at`.
     fn thread(&self, at: usize) {
         let mut pinned = 0;
-        for (pc, call) in self.program.threads[at].iter().enumerate() {
+        for (pc, call) in self.program.list(at).iter().enumerate() {
             if cpu::scheduler_stopped() {
                 return;
             }
@@ -258,7 +298,7 @@ impl Shared<'static> {
         }
     }
 
-    /// Makes call `pc` of thread `at`, which has pinned itself `pinned` times; what it returned, if it returns whether it worked.
+    /// Makes call `pc` of list `at`, whose thread has pinned itself `pinned` times; what it returned, if it returns whether it worked.
     fn call(&self, at: usize, pc: usize, call: &Call, pinned: &mut i32) -> Option<bool> {
         let loc = Loc::c(c"program".as_ptr(), line(at, pc));
         let ident = std::ptr::from_ref(&self.cv) as usize;
@@ -291,10 +331,13 @@ impl Shared<'static> {
                 Lock::Rm(lock) => self.on_rm(lock, call, loc, &self.trackers[at][..=pc]),
             };
         }
-        let alone = self.program.threads.len() == 1;
+        // Where there is one CPU, nobody is bound to it.
+        let alone = self.program.alone() || self.program.one_cpu();
         match call.act {
             Act::CriticalEnter => critical::critical_enter(),
             Act::CriticalExit => critical::critical_exit(),
+            // These two are no boundaries of their own, and an interrupt may come before them.
+            Act::NoSleeping | Act::SleepingOk if self.program.one_cpu() && !cpu::step("sleeping", 0) => {}
             Act::NoSleeping => thread::thread_no_sleeping(),
             Act::SleepingOk => thread::thread_sleeping_ok(),
             Act::Pin => {

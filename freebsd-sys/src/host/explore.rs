@@ -534,7 +534,9 @@ impl Explorer {
             return;
         }
         // Threads that spin by turns would go on for ever.
-        if self.forced < FORCED_MAX
+        let watched =
+            m.cpus.iter().find(|cpu| cpu.current().awaiting.get() && cpu.current().spinning_on_spin_mutex.get());
+        if (self.forced < FORCED_MAX || watched.is_none() && self.forced < FORCED_MAX + LAST_TURNS)
             && let Some(cpu) = m.cpus.iter().find(|cpu| interrupt::enabled(cpu) && sched::time_preempts(cpu))
         {
             self.forced += 1;
@@ -542,9 +544,7 @@ impl Explorer {
             self.enabled.push(Event::Tick(cpu.cpuid as u8));
             return;
         }
-        if let Some(cpu) =
-            m.cpus.iter().find(|cpu| cpu.current().awaiting.get() && cpu.current().spinning_on_spin_mutex.get())
-        {
+        if let Some(cpu) = watched {
             // FreeBSD's own watchdog: this one panics instead of hanging.
             cpu.current().spun_too_long.set(true);
             self.enabled.push(Event::Run(cpu.cpuid as u8));
@@ -598,6 +598,8 @@ fn waits_for_a_spinners_cpu(m: &Machine, td: &Thread) -> bool {
 
 /// How often an execution makes a spinner give its CPU to an equal, or to a better-demoted thread, before the spinning is a verdict.
 const FORCED_MAX: u32 = 64;
+/// And how often after that until one that has a watchdog is on its CPU: a spinner on a spin mutex panics, whoever spins besides.
+const LAST_TURNS: u32 = 16;
 
 /// Whether a CPU that idles or waits has something to do.
 #[inline(always)]

@@ -92,6 +92,10 @@ impl At<'_> {
             self.queue(timed, of_sleep)?;
             self.interlock_goes()?;
         }
+        if !self.kind().is_sx() {
+            // The chain stays locked until the thread sleeps: neither a signal, nor the clock, nor any interrupt comes between.
+            self.spinlock_enter();
+        }
         Err(Stop::Later)
     }
 
@@ -135,11 +139,13 @@ impl At<'_> {
     fn cv_sleep(&mut self) -> Call {
         let how = self.me().how;
         self.interlock_call(how.unlock())?;
-        // All but an sx lock go with the chain locked and interrupts off, so that neither a signal nor the clock comes between: who
-        // may not switch is told so.
+        // Who may not switch is told so, though a signal came in time.
         let queued = self.me().place == Place::Queued;
         if queued || !self.kind().is_sx() {
             self.switch()?;
+        }
+        if !self.kind().is_sx() {
+            self.spinlock_exit()?;
         }
         if queued {
             self.me().run = Run::Waiting;
@@ -169,8 +175,16 @@ impl At<'_> {
             let func = if all { "sleepq_broadcast" } else { "sleepq_signal" };
             kpanic!("{func}: mismatch between sleep/wakeup and cv_*");
         }
+        let mut waiters = queue.waiters;
+        let urgent = |&waiter: &u8| waiter != 0 && self.rules.urgent(self.state, usize::from(waiter) - 1);
+        if self.state.cpu.on
+            && let Some(best) = waiters.iter().position(urgent)
+        {
+            // The first is the best, and the others stay in order.
+            waiters[..=best].rotate_right(1);
+        }
         let n = if all { THREADS } else { 1 };
-        for waiter in queue.waiters.into_iter().take(n).filter(|waiter| *waiter != 0) {
+        for waiter in waiters.into_iter().take(n).filter(|waiter| *waiter != 0) {
             self.state.leave_cv(usize::from(waiter) - 1, Place::Signalled);
         }
         Ok(())

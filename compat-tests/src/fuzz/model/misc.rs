@@ -1,11 +1,15 @@
 //! Calls that are about the thread, and which rules a call follows.
 
-use super::{At, Call, Mutation, Run, kpanic};
-use crate::fuzz::program::Act;
+use super::one_cpu::IDLE;
+use super::{At, Call, Mutation, Run, Stop, kpanic};
+use crate::fuzz::program::{Act, ITHREAD};
 
 impl At<'_> {
     /// Makes the call.
     pub(super) fn call(&mut self, act: Act) -> Call {
+        if self.state.cpu.on && self.td == IDLE && act.takes_lock() {
+            self.by_idle(act)?;
+        }
         if act.takes_lock() {
             let kind = self.kind();
             return if act.waits() {
@@ -19,7 +23,7 @@ impl At<'_> {
             };
         }
         let invariants = self.rules.invariants;
-        let alone = self.rules.program.threads.len() == 1;
+        let alone = self.rules.program.alone() || self.state.cpu.on;
         match act {
             Act::CriticalEnter => self.me().critnest += 1,
             Act::CriticalExit => self.critical_exit()?,
@@ -41,7 +45,11 @@ impl At<'_> {
                 self.switch()?;
                 self.me().run = Run::Paused;
             }
+            Act::MallocWait | Act::MallocNowait if self.me().phase > 0 => self.free()?,
             Act::MallocWait | Act::MallocNowait => {
+                if invariants && act == Act::MallocWait && self.state.cpu.interrupts(self.td) {
+                    kpanic!("malloc(M_WAITOK) in interrupt context");
+                }
                 if invariants && act == Act::MallocWait && self.me().no_sleeping != 0 {
                     kpanic!("malloc(M_WAITOK) with sleeping prohibited");
                 }
@@ -52,9 +60,26 @@ impl At<'_> {
                     // The zone allocator's check, which knows the size only.
                     self.warn("uma_zalloc_debug: zone \"malloc-16\"", None);
                 }
+                if self.state.cpu.on {
+                    // An interrupt may come before free(9), and its filter leave something behind.
+                    return Err(Stop::Later);
+                }
             }
-            Act::Userret => self.userret()?,
+            Act::Userret => {
+                self.userret()?;
+                if self.state.cpu.on {
+                    self.reschedule()?;
+                }
+            }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// `free()`.
+    fn free(&mut self) -> Call {
+        if self.rules.invariants && self.me().critnest != 0 {
+            kpanic!("free: called with spinlock or critical section held");
         }
         Ok(())
     }
@@ -86,14 +111,22 @@ impl At<'_> {
     /// `userret()`: WITNESS first, then the counters, in FreeBSD's order.
     fn userret(&mut self) -> Call {
         let (invariants, witness) = (self.rules.invariants, self.rules.witness);
-        let me = self.me();
-        if witness && me.held.iter().any(|held| held.depth > 0) {
+        // The scheduler asks before everybody.
+        if self.state.cpu.on && self.td != ITHREAD && self.rules.urgent(self.state, self.td) {
+            if !invariants {
+                // It loses what it was lent, and nobody lends it again.
+                return Err(Stop::Wild);
+            }
+            kpanic!("thread with borrowed priority returning to userland");
+        }
+        if witness && self.holds_any() {
             self.warn_panic("userret: returning");
             kpanic!("witness_warn");
         }
         if !invariants {
             return Ok(());
         }
+        let me = self.me();
         if me.critnest != 0 {
             kpanic!("userret: Returning in a critical section");
         }

@@ -1,7 +1,7 @@
 //! What FreeBSD's rules say of a program: every way in which it may end.
 //!
 //! Written from the manual pages and FreeBSD's sources, in terms of lock words, counters and who waits for what; it knows nothing of
-//! schedules, CPUs or stacks. A thread does one call at a time; a call happens at once, or does not happen yet because its thread
+//! schedules or stacks. A thread does one call at a time; a call happens at once, or does not happen yet because its thread
 //! waits. [`Model::outcomes`] tries all orders.
 //!
 //! # What a thread can be
@@ -11,6 +11,8 @@
 //!
 //! # What the model leaves out
 //!
+//! Interrupts, and threads that share a CPU, are modelled where there is one CPU: see `one_cpu`.
+//!
 //! A call after which FreeBSD works on memory that is no lock any more (a reader's release of a write-locked word takes 32 off the
 //! owner's address) has no rules: see [`Verdict::Wild`]. The console is predicted of programs with one
 //! thread only.
@@ -18,12 +20,13 @@
 mod condvar;
 mod misc;
 mod mtx;
+mod one_cpu;
 mod rm;
 mod rw;
 mod witness;
 
 use super::Switches;
-use super::program::{LOCKS, Program, THREADS, line};
+use super::program::{LISTS, LOCKS, Program, THREADS, line};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -31,8 +34,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 /// How a program ends.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// All threads made all calls; of each, what those that may fail returned, oldest first, after a leading 1.
-    Ends([u32; THREADS]),
+    /// All threads made all calls; of each list of calls, what those that may fail returned, oldest first, after a leading 1.
+    Ends([u32; LISTS]),
     /// A panic with this text.
     Panics(String),
     /// Some threads wait for ever.
@@ -50,7 +53,8 @@ impl std::fmt::Display for Outcome {
                 f.write_str("ends")?;
                 for (thread, &log) in log.iter().enumerate().filter(|(_, log)| **log > 1) {
                     let tries: Vec<_> = (0..log.ilog2()).rev().map(|bit| log >> bit & 1 != 0).collect();
-                    write!(f, ", thread {thread}'s tries: {tries:?}")?;
+                    // A third thread is an interrupt thread where there are filters.
+                    write!(f, ", {}'s tries: {tries:?}", ["thread 0", "thread 1", "thread 2", "filter"][thread])?;
                 }
                 Ok(())
             }
@@ -97,11 +101,21 @@ pub enum Mutation {
     NoTimeouts,
     /// Who reads a sleepable rmlock may sleep.
     SleepyReaders,
+    /// Critical sections keep interrupts off.
+    CriticalMasks,
+    /// Spin mutexes do not keep interrupts off.
+    InterruptsAnywhere,
+    /// An interrupt thread preempts within critical sections.
+    PreemptAnywhere,
+    /// An interrupt thread waits until the CPU is given up.
+    NoPreemption,
+    /// Who owns a lock is as good as it was, whoever waits for it.
+    NoLending,
 }
 
 impl Mutation {
     /// All that are wrong.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::EverybodyRecurses,
         Self::ReadersFirst,
         Self::SwitchAnywhere,
@@ -111,6 +125,11 @@ impl Mutation {
         Self::AnyOrder,
         Self::NoTimeouts,
         Self::SleepyReaders,
+        Self::CriticalMasks,
+        Self::InterruptsAnywhere,
+        Self::PreemptAnywhere,
+        Self::NoPreemption,
+        Self::NoLending,
     ];
 }
 
@@ -130,6 +149,8 @@ enum Run {
     Waiting,
     /// Woken, and not on a CPU yet.
     Woken,
+    /// An interrupt thread that waits for its interrupt; or there is no such thread.
+    Parked,
 }
 
 /// A lock that WITNESS knows to be held.
@@ -162,6 +183,10 @@ struct Thread {
     place: condvar::Place,
     timed: bool,
     how: condvar::How,
+    /// With one CPU: of those that are blocked on locks, which it was.
+    since: u8,
+    /// With one CPU: it has waited in its call, which asks nothing again of what it asked before that.
+    waited: bool,
 }
 
 /// A lock's word: whose it is, or how many read it, and its flags. For an rmlock, of the mutex behind it.
@@ -209,22 +234,28 @@ impl Word {
 /// All there is at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct State {
-    threads: [Thread; THREADS],
+    /// The idle thread is the last.
+    threads: [Thread; THREADS + 1],
     words: [Word; LOCKS],
     readers: [rm::Active; LOCKS],
     cv: condvar::Queue,
+    cpu: one_cpu::Cpu,
+    /// What the filter's calls returned.
+    filter_log: u32,
 }
 
 impl std::hash::Hash for State {
     /// The fields of few bits side by side: hashing them one by one would be most of the model's work.
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let pack = |bytes: [u8; 8]| u64::from_le_bytes(bytes);
-        for td in &self.threads {
+        let count = if self.cpu.on { THREADS + 1 } else { THREADS };
+        for td in &self.threads[..count] {
             let run = match td.run {
                 Run::Running => 0,
                 Run::Paused => 1,
                 Run::Woken => 2,
                 Run::Waiting => 3,
+                Run::Parked => 0x80,
                 Run::Blocked { lock, exclusive, asleep } => {
                     4 + (lock << 2 | u8::from(exclusive) << 1 | u8::from(asleep))
                 }
@@ -235,7 +266,13 @@ impl std::hash::Hash for State {
             let [l, m, n, o] = td.rm;
             hasher.write_u64(pack([a, b, c, d, e, f, g, run]));
             hasher.write_u64(pack([h, i, j, k, l, m, n, o]));
-            hasher.write_u64(u64::from(td.log) << 32 | u64::from(td.pc) << 8 | u64::from(td.phase));
+            hasher.write_u64(
+                u64::from(td.log) << 32
+                    | u64::from(td.since) << 16
+                    | u64::from(td.pc) << 8
+                    | u64::from(td.waited) << 7
+                    | u64::from(td.phase),
+            );
             hasher.write_u64(u64::from(td.timed) << 8 | (td.how as u64) << 4 | td.place as u64);
         }
         for word in &self.words {
@@ -244,6 +281,7 @@ impl std::hash::Hash for State {
         }
         self.readers.iter().for_each(|active| hasher.write_u64(active.digest()));
         hasher.write_u64(self.cv.digest());
+        hasher.write_u64(self.cpu.digest());
     }
 }
 
@@ -259,6 +297,18 @@ enum Step {
     Ends(Outcome),
     /// There are no rules for this.
     Wild,
+}
+
+impl Step {
+    fn of(call: Call) -> Self {
+        match call {
+            Ok(()) | Err(Stop::Later) => Self::Done,
+            Err(Stop::Spins) => Self::Spins,
+            Err(Stop::Blocked) => Self::Blocked,
+            Err(Stop::Ends(outcome)) => Self::Ends(outcome),
+            Err(Stop::Wild) => Self::Wild,
+        }
+    }
 }
 
 /// `return` of a panic.
@@ -360,24 +410,39 @@ impl At<'_> {
     /// `turnstile_wait()`; `owner` as in a word.
     fn block_on(&mut self, exclusive: bool, owner: u8) -> Call {
         // Who would lend its priority to a thread that sleeps has found a bug.
-        if owner != 0 && self.state.threads[usize::from(owner) - 1].sleeps() {
+        if self.state.cpu.on {
+            self.propagate(owner)?;
+        } else if owner != 0 && self.state.threads[usize::from(owner) - 1].sleeps() {
             kpanic!("sleeping thread");
         }
         self.switch()?;
-        self.me().run = Run::Blocked { lock: self.lock as u8, exclusive, asleep: false };
-        Err(Stop::Blocked)
+        self.blocks(exclusive, false)
     }
 
     /// `sleepq_add()` and `sleepq_wait()` on an sx lock.
     fn sleep(&mut self, exclusive: bool) -> Call {
         self.may_sleep()?;
         self.switch()?;
-        self.me().run = Run::Blocked { lock: self.lock as u8, exclusive, asleep: true };
+        self.blocks(exclusive, true)
+    }
+
+    /// The thread is on one of the lock's queues.
+    fn blocks(&mut self, exclusive: bool, asleep: bool) -> Call {
+        if self.state.cpu.on {
+            self.me().waited = true;
+            let blocked = |td: &&Thread| matches!(td.run, Run::Blocked { .. });
+            self.me().since = 1 + self.state.threads.iter().filter(blocked).map(|td| td.since).max().unwrap_or(0);
+        }
+        self.me().run = Run::Blocked { lock: self.lock as u8, exclusive, asleep };
         Err(Stop::Blocked)
     }
 
     /// What sleepq_add() asserts.
     fn may_sleep(&mut self) -> Call {
+        if self.rules.invariants && self.me().place == condvar::Place::Queued {
+            // The filter of an interrupt that came after the thread went on another queue.
+            kpanic!("Assertion td->td_sleepqueue != NULL failed at %s:%d");
+        }
         if self.rules.invariants && self.me().no_sleeping != 0 {
             kpanic!("sleepq_add: td %p to sleep on wchan %p with sleeping prohibited");
         }
@@ -390,6 +455,10 @@ impl At<'_> {
         let nest = me.critnest + i8::from(me.spinlocks == 0);
         if self.rules.invariants && nest != 1 && self.rules.mutation != Mutation::SwitchAnywhere {
             kpanic!("mi_switch: switch in a critical section");
+        }
+        if self.state.cpu.interrupts(self.td) {
+            // A filter that gives the CPU away takes its interrupt's end with it.
+            return Err(Stop::Wild);
         }
         Ok(())
     }
@@ -412,10 +481,13 @@ impl At<'_> {
             return;
         }
         let lock = self.lock as u8;
-        for td in &mut self.state.threads {
-            if matches!(td.run, Run::Blocked { lock: on, exclusive, .. } if on == lock && exclusive == wanted) {
-                td.run = Run::Woken;
-            }
+        let waits = |td: &Thread| matches!(td.run, Run::Blocked { lock: on, exclusive, .. } if on == lock && exclusive == wanted);
+        // Who has waited longest comes first, as far as that is known.
+        while let Some((td, thread)) =
+            self.state.threads.iter_mut().enumerate().filter(|(_, td)| waits(td)).min_by_key(|(_, td)| td.since)
+        {
+            thread.since = 0;
+            self.state.make_runnable(td);
         }
     }
 }
@@ -434,7 +506,7 @@ impl State {
         let thread = &mut self.threads[td];
         thread.place = place;
         if thread.run == Run::Waiting {
-            thread.run = Run::Woken;
+            self.make_runnable(td);
         }
     }
 
@@ -449,17 +521,19 @@ impl Rules<'_> {
     /// Thread `td` tries its next call.
     fn step(&self, state: &mut State, td: usize) -> Step {
         let pc = usize::from(state.threads[td].pc);
-        let call = self.program.threads[td][pc];
+        let list = self.list(state, td);
+        let call = self.program.list(list)[pc];
         let before = *state;
-        let mut at = At { rules: self, state, td, lock: call.lock.into(), line: line(td, pc) };
+        let mut at = At { rules: self, state, td, lock: call.lock.into(), line: line(list, pc) };
         match at.call(call.act) {
             Ok(()) => {
                 state.threads[td].pc += 1;
-                state.threads[td].phase = 0;
+                (state.threads[td].phase, state.threads[td].waited) = (0, false);
                 Step::Done
             }
             Err(Stop::Later) => {
                 state.threads[td].phase += 1;
+                state.threads[td].waited = false;
                 Step::Done
             }
             Err(Stop::Spins) => {
@@ -467,15 +541,13 @@ impl Rules<'_> {
                 *state = before;
                 Step::Spins
             }
-            Err(Stop::Blocked) => Step::Blocked,
-            Err(Stop::Ends(outcome)) => Step::Ends(outcome),
-            Err(Stop::Wild) => Step::Wild,
+            other => Step::of(other),
         }
     }
 
     /// Whether the call that `td` waits in is for a spin mutex, whose waiters have a watchdog.
     fn waits_for_spin_mutex(&self, state: &State, td: usize) -> bool {
-        let call = self.program.threads[td][usize::from(state.threads[td].pc)];
+        let call = self.program.list(self.list(state, td))[usize::from(state.threads[td].pc)];
         let relocks = call.act.waits();
         call.act == super::program::Act::SpinLock || relocks && state.threads[td].how == condvar::How::Spin
     }
@@ -529,12 +601,12 @@ impl Model {
             invariants: switches != Switches::None,
             witness: switches == Switches::Witness,
             mutation,
-            console: (program.threads.len() == 1).then(RefCell::default),
+            console: program.alone().then(RefCell::default),
         };
-        let mut threads = [Thread::default(); THREADS];
+        let mut threads = [Thread::default(); THREADS + 1];
         threads.iter_mut().for_each(|td| td.log = 1);
-        let start = State { threads, ..State::default() };
-        if program.threads.len() == 1 {
+        let start = State { threads, filter_log: 1, ..State::default() };
+        if program.alone() {
             let verdict = alone(&rules, start);
             self.console = rules.console.map(|console| console.into_inner().lines);
             return verdict;
@@ -543,7 +615,7 @@ impl Model {
         self.seen.clear();
         self.seen.shrink_to(KEPT);
         self.todo.clear();
-        self.all_orders(&rules, start)
+        if program.one_cpu() { self.on_one_cpu(&rules, start) } else { self.all_orders(&rules, start) }
     }
 
     /// What the last program prints, addresses as `%p`; `None` if that is not predicted.
@@ -578,7 +650,7 @@ impl Model {
                 match thread.run {
                     Run::Paused => thread.run = Run::Woken,
                     Run::Woken => thread.run = Run::Running,
-                    Run::Blocked { .. } | Run::Waiting => continue,
+                    Run::Blocked { .. } | Run::Waiting | Run::Parked => continue,
                     Run::Running if done => continue,
                     Run::Running => match rules.step(&mut next, td) {
                         Step::Done | Step::Blocked => {}

@@ -21,7 +21,7 @@ impl At<'_> {
             if self.rules.invariants {
                 kpanic!("{call}() of {} mutex {name} @ {loc}", if spin { "spin" } else { "sleep" });
             }
-            if self.rules.program.threads.len() > 1 {
+            if !self.rules.program.alone() {
                 // A turnstile that a spin mutex's release forgets keeps a stale owner.
                 return Err(Stop::Wild);
             }
@@ -75,14 +75,15 @@ impl At<'_> {
 
     fn lock_spin(&mut self) -> Call {
         let (td, name, loc) = (self.td, self.name(), self.loc());
-        if self.rules.invariants && self.word().mine(td) && !self.kind().recursable() {
+        let waited = self.me().waited;
+        if self.rules.invariants && self.word().mine(td) && !self.kind().recursable() && !waited {
             kpanic!("mtx_lock_spin: recursed on non-recursive mutex {name} @ {loc}");
         }
         self.checkorder(true)?;
         self.spinlock_enter();
         if self.word().free() {
             self.word().take(td);
-        } else if self.word().exactly(td) {
+        } else if self.word().exactly(td) && !waited {
             self.word().data = self.word().data.wrapping_add(1);
         } else {
             // It leaves spinlock_enter while it waits; a thread whose count is broken is told so there.
@@ -100,7 +101,7 @@ impl At<'_> {
             self.word().take(td);
             return Ok(());
         }
-        if self.word().mine(td) {
+        if self.word().mine(td) && !self.me().waited {
             // The mutex behind an rmlock is never recursive.
             let may = self.kind().recursable() && self.kind().is_mtx() || self.mutated(Mutation::EverybodyRecurses);
             if self.rules.invariants && !may {

@@ -51,7 +51,7 @@ impl At<'_> {
         self.checkorder(true)?;
         if self.word().free() {
             self.word().take(td);
-        } else if self.word().mine(td) {
+        } else if self.word().mine(td) && !self.me().waited {
             if self.rules.invariants && !self.kind().recursable() {
                 if self.is_sx() {
                     kpanic!("_sx_xlock_hard: recursed on non-recursive sx {name} @ {loc}");
@@ -124,7 +124,7 @@ impl At<'_> {
 
     fn read_lock(&mut self) -> Call {
         let (td, name, loc) = (self.td, self.name(), self.loc());
-        if self.rules.invariants && !self.is_sx() && self.word().mine(td) {
+        if self.rules.invariants && !self.is_sx() && self.word().mine(td) && !self.me().waited {
             kpanic!("rw_rlock: wlock already held for {name} @ {loc}");
         }
         self.checkorder(false)?;

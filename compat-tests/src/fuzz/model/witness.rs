@@ -1,5 +1,6 @@
 //! witness(4): who is known to hold what, and for programs with one thread what comes of it on the console.
 
+use super::one_cpu::IDLE;
 use super::{At, Call, Mutation, kpanic};
 use crate::fuzz::program::{Kind, LOCKS, lock_name};
 
@@ -47,6 +48,18 @@ impl At<'_> {
         self.rules.witness && self.rules.program.locks[self.lock].enrolled
     }
 
+    /// Of threads that share a CPU, spin mutexes are held by the CPU, for which the idle thread stands here.
+    fn held(&mut self, lock: usize) -> &mut super::Held {
+        let of_cpu = self.state.cpu.on && self.is_spin(lock);
+        let td = if of_cpu { IDLE } else { self.td };
+        &mut self.state.threads[td].held[lock]
+    }
+
+    /// Whether the thread, or its CPU, is known to hold anything.
+    pub(super) fn holds_any(&mut self) -> bool {
+        (0..self.rules.program.locks.len()).any(|lock| self.held(lock).depth > 0)
+    }
+
     fn class(&self) -> &'static str {
         self.class_of(self.lock)
     }
@@ -69,7 +82,7 @@ impl At<'_> {
 
     /// `witness_checkorder()`.
     pub(super) fn checkorder(&mut self, exclusive: bool) -> Call {
-        if !self.enrolled() {
+        if !self.enrolled() || self.me().waited {
             return Ok(());
         }
         if !self.kind().is_spin() && self.me().critnest != 0 {
@@ -77,7 +90,7 @@ impl At<'_> {
             kpanic!("acquiring blockable sleep lock with spinlock or critical section held {label} @ {loc}");
         }
         let lock = self.lock;
-        let held = self.me().held[lock];
+        let held = *self.held(lock);
         if held.depth == 0 {
             if !self.mutated(Mutation::AnyOrder) {
                 self.check_lock_order(exclusive);
@@ -203,7 +216,7 @@ impl At<'_> {
     /// `WITNESS_SAVE()`: an interlock that goes for a while is held.
     pub(super) fn witness_save(&mut self) -> Call {
         let (label, lock) = (self.label(), self.lock);
-        if self.enrolled() && self.me().held[lock].depth == 0 {
+        if self.enrolled() && self.held(lock).depth == 0 {
             kpanic!("witness_save: lock {label} not locked");
         }
         let super::Loc(line) = self.taken_at();
@@ -226,7 +239,7 @@ impl At<'_> {
     pub(super) fn witness_lock(&mut self, exclusive: bool) {
         if self.enrolled() {
             let lock = self.lock;
-            let held = &mut self.me().held[lock];
+            let held = self.held(lock);
             if held.depth == 0 {
                 held.exclusive = exclusive;
             }
@@ -249,7 +262,7 @@ impl At<'_> {
             return Ok(());
         }
         let (label, loc, lock, from) = (self.label(), self.loc(), self.lock, self.taken_at());
-        let held = self.me().held[lock];
+        let held = *self.held(lock);
         if held.depth == 0 {
             kpanic!("lock {label} not locked @ {loc}");
         }
@@ -264,7 +277,7 @@ impl At<'_> {
                 self.print(|| format!("while share locked from {from}"));
                 kpanic!("share->uexcl");
             }
-            _ => self.me().held[lock].depth -= 1,
+            _ => self.held(lock).depth -= 1,
         }
         if held.depth == 1
             && let Some(console) = &self.rules.console
@@ -280,7 +293,7 @@ impl At<'_> {
             return Ok(());
         }
         let (label, loc, lock) = (self.label(), self.loc(), self.lock);
-        let held = &mut self.me().held[lock];
+        let held = self.held(lock);
         if held.depth == 0 {
             kpanic!("{what} of unlocked lock {label} @ {loc}");
         }
@@ -301,7 +314,7 @@ impl At<'_> {
             return Ok(());
         }
         let (label, loc, lock) = (self.label(), self.loc(), self.lock);
-        let held = self.me().held[lock];
+        let held = *self.held(lock);
         match what {
             0 if held.depth > 0 => kpanic!("Lock {label} locked @ {loc}."),
             0 => return Ok(()),

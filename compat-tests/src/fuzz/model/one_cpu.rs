@@ -1,0 +1,459 @@
+//! Programs with one CPU: threads that share it, and an interrupt that may come once, at any moment.
+//!
+//! * The CPU runs one thread until that gives it up, by blocking, sleeping, or spinning until its time slice is over. Then comes the best
+//!   that can run; of equals, who has waited longest.
+//! * There are two kinds of priority: an interrupt thread's, which preempts at once, and everybody else's. Who owns a lock that
+//!   somebody is blocked on is as good as whoever that is.
+//! * Spin mutexes keep interrupts off; critical sections put off preemption, and nothing else.
+//! * A filter runs on the interrupted thread's stack, in a critical section of its own, with interrupts off. Between the calls of a
+//!   program, that thread may be the idle one.
+
+use super::condvar::Place;
+use super::{At, Call, Model, Mutation, Outcome, Rules, Run, STATES, State, Step, Stop, Thread, Verdict, kpanic};
+use crate::fuzz::program::{Act, FILTER, ITHREAD, LISTS, THREADS};
+use std::collections::BTreeSet;
+
+/// The idle thread's number.
+pub(super) const IDLE: usize = THREADS;
+
+/// The one CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct Cpu {
+    /// Whether threads share it; otherwise nothing here counts.
+    pub(super) on: bool,
+    /// Who waits for it, first to come first: numbers plus one.
+    queue: [u8; THREADS],
+    /// The interrupt has not come yet.
+    raised: bool,
+    /// A tick has ended the running thread's time slice.
+    sliced: bool,
+    frame: Option<Frame>,
+}
+
+/// A filter under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Frame {
+    td: u8,
+    /// Of the interrupted call.
+    pc: u8,
+    phase: u8,
+    waited: bool,
+    log: u32,
+}
+
+impl Cpu {
+    /// Few bits, for a hash.
+    pub(super) fn digest(&self) -> u64 {
+        let [a, b, c] = self.queue.map(u64::from);
+        let frame = self.frame.map_or(0, |frame| {
+            u64::from(frame.log) << 32
+                | u64::from(frame.pc) << 24
+                | u64::from(frame.waited) << 23
+                | u64::from(frame.phase) << 20
+                | u64::from(frame.td + 1) << 16
+        });
+        frame | a << 8 | b << 5 | c << 2 | u64::from(self.raised) << 1 | u64::from(self.sliced)
+    }
+
+    fn push(&mut self, td: usize, first: bool) {
+        if let Some(free) = self.queue.iter().position(|&waits| waits == 0) {
+            self.queue[free] = td as u8 + 1;
+            if first {
+                self.queue[..=free].rotate_right(1);
+            }
+        }
+    }
+
+    fn remove(&mut self, td: usize) {
+        if let Some(at) = self.queue.iter().position(|&waits| usize::from(waits) == td + 1) {
+            self.queue[at..].rotate_left(1);
+            self.queue[THREADS - 1] = 0;
+        }
+    }
+
+    /// Whether a filter is under way on `td`'s stack.
+    pub(super) fn interrupts(&self, td: usize) -> bool {
+        self.frame.is_some_and(|frame| usize::from(frame.td) == td)
+    }
+}
+
+impl State {
+    /// Who is on the CPU, if it is not the idle thread.
+    fn running(&self) -> Option<usize> {
+        (0..THREADS).find(|&td| self.threads[td].run == Run::Running)
+    }
+
+    /// `td` can run, and waits for a CPU.
+    pub(super) fn make_runnable(&mut self, td: usize) {
+        self.threads[td].run = Run::Woken;
+        if self.cpu.on {
+            self.cpu.push(td, false);
+        }
+    }
+
+    /// `td` gets the CPU.
+    fn dispatch(&mut self, td: usize) {
+        self.cpu.remove(td);
+        self.cpu.sliced = false;
+        self.threads[td].run = Run::Running;
+    }
+
+    /// `td` has to give the CPU to `best`.
+    fn preempt(&mut self, td: usize, best: usize, first: bool) {
+        self.threads[td].run = Run::Woken;
+        self.cpu.push(td, first);
+        self.dispatch(best);
+    }
+
+    /// A filter begins on the stack of `td`, or of the idle thread.
+    fn interrupt(&mut self) {
+        let td = self.running().unwrap_or(IDLE);
+        let thread = &mut self.threads[td];
+        self.cpu.raised = false;
+        let Thread { pc, phase, waited, log, .. } = *thread;
+        self.cpu.frame = Some(Frame { td: td as u8, pc, phase, waited, log });
+        (thread.pc, thread.phase, thread.waited, thread.log) = (0, 0, false, self.filter_log);
+        thread.critnest += 1;
+    }
+
+    /// Whether a filter has left its critical section, and is in somebody's way.
+    fn left_frame(&self) -> bool {
+        self.cpu.frame.is_some_and(|frame| self.threads[usize::from(frame.td)].critnest == 0) && self.cpu.queue[0] != 0
+    }
+
+    /// Whether a tick would end a sleep.
+    fn timers(&self) -> bool {
+        (0..THREADS).any(|td| self.threads[td].run == Run::Paused || self.may_time_out(td))
+    }
+
+    /// A tick ends all sleeps of those `tds`; and a time slice.
+    fn tick(&mut self, tds: impl Iterator<Item = usize>) {
+        for td in tds {
+            if self.threads[td].run == Run::Paused {
+                self.make_runnable(td);
+            } else if self.may_time_out(td) {
+                self.leave_cv(td, Place::TimedOut);
+            }
+        }
+        self.cpu.sliced = self.running().is_some_and(|td| td != ITHREAD);
+    }
+}
+
+impl Thread {
+    /// Whether its counts say nothing any more about interrupts and preemption.
+    fn miscounts(&self) -> bool {
+        self.critnest < 0 || self.spinlocks < 0 || self.spinlocks > 0 && self.critnest == 0
+    }
+}
+
+impl Rules<'_> {
+    /// Whether `td` is as good as an interrupt thread: it is one, or one waits for a lock of `td`'s, directly or not.
+    pub(super) fn urgent(&self, state: &State, td: usize) -> bool {
+        // A chain of three threads has two links.
+        self.urgent_by(state, td, 2)
+    }
+
+    fn urgent_by(&self, state: &State, td: usize, links: u8) -> bool {
+        let lends = |other: &usize| {
+            matches!(state.threads[*other].run, Run::Blocked { lock, asleep: false, .. }
+                if state.words[usize::from(lock)].mine(td))
+        };
+        let lending = links > 0 && self.mutation != Mutation::NoLending;
+        td == ITHREAD || lending && (0..THREADS).filter(lends).any(|other| self.urgent_by(state, other, links - 1))
+    }
+
+    /// Who comes next.
+    fn best(&self, state: &State) -> Option<usize> {
+        let waiting = || state.cpu.queue.iter().filter(|waits| **waits != 0).map(|&waits| usize::from(waits) - 1);
+        waiting().find(|&td| self.urgent(state, td)).or_else(|| waiting().next())
+    }
+
+    /// Gives the CPU to whom it belongs now. `idle`: nobody had it before.
+    fn settle(&self, state: &mut State, idle: bool) -> Call {
+        let Some(best) = self.best(state) else { return Ok(()) };
+        if state.cpu.frame.is_some() {
+            return Ok(());
+        }
+        if let Some(td) = state.running() {
+            let better = self.urgent(state, best) && !self.urgent(state, td);
+            let may = state.threads[td].critnest == 0 || self.mutation == Mutation::PreemptAnywhere;
+            if better && may && self.mutation != Mutation::NoPreemption {
+                let first = !state.cpu.sliced;
+                state.preempt(td, best, first);
+            }
+            return Ok(());
+        }
+        if idle {
+            At { rules: self, state, td: IDLE, lock: 0, line: 0 }.switch()?;
+        }
+        state.dispatch(best);
+        Ok(())
+    }
+
+    /// Whether an interrupt would be taken now.
+    fn interrupts_on(&self, state: &State) -> bool {
+        let td = state.running().unwrap_or(IDLE);
+        let thread = &state.threads[td];
+        let masked = thread.spinlocks != 0 && self.mutation != Mutation::InterruptsAnywhere
+            || thread.critnest != 0 && self.mutation == Mutation::CriticalMasks;
+        state.cpu.frame.is_none() && !masked
+    }
+
+    /// Which list `td` makes calls from.
+    pub(super) fn list(&self, state: &State, td: usize) -> usize {
+        if state.cpu.interrupts(td) { FILTER } else { td }
+    }
+
+    /// The CPU's own next step, if it has one.
+    fn own(&self, state: &mut State) -> Option<Step> {
+        let frame = state.cpu.frame.map(|frame| usize::from(frame.td));
+        let td = frame.or(state.running())?;
+        if usize::from(state.threads[td].pc) < self.program.list(self.list(state, td)).len() {
+            return Some(self.step(state, td));
+        }
+        let mut at = At { rules: self, state, td, lock: 0, line: 0 };
+        Some(match (frame, td) {
+            (Some(_), _) => Step::of(at.filter_ends()),
+            (None, ITHREAD) => Step::of(at.ithread_ends()),
+            // That it has ended is a step of its own; then it waits for the others.
+            (None, 1) if at.me().phase == 0 => {
+                at.me().phase = 1;
+                Step::Done
+            }
+            _ => Step::Spins,
+        })
+    }
+
+    /// Whether a spinner's time slice ends with somebody else's turn; then that comes.
+    fn rotate(&self, state: &mut State) -> bool {
+        let (Some(td), Some(best)) = (state.running(), self.best(state)) else { return false };
+        let turn = if self.urgent(state, td) { self.urgent(state, best) } else { true };
+        if state.cpu.frame.is_some() || state.threads[td].critnest != 0 || !turn {
+            return false;
+        }
+        state.threads[td].waited = true;
+        state.preempt(td, best, false);
+        true
+    }
+
+    /// Whether all threads have made all their calls, and the first, for whom the others wait, says so.
+    fn ended(&self, state: &State) -> bool {
+        let done = |(td, calls): (usize, &Vec<_>)| {
+            let thread = &state.threads[td];
+            usize::from(thread.pc) == calls.len() && (td == 0 || thread.phase == 1)
+        };
+        state.cpu.frame.is_none()
+            && state.threads[0].run == Run::Running
+            && self.program.threads.iter().enumerate().all(done)
+    }
+
+    /// What calls returned.
+    fn logs(&self, state: &State) -> [u32; LISTS] {
+        let log = |td: usize| state.threads[td].log;
+        [log(0), log(1), log(2), state.filter_log]
+    }
+
+    /// Every state that may come right after `state`; what it may end in goes to `found`.
+    fn successors(&self, state: &State, found: &mut BTreeSet<Outcome>, mut to: impl FnMut(State)) -> Call {
+        let idle = state.running().is_none();
+        let mut moved = false;
+        let mut outside = |change: &dyn Fn(&mut State)| {
+            let mut next = *state;
+            change(&mut next);
+            moved = true;
+            self.settle(&mut next, idle).map(|()| to(next))
+        };
+        let on = self.interrupts_on(state);
+        let mut ends = Ok(());
+        if on && state.cpu.raised {
+            ends = ends.and(outside(&State::interrupt));
+        }
+        if on && state.timers() {
+            ends = ends.and(outside(&|state| state.tick(0..THREADS)));
+            ends = ends.and(outside(&|state| state.tick((0..THREADS).rev())));
+        }
+        if self.ended(state) {
+            found.insert(Outcome::Ends(self.logs(state)));
+            return ends;
+        }
+        let mut next = *state;
+        match self.own(&mut next) {
+            Some(Step::Done | Step::Blocked) => {
+                if next.threads.iter().any(Thread::miscounts) || next.left_frame() {
+                    return Err(Stop::Wild);
+                }
+                ends = ends.and(self.settle(&mut next, idle).map(|()| to(next)));
+            }
+            Some(Step::Ends(outcome)) => _ = found.insert(outcome),
+            Some(Step::Wild) => return Err(Stop::Wild),
+            Some(Step::Spins) | None => {
+                if moved {
+                } else if self.somebody_works(state) && self.rotate(&mut next) {
+                    to(next);
+                } else {
+                    found.insert(self.stuck(state));
+                }
+            }
+        }
+        ends
+    }
+
+    /// Whether one of those that spin by turns, as their time slices end, would do anything else.
+    fn somebody_works(&self, state: &State) -> bool {
+        let mut turns = *state;
+        (0..THREADS).any(|_| self.rotate(&mut turns) && !self.only_spins(&turns))
+    }
+
+    fn only_spins(&self, state: &State) -> bool {
+        let outside = self.interrupts_on(state) && (state.cpu.raised || state.timers());
+        let mut next = *state;
+        !outside && !self.ended(state) && matches!(self.own(&mut next), Some(Step::Spins))
+    }
+
+    /// How it ends if nothing moves any more: who spins on a spin mutex has a watchdog, unless somebody else keeps the CPU.
+    fn stuck(&self, state: &State) -> Outcome {
+        let (mut turns, mut watched) = (*state, false);
+        for _ in 0..2 * THREADS {
+            let last = self.watched(&turns);
+            watched |= last;
+            if !self.rotate(&mut turns) {
+                watched = last;
+                break;
+            }
+        }
+        if watched { Outcome::Panics("spin lock held too long".to_owned()) } else { Outcome::Stuck }
+    }
+
+    fn watched(&self, state: &State) -> bool {
+        let frame = state.cpu.frame.map(|frame| usize::from(frame.td));
+        let Some(td) = frame.or(state.running()) else { return false };
+        let calls = self.program.list(self.list(state, td)).len();
+        usize::from(state.threads[td].pc) < calls && self.waits_for_spin_mutex(state, td)
+    }
+}
+
+impl At<'_> {
+    /// The filter returns: its interrupt thread is to run, and the interrupted thread goes on.
+    fn filter_ends(&mut self) -> Call {
+        let Some(frame) = self.state.cpu.frame.take() else { return Ok(()) };
+        let threaded = !self.rules.program.list(ITHREAD).is_empty();
+        if threaded && self.me().critnest == 0 {
+            // The thread would preempt a filter that has left its critical section.
+            return Err(Stop::Wild);
+        }
+        self.state.filter_log = self.me().log;
+        let me = self.me();
+        (me.pc, me.phase, me.waited, me.log) = (frame.pc, frame.phase, frame.waited, frame.log);
+        if threaded {
+            self.state.threads[ITHREAD].no_sleeping += 1;
+            self.state.make_runnable(ITHREAD);
+        }
+        self.critical_exit()
+    }
+
+    /// The interrupt thread has made its calls, and waits for an interrupt that does not come.
+    fn ithread_ends(&mut self) -> Call {
+        self.me().no_sleeping -= 1;
+        if self.rules.witness && self.holds_any() {
+            kpanic!("witness_warn");
+        }
+        self.switch()?;
+        self.me().run = Run::Parked;
+        Ok(())
+    }
+
+    /// What no idle thread may do, and a filter may do on one: take locks that others wait for without spinning.
+    pub(super) fn by_idle(&mut self, act: Act) -> Call {
+        let kind = self.kind();
+        if kind.is_spin() && matches!(act, Act::SpinLock | Act::SpinTry | Act::SpinUnlock)
+            || matches!(act, Act::Assert(_))
+        {
+            return Ok(());
+        }
+        if !self.rules.invariants || act == Act::Upgrade {
+            // It may end with what it cannot own.
+            return Err(Stop::Wild);
+        }
+        let (name, loc) = (self.name(), self.loc());
+        let (prefix, what) = match () {
+            () if kind.is_mtx() => ("mtx", "sleep mutex"),
+            () if kind.is_sx() => ("sx", "sx"),
+            () => ("rw", "rwlock"),
+        };
+        let call = match (act, prefix) {
+            (Act::Lock, "mtx") => "lock",
+            (Act::Try, "mtx") => "trylock",
+            (Act::Lock, "sx") => "xlock",
+            (Act::Try, "sx") => "try_xlock",
+            (Act::RLock, "sx") => "slock",
+            (Act::TryR, "sx") => "try_slock",
+            (Act::Lock, _) => "wlock",
+            (Act::Try, _) => "try_wlock",
+            (Act::RLock, _) => "rlock",
+            (Act::TryR, _) => "try_rlock",
+            _ => return Ok(()),
+        };
+        kpanic!("{prefix}_{call}() by idle thread %p on {what} {name} @ {loc}")
+    }
+
+    /// The return to user mode gives the CPU to who is better, and to others if the time slice is over.
+    pub(super) fn reschedule(&mut self) -> Call {
+        let (rules, td) = (self.rules, self.td);
+        if td == IDLE {
+            return Err(Stop::Wild);
+        }
+        let better = rules.best(self.state).is_some_and(|best| rules.urgent(self.state, best));
+        if self.state.cpu.sliced || better && !rules.urgent(self.state, td) {
+            self.switch()?;
+            self.state.make_runnable(td);
+        }
+        Ok(())
+    }
+
+    /// `propagate_priority()`, where the blocked thread is better than the owner: the owner's owner is asked as well.
+    pub(super) fn propagate(&mut self, owner: u8) -> Call {
+        let (mut owner, urgent) = (owner, self.rules.urgent(self.state, self.td));
+        for _ in 0..THREADS {
+            let Some(td) = usize::from(owner).checked_sub(1) else { break };
+            let thread = &self.state.threads[td];
+            if thread.sleeps() {
+                kpanic!("sleeping thread");
+            }
+            if !urgent || self.rules.urgent(self.state, td) {
+                break;
+            }
+            let Run::Blocked { lock, asleep: false, .. } = thread.run else { break };
+            owner = self.state.words[usize::from(lock)].owner;
+        }
+        Ok(())
+    }
+}
+
+impl Model {
+    /// [`Model::outcomes`] of a program with one CPU.
+    pub(super) fn on_one_cpu(&mut self, rules: &Rules<'_>, mut start: State) -> Verdict {
+        start.cpu = Cpu { on: true, raised: rules.program.interrupt.is_some(), ..Cpu::default() };
+        start.threads[1..].iter_mut().for_each(|td| td.run = Run::Parked);
+        start.threads[IDLE].no_sleeping = 1;
+        (1..rules.program.threads.len()).for_each(|td| start.make_runnable(td));
+        let (seen, todo, mut found) = (&mut self.seen, &mut self.todo, BTreeSet::new());
+        seen.insert(start);
+        todo.push(start);
+        while let Some(state) = todo.pop() {
+            if seen.len() > STATES {
+                return Verdict::TooLarge;
+            }
+            let ends = rules.successors(&state, &mut found, |next| {
+                if seen.insert(next) {
+                    todo.push(next);
+                }
+            });
+            match ends {
+                Err(Stop::Ends(outcome)) => _ = found.insert(outcome),
+                Err(_) => return Verdict::Wild,
+                Ok(()) => {}
+            }
+        }
+        Verdict::Outcomes(found)
+    }
+}
