@@ -62,7 +62,8 @@ impl At<'_> {
         let timed = matches!(act, Act::CvTimedwait | Act::TimedSleep);
         match self.me().phase {
             0 => self.cv_queue(timed, matches!(act, Act::Sleep | Act::TimedSleep)),
-            1 => self.cv_sleep(),
+            1 => self.cv_unlock(),
+            2 => self.cv_sleep(),
             _ => {
                 let how = self.me().how;
                 self.interlock_call(how.lock())?;
@@ -135,10 +136,19 @@ impl At<'_> {
         Ok(())
     }
 
-    /// The interlock goes, and the thread sleeps if it is still on the queue.
-    fn cv_sleep(&mut self) -> Call {
+    /// The interlock goes. If it is an sx lock, the chain is free meanwhile, and the thread may be preempted before it sleeps.
+    fn cv_unlock(&mut self) -> Call {
         let how = self.me().how;
         self.interlock_call(how.unlock())?;
+        if self.kind().is_sx() {
+            return Err(Stop::Later);
+        }
+        self.me().phase += 1;
+        self.cv_sleep()
+    }
+
+    /// The thread sleeps if it is still on the queue.
+    fn cv_sleep(&mut self) -> Call {
         // Who may not switch is told so, though a signal came in time.
         let queued = self.me().place == Place::Queued;
         if queued || !self.kind().is_sx() {
