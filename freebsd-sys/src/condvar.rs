@@ -186,7 +186,7 @@ impl Cv {
         let saved = if relock { witness::save(lock) } else { None };
         // SAFETY: the caller holds the lock, which is alive.
         let state = if relock { unsafe { lc_unlock(lock, loc) } } else { 0 };
-        sleepqueue::lock(wchan);
+        masked.lock_again(wchan);
         if relock {
             sleepqueue::interlock_gone(lock);
         }

@@ -72,7 +72,7 @@ pub fn sleep_from(ident: usize, interlock: Option<&LockObject>, how: How, wmesg:
     let saved = relock.and_then(crate::witness::save);
     // SAFETY: the caller holds the interlock, which is alive.
     let lock_state = relock.map_or(0, |lock| unsafe { lc_unlock(lock, loc) });
-    sleepqueue::lock(ident);
+    masked.lock_again(ident);
     if let Some(lock) = relock {
         sleepqueue::interlock_gone(lock);
     }

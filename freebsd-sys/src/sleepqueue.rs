@@ -120,6 +120,14 @@ pub(crate) fn release_for(wchan: usize, interlock: Option<&crate::lock::LockObje
 }
 
 impl Masked {
+    /// `sleepq_lock()` again, once the interlock is gone. If the chain was free meanwhile, anything may have come in between.
+    pub(crate) fn lock_again(&self, wchan: usize) {
+        if !self.0 {
+            crate::cpu::step("sleepq_lock", wchan);
+        }
+        lock(wchan);
+    }
+
     /// The chain is locked, which keeps interrupts off from here on.
     pub(crate) fn end(self) {
         if self.0 {

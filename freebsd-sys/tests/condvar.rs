@@ -7,13 +7,14 @@ use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::condvar::Cv;
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::random::Random;
+use freebsd_sys::interrupt::{Arrival, Filter};
 use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::sleepqueue::{EINTR, EWOULDBLOCK};
 use freebsd_sys::sx::{Sx, Sxf};
 use freebsd_sys::thread::{Kthread, curthread, kthread_add};
-use freebsd_sys::{cpu, critical, sched, sleep, sleepqueue};
+use freebsd_sys::{cpu, critical, interrupt, sched, sleep, sleepqueue};
 use std::sync::Arc;
 
 struct Shared {
@@ -248,4 +249,53 @@ fn rwlocks_and_sx_locks_are_taken_back_as_they_were_held() {
         assert!(rw.1.xlocked());
         rw.1.xunlock();
     });
+}
+
+/// Whether an interrupt finds the thread that waits with a mutex, or an sx lock, already without it and not yet asleep.
+fn interrupted_between_interlock_and_sleep(sleepable: bool) -> bool {
+    let m = Machine::new(Config { cpus: 1, ..Config::default() }, Engine::Explore);
+    let mut schedule = Random::new(1);
+    (0..500).any(|index| {
+        let seen = Arc::new(Owned32::new(0));
+        let seen2 = Arc::clone(&seen);
+        let main = move || {
+            let (cv, mtx, sx) = (Arc::new(Cv::zeroed()), Arc::new(Mtx::zeroed()), Arc::new(Sx::zeroed()));
+            cv.init(c"cond");
+            mtx.init(c"mtx", Mtxf::DEF);
+            sx.init(c"sx", Sxf::empty());
+            let td = curthread();
+            let (cv2, mtx2, sx2, seen) = (Arc::clone(&cv), Arc::clone(&mtx), Arc::clone(&sx), Arc::clone(&seen2));
+            let irq = interrupt::create("irq", Arrival::AnyTime, sched::pri::PI_REALTIME, Some(0));
+            let filter = move || {
+                let queued = sleepqueue::sleepcnt(Arc::as_ptr(&cv2) as usize, 0) == 1;
+                let owned = if sleepable { sx2.xlocked() } else { mtx2.owned() };
+                if core::ptr::eq(curthread(), td) && queued && !owned {
+                    seen.set(1);
+                }
+                Filter::Handled
+            };
+            interrupt::setup(irq, Some(Box::new(filter)), None, 1);
+            explore::begin();
+            if sleepable {
+                sx.xlock();
+                cv.timedwait(sx.object(), 1);
+                sx.xunlock();
+            } else {
+                mtx.lock();
+                cv.timedwait(mtx.object(), 1);
+                mtx.unlock();
+            }
+            explore::end();
+        };
+        let e = explore::run(&m, &mut schedule, Options { index, ..Options::default() }, &main);
+        assert_eq!(e.verdict, Verdict::Pass);
+        seen.get() == 1
+    })
+}
+
+/// FreeBSD keeps the chain locked while a mutex goes, and frees it while an sx lock does.
+#[test]
+fn interrupts_come_between_the_interlock_and_the_sleep_only_if_it_is_sleepable() {
+    assert!(interrupted_between_interlock_and_sleep(true));
+    assert!(!interrupted_between_interlock_and_sleep(false));
 }
