@@ -181,16 +181,12 @@ impl Cv {
             sleepqueue::set_timeout(ticks);
         }
         let relock = !giant::is(lock);
-        let masked = sleepqueue::release_for(wchan, relock.then_some(lock));
+        let released = sleepqueue::release_for(wchan, relock.then_some(lock));
         let dropped = giant::drop_giant(loc);
         let saved = if relock { witness::save(lock) } else { None };
         // SAFETY: the caller holds the lock, which is alive.
         let state = if relock { unsafe { lc_unlock(lock, loc) } } else { 0 };
-        masked.lock_again(wchan);
-        if relock {
-            sleepqueue::interlock_gone(lock);
-        }
-        masked.end();
+        released.lock_again(wchan);
         let error = match (how.ticks.is_some(), how.catch) {
             (true, true) => sleepqueue::timedwait_sig(wchan),
             (true, false) => sleepqueue::timedwait(wchan),

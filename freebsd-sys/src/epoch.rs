@@ -510,9 +510,8 @@ struct Binding {
 impl Binding {
     /// Binds the caller to the CPU that it is on, whatever it was before.
     fn take(td: &Thread) -> Self {
-        crate::rmlock::settle();
         sched::thread_lock(td);
-        let saved = Self { cpu: curcpu().cpuid, bound: td.flags.get() & tdf::BOUND, pinned: td.pinned.get() };
+        let saved = Self { cpu: curcpu().cpuid, bound: td.flags.get() & tdf::BOUND, pinned: sched::pins() };
         td.flags.or(tdf::BOUND);
         td.tscpu.set(saved.cpu as i32);
         td.pinned.set(1);
@@ -765,8 +764,7 @@ impl Epoch {
         }
         let td = curthread();
         critical::enter(td);
-        crate::rmlock::settle();
-        mpass!(td.pinned.get() > 0, "curthread->td_pinned > 0", loc);
+        mpass!(sched::pins() > 0, "curthread->td_pinned > 0", loc);
         mpass!(self.is_preempt(), "epoch->e_flags & EPOCH_PREEMPT", loc);
         mpass!(core::ptr::eq(tracker.td.get(), td), "et->et_td == td", loc);
         if cpu::invariants() {

@@ -72,7 +72,7 @@ pub unsafe fn deref<'a, T>(at: *const T) -> &'a T {
 /// C has no destructors: a frame ends, and the list would name memory that is something else.
 pub fn lock_on_stack(at: *const (), size: usize) {
     if cpu::engine() == crate::machine::Engine::Explore && crate::host::explore::on_stack(at as usize) {
-        cpu::machine().locks_in_freed(at as usize, size);
+        cpu::machine().unlist_locks(at as usize, size);
     }
 }
 
@@ -100,8 +100,7 @@ unsafe fn mtx<'a>(cookie: *const usize) -> &'a Mtx {
 pub unsafe extern "C-unwind" fn _mtx_init(cookie: *const usize, name: *const c_char, kind: *const c_char, opts: c_int) {
     // SAFETY: the caller's promise.
     unsafe {
-        let name = locks::literal(name);
-        let kind = if kind.is_null() { name } else { locks::literal(kind) };
+        let (name, kind) = locks::name_and_type(name, kind);
         kassert!(cookie.is_aligned(), "_mtx_init: mtx_lock not aligned for {}: {cookie:p}", text(name.as_ptr()));
         let lock = mtx(cookie);
         lock.init_typed(name, kind, Mtxf::from_bits_retain(opts as u32));

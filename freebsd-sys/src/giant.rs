@@ -10,9 +10,9 @@
 //!
 //! References: kern/kern_mutex.c, sys/mutex.h (DROP_GIANT, PICKUP_GIANT), locking(9).
 
-use crate::atomic::Shared32;
-use crate::cpu::{self, machine, observe};
+use crate::cpu::{self, machine};
 use crate::lock::{Loc, LockObject};
+use crate::module::Once;
 use crate::mutex::{Mtx, Mtxf, ma};
 use crate::witness;
 
@@ -21,18 +21,18 @@ use crate::witness;
 pub(crate) struct Giant {
     /// Zeroed until somebody asks for it, so that nobody owns it.
     mtx: Mtx,
-    /// 0: not initialised; 1: somebody is at it; 2: it is.
-    state: Shared32,
+    /// It is initialised.
+    usable: Once,
 }
 
 impl Giant {
     pub(crate) fn new() -> Self {
-        Self { mtx: Mtx::zeroed(), state: Shared32::new(0) }
+        Self { mtx: Mtx::zeroed(), usable: Once::new() }
     }
 
     pub(crate) fn reset(&self) {
-        if self.state.get() != 0 {
-            self.state.reset();
+        if !self.usable.is_fresh() {
+            self.usable.reset();
             // SAFETY: between executions nobody else is running, and a mutex consists of nothing but cells. The old value is not
             // dropped: it lies on no list any more.
             unsafe { core::ptr::from_ref(&self.mtx).cast_mut().write(Mtx::zeroed()) };
@@ -47,19 +47,7 @@ fn mtx() -> &'static Mtx {
 
 /// `Giant`.
 pub fn giant() -> &'static Mtx {
-    let state = &machine().giant.state;
-    if state.get() != 2 {
-        if state.fcmpset(0, 1).is_ok() {
-            mtx().init(c"Giant", Mtxf::RECURSE);
-            state.set(2);
-        }
-        while state.get() != 2 && !cpu::scheduler_stopped() {
-            observe(state.as_ptr().cast(), 4);
-            if !cpu::spinwait() {
-                break;
-            }
-        }
-    }
+    machine().giant.usable.ensure(|| mtx().init(c"Giant", Mtxf::RECURSE));
     mtx()
 }
 

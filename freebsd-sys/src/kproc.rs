@@ -16,10 +16,9 @@
 //!
 //! References: kern/kern_kthread.c, kern/kern_exit.c, sys/kthread.h, kproc(9).
 
-use crate::atomic::{Guarded, Owned32, Shared32};
+use crate::atomic::Owned32;
 use crate::cpu;
-use crate::lock::ChainLock;
-use crate::module::ModuleData;
+use crate::module::{Kept, ModuleData, Once};
 use crate::mutex::{Mtx, Mtxf};
 use crate::panic::kprintf;
 use crate::sched::{self, pri};
@@ -104,13 +103,13 @@ unsafe impl Sync for Proc {}
 struct Known {
     proc0: Proc,
     user: Proc,
-    /// 0: their mutexes are not initialised; 1: somebody is at it; 2: they are.
-    state: Shared32,
+    /// Their mutexes are initialised.
+    usable: Once,
 }
 
 impl Default for Known {
     fn default() -> Self {
-        Self { proc0: Proc::new(0, "kernel", true), user: Proc::new(2, "user", false), state: Shared32::new(0) }
+        Self { proc0: Proc::new(0, "kernel", true), user: Proc::new(2, "user", false), usable: Once::new() }
     }
 }
 
@@ -118,39 +117,18 @@ static KNOWN: ModuleData<Known> = ModuleData::new();
 
 fn known() -> &'static Known {
     let known = KNOWN.get();
-    let state = &known.state;
-    if state.get() != 2 && state.fcmpset(0, 1).is_ok() {
+    known.usable.ensure(|| {
         for proc in [&known.proc0, &known.user] {
             proc.mtx.init(c"process lock", Mtxf::DUPOK);
             // Its other threads never end.
             proc.threads.set(u32::MAX);
         }
-        state.set(2);
-    }
-    while state.get() != 2 {
-        cpu::observe(state.as_ptr().cast(), 4);
-        if !cpu::spinwait() {
-            break;
-        }
-    }
+    });
     known
 }
 
 /// The processes made since.
-struct Made {
-    lock: ChainLock,
-    /// (lock)
-    #[expect(clippy::vec_box, reason = "processes are referred to while the table grows")]
-    procs: Guarded<Vec<Box<Proc>>>,
-}
-
-impl Default for Made {
-    fn default() -> Self {
-        Self { lock: ChainLock::new(), procs: Guarded::new(Vec::new()) }
-    }
-}
-
-static MADE: ModuleData<Made> = ModuleData::new();
+static MADE: ModuleData<Kept<Proc>> = ModuleData::new();
 
 /// `proc0`.
 pub(crate) fn proc0() -> &'static Proc {
@@ -175,15 +153,7 @@ pub fn curproc() -> &'static Proc {
 /// A kernel process without a thread yet. Valid until the execution ends.
 pub(crate) fn new(name: &str) -> &'static Proc {
     const FIRST: usize = 100;
-    let made = MADE.get();
-    made.lock.lock();
-    // SAFETY: (lock). The box does not move when the table grows, and stays until the execution is over.
-    let proc = unsafe {
-        let procs = made.procs.get();
-        procs.push(Box::new(Proc::new((FIRST + procs.len()) as c_int, name, true)));
-        &*core::ptr::from_ref::<Proc>(&procs[procs.len() - 1])
-    };
-    made.lock.unlock();
+    let proc = MADE.get().keep(|others| Box::new(Proc::new((FIRST + others) as c_int, name, true)));
     proc.mtx.init(c"process lock", Mtxf::DUPOK);
     proc
 }

@@ -79,8 +79,12 @@ impl Balance {
     #[inline]
     pub(crate) fn now() -> Self {
         let td = curthread();
-        crate::rmlock::settle();
-        Self { locks: td.locks.get(), readers: td.rw_rlocks.get(), pins: td.pinned.get(), critnest: td.critnest.get() }
+        Self {
+            locks: td.locks.get(),
+            readers: td.rw_rlocks.get(),
+            pins: crate::sched::pins(),
+            critnest: td.critnest.get(),
+        }
     }
 
     /// After it.

@@ -70,37 +70,41 @@ impl LockClass {
     pub(crate) const ALL: [Self; 7] =
         [Self::MtxSpin, Self::MtxSleep, Self::Sx, Self::Rm, Self::RmSleepable, Self::Rw, Self::Lockmgr];
 
-    /// `lc_name`.
-    pub fn name(self) -> &'static str {
+    /// `lc_name`, as C has it.
+    pub(crate) const fn c_name(self) -> &'static CStr {
         match self {
-            Self::MtxSpin => "spin mutex",
-            Self::MtxSleep => "sleep mutex",
-            Self::Sx => "sx",
-            Self::Rm => "rm",
-            Self::RmSleepable => "sleepable rm",
-            Self::Rw => "rw",
-            Self::Lockmgr => "lockmgr",
+            Self::MtxSpin => c"spin mutex",
+            Self::MtxSleep => c"sleep mutex",
+            Self::Sx => c"sx",
+            Self::Rm => c"rm",
+            Self::RmSleepable => c"sleepable rm",
+            Self::Rw => c"rw",
+            Self::Lockmgr => c"lockmgr",
         }
     }
 
+    /// `lc_name`.
+    pub fn name(self) -> &'static str {
+        self.c_name().to_str().expect("the names are text")
+    }
+
     /// `LC_SLEEPLOCK`.
-    pub fn is_sleeplock(self) -> bool {
-        self != Self::MtxSpin
+    pub const fn is_sleeplock(self) -> bool {
+        !matches!(self, Self::MtxSpin)
     }
 
     /// `LC_SLEEPABLE`: one may sleep while holding it.
-    pub fn is_sleepable(self) -> bool {
-        matches!(self, Self::Sx | Self::RmSleepable | Self::Lockmgr)
+    pub const fn is_sleepable(self) -> bool {
+        self.implied().contains(Lo::SLEEPABLE)
     }
 
     /// The `lo_flags` that the class's flags imply (lock_init).
-    fn implied(self) -> Lo {
+    pub(crate) const fn implied(self) -> Lo {
         match self {
-            Self::MtxSpin | Self::MtxSleep => Lo::RECURSABLE,
-            Self::Sx | Self::Lockmgr => Lo::RECURSABLE | Lo::SLEEPABLE | Lo::UPGRADABLE,
-            Self::Rm => Lo::RECURSABLE,
-            Self::RmSleepable => Lo::RECURSABLE | Lo::SLEEPABLE,
-            Self::Rw => Lo::RECURSABLE | Lo::UPGRADABLE,
+            Self::MtxSpin | Self::MtxSleep | Self::Rm => Lo::RECURSABLE,
+            Self::Sx | Self::Lockmgr => Lo::RECURSABLE.union(Lo::SLEEPABLE).union(Lo::UPGRADABLE),
+            Self::RmSleepable => Lo::RECURSABLE.union(Lo::SLEEPABLE),
+            Self::Rw => Lo::RECURSABLE.union(Lo::UPGRADABLE),
         }
     }
 }

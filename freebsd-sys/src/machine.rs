@@ -574,15 +574,17 @@ impl Machine {
 
     /// A lock was destroyed.
     pub(crate) fn lock_died(&self, lock: &LockObject) {
-        if self.engine == Engine::Explore {
-            // SAFETY: `explore` has one host thread.
-            unsafe { self.locks.get() }.retain(|&other| !core::ptr::eq(other, lock));
-        }
+        self.unlist_locks(lock.id(), 1);
     }
 
     /// Memory is about to be freed: the locks in it go.
     pub(crate) fn locks_in_freed(&self, start: usize, size: usize) {
         crate::witness::freed(start..start + size);
+        self.unlist_locks(start, size);
+    }
+
+    /// No lock that begins in this memory is listed any more.
+    pub(crate) fn unlist_locks(&self, start: usize, size: usize) {
         if self.engine == Engine::Explore {
             // SAFETY: `explore` has one host thread.
             unsafe { self.locks.get() }.retain(|&lock| !(start..start + size).contains(&(lock as usize)));

@@ -1,11 +1,14 @@
 //! What a kernel module's variables are in an emulation that runs several kernels in one process: [`ModuleData`] for a
 //! `static`, [`Dpcpu`] for `DPCPU_DEFINE` (pcpu(9)).
 //!
+//! Beside them what such variables are made of: `Once`, for what its first user makes, and `Kept`, for what lives as long as the
+//! execution.
+//!
 //! The definition is a Rust `static` with a number, its slot; each machine, or each CPU, has a table of values by slot. A look
 //! is one load and no lock: it lies on the fast path of a lock.
 
-use crate::atomic::{Guarded, RawWord};
-use crate::cpu::{curcpu, machine};
+use crate::atomic::{Guarded, RawWord, Shared32};
+use crate::cpu::{self, curcpu, machine};
 use crate::lock::ChainLock;
 use core::fmt;
 use core::marker::PhantomData;
@@ -165,5 +168,79 @@ impl<T: Any + Default> Dpcpu<T> {
 impl<T: Any + Default> Default for Dpcpu<T> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Whether something was made that its first user makes, which may take boundaries: the others wait.
+#[derive(Debug)]
+pub(crate) struct Once(Shared32);
+
+impl Once {
+    const BEGUN: u32 = 1;
+    const MADE: u32 = 2;
+
+    pub(crate) const fn new() -> Self {
+        Self(Shared32::new(0))
+    }
+
+    /// Nobody has made it, or begun to.
+    #[inline]
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.0.get() == 0
+    }
+
+    /// Between executions: it is to be made anew.
+    pub(crate) fn reset(&self) {
+        self.0.reset();
+    }
+
+    /// Makes it with `make`, unless somebody else has or does. False if the machine stopped meanwhile.
+    #[inline]
+    pub(crate) fn ensure(&self, make: impl FnOnce()) -> bool {
+        self.0.get() == Self::MADE || self.make_or_wait(make)
+    }
+
+    #[cold]
+    fn make_or_wait(&self, make: impl FnOnce()) -> bool {
+        if self.0.fcmpset(0, Self::BEGUN).is_ok() {
+            make();
+            self.0.set(Self::MADE);
+        }
+        while self.0.get() != Self::MADE {
+            cpu::observe(self.0.as_ptr().cast(), 4);
+            if !cpu::spinwait() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Things that others refer to until the execution is over, whatever else is kept meanwhile.
+pub(crate) struct Kept<T> {
+    lock: ChainLock,
+    /// (lock)
+    things: Guarded<Vec<Box<T>>>,
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self { lock: ChainLock::new(), things: Guarded::new(Vec::new()) }
+    }
+}
+
+impl<T> Kept<T> {
+    /// Keeps what `make` makes of the number of those that are kept already. Not in an interrupt that may come while it is made.
+    pub(crate) fn keep(&'static self, make: impl FnOnce(usize) -> Box<T>) -> &'static T {
+        self.lock.lock();
+        // SAFETY: (lock). The box does not move when the table grows, and stays until the execution is over, as `ModuleData`'s own
+        // references do.
+        let thing = unsafe {
+            let things = self.things.get();
+            things.push(make(things.len()));
+            &*core::ptr::from_ref::<T>(&things[things.len() - 1])
+        };
+        self.lock.unlock();
+        thing
     }
 }

@@ -561,6 +561,17 @@ pub(crate) fn idletd() -> ! {
     }
 }
 
+/// `td_pinned` of the running thread, with the pin of a reader that has only left its tracker.
+pub(crate) fn pins() -> i32 {
+    crate::rmlock::settle();
+    curthread().pinned.get()
+}
+
+/// What sched_bind() asserts of `td`, the running thread.
+pub(crate) fn assert_migratable(td: &Thread) {
+    kassert!(pins() == i32::from(is_bound(td)), "{:p} must be migratable", td.ptr());
+}
+
 /// `sched_pin()`: no migration until [`sched_unpin`]. Preemption stays possible.
 #[inline]
 pub fn sched_pin() {
@@ -579,8 +590,7 @@ pub fn sched_pin() {
 pub fn sched_unpin() {
     if crate::cpu::step("sched_unpin", 0) {
         let td = curthread();
-        crate::rmlock::settle();
-        mpass!(td.pinned.get() > 0, "curthread->td_pinned > 0", crate::lock::Loc::caller());
+        mpass!(pins() > 0, "curthread->td_pinned > 0", crate::lock::Loc::caller());
         td.pinned.unnest();
     }
 }
@@ -595,8 +605,7 @@ pub fn sched_bind(cpu: usize) {
         return;
     }
     let td = curthread();
-    crate::rmlock::settle();
-    kassert!(td.pinned.get() == i32::from(is_bound(td)), "{:p} must be migratable", td.ptr());
+    assert_migratable(td);
     thread_lock(td);
     if bind_locked(td, cpu) {
         mi_switch(sw::VOL | swt::BIND);

@@ -67,16 +67,12 @@ pub fn sleep_from(ident: usize, interlock: Option<&LockObject>, how: How, wmesg:
     if how.ticks != 0 {
         sleepqueue::set_timeout(how.ticks);
     }
-    let masked = sleepqueue::release_for(ident, relock);
+    let released = sleepqueue::release_for(ident, relock);
     let dropped = giant::drop_giant(loc);
     let saved = relock.and_then(crate::witness::save);
     // SAFETY: the caller holds the interlock, which is alive.
     let lock_state = relock.map_or(0, |lock| unsafe { lc_unlock(lock, loc) });
-    masked.lock_again(ident);
-    if let Some(lock) = relock {
-        sleepqueue::interlock_gone(lock);
-    }
-    masked.end();
+    released.lock_again(ident);
     let error = match (how.ticks != 0, how.catch) {
         (true, true) => sleepqueue::timedwait_sig(ident),
         (true, false) => sleepqueue::timedwait(ident),
@@ -122,14 +118,12 @@ pub fn msleep_spin(ident: usize, mtx: &crate::mutex::Mtx, wmesg: &'static str, t
     if ticks != 0 {
         sleepqueue::set_timeout(ticks);
     }
-    let masked = sleepqueue::release_for(ident, Some(mtx.object()));
+    let released = sleepqueue::release_for(ident, Some(mtx.object()));
     let saved = crate::witness::save(mtx.object());
     mtx.unlock_spin_at(loc);
     let dropped = giant::drop_giant(loc);
     crate::witness::warn(None, loc, format_args!("Sleeping on \"{wmesg}\""));
-    sleepqueue::lock(ident);
-    sleepqueue::interlock_gone(mtx.object());
-    masked.end();
+    released.lock_again(ident);
     let error = if ticks != 0 {
         sleepqueue::timedwait(ident)
     } else {

@@ -11,8 +11,9 @@
 //! References: kern/subr_sleepqueue.c, sleepqueue(9).
 
 use crate::atomic::Guarded;
-use crate::cpu::{aside, key, machine, touch, touch_thread};
-use crate::lock::ChainLock;
+use crate::cpu::{self, aside, key, machine, touch, touch_thread};
+use crate::critical;
+use crate::lock::{ChainLock, Lo, LockObject};
 use crate::panic::{kassert, kpanic, mpass};
 use crate::sched::{self, sw, swt};
 use crate::thread::{Thread, curthread, tdf, tdi};
@@ -104,34 +105,45 @@ pub fn release(_wchan: usize) {
     machine().sleepqueues.chain.unlock();
 }
 
-/// Whether interrupts are off while an interlock goes.
+/// How a chain was released for the time in which an interlock goes.
 #[must_use]
-pub(crate) struct Masked(bool);
-
-/// [`release`] for the time in which `interlock` goes. FreeBSD keeps the chain locked if one may not sleep with the interlock: no
-/// interrupt comes, and nobody preempts, between going on the queue and the switch. Until [`Masked::end`], with the chain locked again.
-pub(crate) fn release_for(wchan: usize, interlock: Option<&crate::lock::LockObject>) -> Masked {
-    let masked = interlock.is_some_and(|lock| !lock.flags().contains(crate::lock::Lo::SLEEPABLE));
-    if masked {
-        crate::critical::spinlock_enter_internal();
-    }
-    release(wchan);
-    Masked(masked)
+pub(crate) struct Released {
+    /// Whether one may sleep with the interlock; `None` if nothing goes.
+    sleepable: Option<bool>,
 }
 
-impl Masked {
-    /// `sleepq_lock()` again, once the interlock is gone. If the chain was free meanwhile, anything may have come in between.
-    pub(crate) fn lock_again(&self, wchan: usize) {
-        if !self.0 {
-            crate::cpu::step("sleepq_lock", wchan);
+/// [`release`] for the time in which `interlock` goes; then [`Released::lock_again`]. FreeBSD keeps the chain locked if one may not sleep
+/// with the interlock: no interrupt comes, and nobody preempts, between going on the queue and the switch. Here interrupts are off.
+pub(crate) fn release_for(wchan: usize, interlock: Option<&LockObject>) -> Released {
+    let sleepable = interlock.map(|lock| lock.flags().contains(Lo::SLEEPABLE));
+    if sleepable == Some(false) {
+        critical::spinlock_enter_internal();
+    }
+    release(wchan);
+    Released { sleepable }
+}
+
+impl Released {
+    /// `sleepq_lock()` again, once the interlock is gone. If FreeBSD's chain is free meanwhile, anything may have come in between. If it is
+    /// not, nobody wakes the caller before it has switched; here a wake-up may have come, and must not spare a caller who may not switch
+    /// its panic.
+    ///
+    /// # Panics
+    ///
+    /// `mi_switch: switch in a critical section` (INVARIANTS).
+    pub(crate) fn lock_again(self, wchan: usize) {
+        if self.sleepable == Some(true) {
+            cpu::step("sleepq_lock", wchan);
         }
         lock(wchan);
-    }
-
-    /// The chain is locked, which keeps interrupts off from here on.
-    pub(crate) fn end(self) {
-        if self.0 {
-            crate::critical::spinlock_exit_internal();
+        if self.sleepable == Some(false) {
+            let td = curthread();
+            if td.wchan.get() == 0 {
+                // The chain lock counts as one, as the thread lock does in mi_switch().
+                kassert!(td.critnest.get() == 1, "mi_switch: switch in a critical section");
+            }
+            // From here on the chain lock keeps interrupts off.
+            critical::spinlock_exit_internal();
         }
     }
 }
@@ -194,21 +206,6 @@ pub fn set_timeout(ticks: u64) {
     let td = curthread();
     touch(key::CLOCK, 1, true);
     td.sleep_deadline.set(crate::callout::now() + ticks.max(1));
-}
-
-/// After the interlock went, with the chain lock held again. FreeBSD keeps the chain locked while an interlock goes that one may not
-/// sleep with, so that nobody wakes the caller before it has switched; here a wake-up may come in between, and must not spare a caller
-/// who may not switch its panic.
-///
-/// # Panics
-///
-/// `mi_switch: switch in a critical section` (INVARIANTS).
-pub(crate) fn interlock_gone(interlock: &crate::lock::LockObject) {
-    let td = curthread();
-    if td.wchan.get() == 0 && !interlock.flags().contains(crate::lock::Lo::SLEEPABLE) {
-        // The chain lock counts as one, as the thread lock does in mi_switch().
-        kassert!(td.critnest.get() == 1, "mi_switch: switch in a critical section");
-    }
 }
 
 /// `sleepq_wait()`: sleeps until woken. The chain lock is held, and released.

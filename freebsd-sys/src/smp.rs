@@ -22,6 +22,7 @@
 use crate::atomic::{Guarded, Shared32, thread_fence_acq};
 use crate::cpu::{self, curcpu, machine, observe, pending};
 use crate::lock::Loc;
+use crate::module::Once;
 use crate::mutex::{Mtx, Mtxf};
 use crate::panic::{kassert, kpanic};
 use crate::thread::curthread;
@@ -60,8 +61,8 @@ struct Work<'a> {
 pub(crate) struct Rendezvous {
     /// `smp_ipi_mtx`: zeroed until somebody asks for it.
     mtx: Mtx,
-    /// 0: not initialised; 1: somebody is at it; 2: it is.
-    state: Shared32,
+    /// It is initialised.
+    usable: Once,
     /// (mtx) `smp_rv_ncpus`.
     ncpus: Shared32,
     /// (mtx)
@@ -76,7 +77,7 @@ impl Rendezvous {
     pub(crate) fn new() -> Self {
         Self {
             mtx: Mtx::zeroed(),
-            state: Shared32::new(0),
+            usable: Once::new(),
             ncpus: Shared32::new(0),
             work: Guarded::new(None),
             waiters: [const { Shared32::new(0) }; 4],
@@ -86,8 +87,8 @@ impl Rendezvous {
 
     pub(crate) fn reset(&self) {
         self.targets.reset();
-        if self.state.get() != 0 {
-            self.state.reset();
+        if !self.usable.is_fresh() {
+            self.usable.reset();
             // SAFETY: between executions nobody else is running, and a mutex consists of nothing but cells. The old value is not
             // dropped: it lies on no list any more.
             unsafe { core::ptr::from_ref(&self.mtx).cast_mut().write(Mtx::zeroed()) };
@@ -96,16 +97,7 @@ impl Rendezvous {
 
     /// `smp_ipi_mtx`.
     fn mutex(&self) -> &Mtx {
-        if self.state.get() != 2 && self.state.fcmpset(0, 1).is_ok() {
-            self.mtx.init(c"smp rendezvous", Mtxf::SPIN);
-            self.state.set(2);
-        }
-        while self.state.get() != 2 {
-            observe(self.state.as_ptr().cast(), 4);
-            if !cpu::spinwait() {
-                break;
-            }
-        }
+        self.usable.ensure(|| self.mtx.init(c"smp rendezvous", Mtxf::SPIN));
         &self.mtx
     }
 

@@ -30,12 +30,12 @@
 //!
 //! References: kern/subr_taskqueue.c, sys/_task.h, taskqueue(9).
 
-use crate::atomic::{Guarded, Owned8, Owned16, Owned32, OwnedPtr, OwnedUsize, Shared32};
+use crate::atomic::{Guarded, Owned8, Owned16, Owned32, OwnedPtr, OwnedUsize};
 use crate::callout::{self, Callout, Cf};
 use crate::cpu;
 use crate::giant;
-use crate::lock::{ChainLock, Loc};
-use crate::module::ModuleData;
+use crate::lock::Loc;
+use crate::module::{Kept, ModuleData, Once};
 use crate::mutex::{Mtx, Mtxf, ma};
 use crate::panic::kassert;
 use crate::sched::{self, pri};
@@ -278,20 +278,7 @@ pub struct Taskqueue {
 }
 
 /// The queues of an execution: they own the memory that threads and callers refer to.
-struct Registry {
-    lock: ChainLock,
-    /// (lock)
-    #[expect(clippy::vec_box, reason = "queues are referred to while the table grows")]
-    queues: Guarded<Vec<Box<Taskqueue>>>,
-}
-
-impl Default for Registry {
-    fn default() -> Self {
-        Self { lock: ChainLock::new(), queues: Guarded::new(Vec::new()) }
-    }
-}
-
-static REGISTRY: ModuleData<Registry> = ModuleData::new();
+static REGISTRY: ModuleData<Kept<Taskqueue>> = ModuleData::new();
 
 /// A queue that the kernel has from the start: the index is C's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -307,25 +294,24 @@ enum Known {
 #[derive(Debug, Default)]
 struct Queues([OnceQueue; 4]);
 
-/// A queue, and who makes it.
+/// A queue, once it is made.
 #[derive(Debug)]
 struct OnceQueue {
     queue: OwnedPtr<Taskqueue>,
-    /// 0: not made; 1: somebody is at it; 2: it is.
-    state: Shared32,
+    made: Once,
 }
 
 impl Default for OnceQueue {
     fn default() -> Self {
-        Self { queue: OwnedPtr::null(), state: Shared32::new(0) }
+        Self { queue: OwnedPtr::null(), made: Once::new() }
     }
 }
 
 static QUEUES: ModuleData<Queues> = ModuleData::new();
 
 fn known(which: Known) -> &'static Taskqueue {
-    let OnceQueue { queue, state } = &QUEUES.get().0[which as usize];
-    if state.get() != 2 && state.fcmpset(0, 1).is_ok() {
+    let OnceQueue { queue, made } = &QUEUES.get().0[which as usize];
+    let there = made.ensure(|| {
         let (name, kind, priority) = match which {
             Known::Thread => (c"thread taskq", Mtxf::DEF, pri::PWAIT),
             Known::Swi => (c"swi6: task queue", Mtxf::DEF, pri::PI_SOFT),
@@ -335,14 +321,10 @@ fn known(which: Known) -> &'static Taskqueue {
         let made = Taskqueue::create_with(name, kind, which == Known::SwiGiant);
         made.start_threads(1, priority);
         queue.set(core::ptr::from_ref(made).cast_mut());
-        state.set(2);
-    }
-    while state.get() != 2 {
-        cpu::observe(state.as_ptr().cast(), 4);
-        if !cpu::spinwait() {
-            // The machine has stopped while it was made; whatever is done with this one comes to nothing.
-            return Taskqueue::create(c"taskq");
-        }
+    });
+    if !there {
+        // The machine has stopped while it was made; whatever is done with this one comes to nothing.
+        return Taskqueue::create(c"taskq");
     }
     // SAFETY: queues live as long as the execution.
     unsafe { &*queue.get() }
@@ -395,17 +377,7 @@ impl Taskqueue {
         let spin = kind == Mtxf::SPIN;
         let tq = Box::new(Self { mutex: Mtx::zeroed(), spin, giant, name, state: Guarded::new(state) });
         tq.mutex.init(name, kind);
-        let registry = REGISTRY.get();
-        registry.lock.lock();
-        // SAFETY: (lock). The box does not move when the table grows, and stays until the execution is over, as
-        // `ModuleData`'s own references do.
-        let tq = unsafe {
-            let queues = registry.queues.get();
-            queues.push(tq);
-            &*core::ptr::from_ref::<Self>(&queues[queues.len() - 1])
-        };
-        registry.lock.unlock();
-        tq
+        REGISTRY.get().keep(|_| tq)
     }
 
     /// `taskqueue_start_threads()`: `count` threads of `priority`; one is called as its queue, more get numbers.

@@ -95,8 +95,8 @@ pub struct Thread {
     /// Depth of interrupt frames.
     #[doc(alias = "td_intr_nesting_level")]
     pub intr_nesting_level: Owned32,
-    /// Forbids migration, not preemption. The running thread's own may be one less than it should while it reads under an rmlock: see
-    /// [`crate::rmlock::settle`], which whoever looks at it calls first.
+    /// Forbids migration, not preemption. The running thread's own may be one less than it should while it reads under an rmlock:
+    /// whoever looks at that calls [`crate::rmlock::settle`] first.
     #[doc(alias = "td_pinned")]
     pub pinned: OwnedI32,
     /// Sleep is forbidden while not zero; blocking on a turnstile is not.

@@ -38,8 +38,7 @@ pub fn userret() {
         crate::epoch::trace_list(td);
     }
     kassert!(td.no_sleeping.get() == 0, "userret: Returning with sleep disabled");
-    crate::rmlock::settle();
-    kassert!(td.pinned.get() == 0, "userret: Returning with pinned thread");
+    kassert!(sched::pins() == 0, "userret: Returning with pinned thread");
     if td.flags.get() & tdf::NEEDRESCHED != 0 {
         sched::thread_lock(td);
         sched::mi_switch(sw::INVOL | swt::NEEDRESCHED);

@@ -1,8 +1,8 @@
 //! witness(4): the order in which locks are taken, and which may be held where.
 //!
 //! A lock is enrolled when it is initialised, unless it was given NOWITNESS or the machine has no WITNESS; `lo_witness` is then the
-//! number of its *witness* plus one. Locks of one type, which is their name unless they are given one, share a witness. A lock that is not enrolled is invisible:
-//! every function here returns at once for it.
+//! number of its *witness* plus one. Locks of one type, which is their name unless they are given one, share a witness. A lock that is
+//! not enrolled is invisible: every function here returns at once for it.
 //!
 //! # State
 //!

@@ -13,11 +13,11 @@
 //! References: sys/lock.h, kern/subr_lock.c; the classes of kern_mutex.c, kern_rwlock.c, kern_sx.c, kern_rmlock.c, kern_lock.c.
 
 use super::deref;
-use super::locks::literal;
+use super::locks::name_and_type;
 use crate::cpu;
-use crate::lock::{Loc, LockClass, LockObject};
+use crate::lock::{Lo, Loc, LockClass, LockObject};
 use crate::thread::Thread;
-use core::ffi::{CStr, c_char, c_int, c_uint};
+use core::ffi::{c_char, c_int, c_uint};
 use core::mem::offset_of;
 
 /// `struct lock_class`.
@@ -50,24 +50,37 @@ const _: () = {
 // SAFETY: the name is a literal, and nothing in a class changes.
 unsafe impl Sync for Class {}
 
-/// `LC_*`.
-mod lc {
-    pub(super) const SLEEPLOCK: u32 = 0x01;
-    pub(super) const SPINLOCK: u32 = 0x02;
-    pub(super) const SLEEPABLE: u32 = 0x04;
-    pub(super) const RECURSABLE: u32 = 0x08;
-    pub(super) const UPGRADABLE: u32 = 0x10;
+/// `LC_*` of a class.
+const fn flags(class: LockClass) -> u32 {
+    const SLEEPLOCK: u32 = 0x01;
+    const SPINLOCK: u32 = 0x02;
+    const SLEEPABLE: u32 = 0x04;
+    const RECURSABLE: u32 = 0x08;
+    const UPGRADABLE: u32 = 0x10;
+    let implied = class.implied();
+    let mut flags = if class.is_sleeplock() { SLEEPLOCK } else { SPINLOCK };
+    if class.is_sleepable() {
+        flags |= SLEEPABLE;
+    }
+    if implied.contains(Lo::RECURSABLE) {
+        flags |= RECURSABLE;
+    }
+    if implied.contains(Lo::UPGRADABLE) {
+        flags |= UPGRADABLE;
+    }
+    flags
 }
 
 /// The class whose index is `CLASS`.
-const fn class<const CLASS: usize>(name: &'static CStr, flags: u32) -> Class {
-    let trylock: Option<unsafe extern "C-unwind" fn(*const LockObject, usize) -> c_int> = match LockClass::ALL[CLASS] {
+const fn class<const CLASS: usize>() -> Class {
+    let class = LockClass::ALL[CLASS];
+    let trylock: Option<unsafe extern "C-unwind" fn(*const LockObject, usize) -> c_int> = match class {
         LockClass::MtxSpin | LockClass::MtxSleep | LockClass::Rw => Some(lc_trylock::<CLASS>),
         _ => None,
     };
     Class {
-        name: name.as_ptr(),
-        flags,
+        name: class.c_name().as_ptr(),
+        flags: flags(class),
         assert: lc_assert::<CLASS>,
         ddb_show: None,
         lock: lc_lock::<CLASS>,
@@ -131,49 +144,43 @@ unsafe extern "C-unwind" fn lc_trylock<const CLASS: usize>(lock: *const LockObje
     unsafe { LockClass::ALL[CLASS].trylock(deref(lock), how, Loc::caller()) }.unwrap_or(false).into()
 }
 
+/// `LOCK_CLASS_MAX`.
+const LOCK_CLASS_MAX: usize = 15;
+
 macro_rules! classes {
-    ($($(#[$doc:meta])* $symbol:ident: $class:ident, $name:literal, $flags:expr;)*) => {
+    ($($(#[$doc:meta])* $symbol:ident: $class:ident;)*) => {
         $(
             $(#[$doc])*
             #[unsafe(no_mangle)]
-            pub static $symbol: Class = class::<{ LockClass::$class as usize }>($name, $flags);
+            pub static $symbol: Class = class::<{ LockClass::$class as usize }>();
         )*
+
+        /// `lock_classes[]`: a class's place is its index in `lo_flags`.
+        #[unsafe(no_mangle)]
+        pub static lock_classes: [Option<&'static Class>; LOCK_CLASS_MAX + 1] = {
+            let mut all: [Option<&'static Class>; LOCK_CLASS_MAX + 1] = [None; LOCK_CLASS_MAX + 1];
+            $(all[LockClass::$class as usize] = Some(&$symbol);)*
+            all
+        };
     };
 }
 
 classes! {
     /// `lock_class_mtx_spin`.
-    lock_class_mtx_spin: MtxSpin, c"spin mutex", lc::SPINLOCK | lc::RECURSABLE;
+    lock_class_mtx_spin: MtxSpin;
     /// `lock_class_mtx_sleep`.
-    lock_class_mtx_sleep: MtxSleep, c"sleep mutex", lc::SLEEPLOCK | lc::RECURSABLE;
+    lock_class_mtx_sleep: MtxSleep;
     /// `lock_class_sx`.
-    lock_class_sx: Sx, c"sx", lc::SLEEPLOCK | lc::SLEEPABLE | lc::RECURSABLE | lc::UPGRADABLE;
+    lock_class_sx: Sx;
     /// `lock_class_rm`.
-    lock_class_rm: Rm, c"rm", lc::SLEEPLOCK | lc::RECURSABLE;
+    lock_class_rm: Rm;
     /// `lock_class_rm_sleepable`.
-    lock_class_rm_sleepable: RmSleepable, c"sleepable rm", lc::SLEEPLOCK | lc::SLEEPABLE | lc::RECURSABLE;
+    lock_class_rm_sleepable: RmSleepable;
     /// `lock_class_rw`.
-    lock_class_rw: Rw, c"rw", lc::SLEEPLOCK | lc::RECURSABLE | lc::UPGRADABLE;
+    lock_class_rw: Rw;
     /// `lock_class_lockmgr`.
-    lock_class_lockmgr: Lockmgr, c"lockmgr", lc::SLEEPLOCK | lc::SLEEPABLE | lc::RECURSABLE | lc::UPGRADABLE;
+    lock_class_lockmgr: Lockmgr;
 }
-
-/// `LOCK_CLASS_MAX`.
-const LOCK_CLASS_MAX: usize = 15;
-
-/// `lock_classes[]`: a class's place is its index in `lo_flags`.
-#[unsafe(no_mangle)]
-pub static lock_classes: [Option<&'static Class>; LOCK_CLASS_MAX + 1] = {
-    let mut all: [Option<&'static Class>; LOCK_CLASS_MAX + 1] = [None; LOCK_CLASS_MAX + 1];
-    all[LockClass::MtxSpin as usize] = Some(&lock_class_mtx_spin);
-    all[LockClass::MtxSleep as usize] = Some(&lock_class_mtx_sleep);
-    all[LockClass::Sx as usize] = Some(&lock_class_sx);
-    all[LockClass::Rm as usize] = Some(&lock_class_rm);
-    all[LockClass::RmSleepable as usize] = Some(&lock_class_rm_sleepable);
-    all[LockClass::Rw as usize] = Some(&lock_class_rw);
-    all[LockClass::Lockmgr as usize] = Some(&lock_class_lockmgr);
-    all
-};
 
 /// `lock_init()`: the head of a lock that the caller implements; `flags` are `LO_*`. WITNESS orders it by `kind` or, if that is null, by its
 /// name. With `LO_WITNESS` it is destroyed before its memory goes.
@@ -203,8 +210,7 @@ pub unsafe extern "C-unwind" fn lock_init(
         let at =
             |known: &Option<&'static Class>| core::ptr::eq(known.map_or(core::ptr::null(), core::ptr::from_ref), class);
         let index = lock_classes[..LOCK_CLASS_MAX].iter().position(at);
-        let name = literal(name);
-        let kind = if kind.is_null() { name } else { literal(kind) };
+        let (name, kind) = name_and_type(name, kind);
         lock.init_raw(index.map(|index| index as u32), class.cast(), name, kind, flags as u32);
     }
 }

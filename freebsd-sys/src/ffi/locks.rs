@@ -29,6 +29,16 @@ pub(super) unsafe fn literal(name: *const c_char) -> &'static CStr {
     if name.is_null() { c"(null)" } else { unsafe { CStr::from_ptr(name) } }
 }
 
+/// A lock's name and its type, which is its name unless it is given one.
+///
+/// # Safety
+///
+/// Both are null or literals.
+pub(super) unsafe fn name_and_type(name: *const c_char, kind: *const c_char) -> (&'static CStr, &'static CStr) {
+    // SAFETY: the caller's promise.
+    unsafe { (literal(name), literal(if kind.is_null() { name } else { kind })) }
+}
+
 /// The rwlock whose word is at `cookie`.
 ///
 /// # Safety

@@ -90,8 +90,7 @@ pub unsafe extern "C-unwind" fn sched_bind(td: *const Thread, cpu: c_int) {
         // A run queue that is not there.
         kpanic!("page fault");
     };
-    crate::rmlock::settle();
-    kassert!(td.pinned.get() == i32::from(sched::is_bound(td)), "{td:p} must be migratable");
+    sched::assert_migratable(td);
     machine().sched_lock.lock_raw();
     if sched::bind_locked(td, cpu) {
         sched::mi_switch(sw::VOL | swt::BIND);

@@ -625,7 +625,15 @@ impl Model {
 
     /// [`Model::outcomes`] of a program with several threads.
     fn all_orders(&mut self, rules: &Rules<'_>, start: State) -> Verdict {
-        let program = rules.program;
+        self.search(start, |state, found, to| rules.orders(state, found, to))
+    }
+
+    /// All that `start` may end in: `successors` says of a state what may come right after it, and what it may end in.
+    fn search(
+        &mut self,
+        start: State,
+        mut successors: impl FnMut(&State, &mut BTreeSet<Outcome>, &mut dyn FnMut(State)) -> Call,
+    ) -> Verdict {
         let (seen, todo, mut found) = (&mut self.seen, &mut self.todo, BTreeSet::new());
         seen.insert(start);
         todo.push(start);
@@ -633,53 +641,67 @@ impl Model {
             if seen.len() > STATES {
                 return Verdict::TooLarge;
             }
-            let (mut moved, mut left, mut watched) = (false, false, false);
-            for td in 0..program.threads.len() {
-                if state.may_time_out(td) {
-                    moved = true;
-                    let mut next = state;
-                    next.leave_cv(td, condvar::Place::TimedOut);
-                    if seen.insert(next) {
-                        todo.push(next);
-                    }
-                }
-                let mut next = state;
-                let thread = &mut next.threads[td];
-                let done = usize::from(thread.pc) == program.threads[td].len();
-                left |= !(done && thread.run == Run::Running);
-                match thread.run {
-                    Run::Paused => thread.run = Run::Woken,
-                    Run::Woken => thread.run = Run::Running,
-                    Run::Blocked { .. } | Run::Waiting | Run::Parked => continue,
-                    Run::Running if done => continue,
-                    Run::Running => match rules.step(&mut next, td) {
-                        Step::Done | Step::Blocked => {}
-                        Step::Spins => {
-                            watched |= rules.waits_for_spin_mutex(&state, td);
-                            continue;
-                        }
-                        Step::Ends(outcome) => {
-                            moved = true;
-                            found.insert(outcome);
-                            continue;
-                        }
-                        Step::Wild => return Verdict::Wild,
-                    },
-                }
-                moved = true;
+            let ends = successors(&state, &mut found, &mut |next| {
                 if seen.insert(next) {
                     todo.push(next);
                 }
-            }
-            if !moved {
-                found.insert(match (left, watched) {
-                    (false, _) => Outcome::Ends(state.threads.map(|td| td.log)),
-                    (true, true) => Outcome::Panics("spin lock held too long".to_owned()),
-                    (true, false) => Outcome::Stuck,
-                });
+            });
+            match ends {
+                Err(Stop::Ends(outcome)) => _ = found.insert(outcome),
+                Err(_) => return Verdict::Wild,
+                Ok(()) => {}
             }
         }
         Verdict::Outcomes(found)
+    }
+}
+
+impl Rules<'_> {
+    /// Every state that may come right after `state`, where each thread has a CPU; what it may end in goes to `found`.
+    fn orders(&self, state: &State, found: &mut BTreeSet<Outcome>, to: &mut dyn FnMut(State)) -> Call {
+        let program = self.program;
+        let (mut moved, mut left, mut watched) = (false, false, false);
+        for td in 0..program.threads.len() {
+            if state.may_time_out(td) {
+                moved = true;
+                let mut next = *state;
+                next.leave_cv(td, condvar::Place::TimedOut);
+                to(next);
+            }
+            let mut next = *state;
+            let thread = &mut next.threads[td];
+            let done = usize::from(thread.pc) == program.threads[td].len();
+            left |= !(done && thread.run == Run::Running);
+            match thread.run {
+                Run::Paused => thread.run = Run::Woken,
+                Run::Woken => thread.run = Run::Running,
+                Run::Blocked { .. } | Run::Waiting | Run::Parked => continue,
+                Run::Running if done => continue,
+                Run::Running => match self.step(&mut next, td) {
+                    Step::Done | Step::Blocked => {}
+                    Step::Spins => {
+                        watched |= self.waits_for_spin_mutex(state, td);
+                        continue;
+                    }
+                    Step::Ends(outcome) => {
+                        moved = true;
+                        found.insert(outcome);
+                        continue;
+                    }
+                    Step::Wild => return Err(Stop::Wild),
+                },
+            }
+            moved = true;
+            to(next);
+        }
+        if !moved {
+            found.insert(match (left, watched) {
+                (false, _) => Outcome::Ends(state.threads.map(|td| td.log)),
+                (true, true) => Outcome::Panics("spin lock held too long".to_owned()),
+                (true, false) => Outcome::Stuck,
+            });
+        }
+        Ok(())
     }
 }
 

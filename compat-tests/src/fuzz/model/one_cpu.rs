@@ -9,7 +9,7 @@
 //!   program, that thread may be the idle one.
 
 use super::condvar::Place;
-use super::{At, Call, Model, Mutation, Outcome, Rules, Run, STATES, State, Step, Stop, Thread, Verdict, kpanic};
+use super::{At, Call, Model, Mutation, Outcome, Rules, Run, State, Step, Stop, Thread, Verdict, kpanic};
 use crate::fuzz::program::{Act, FILTER, ITHREAD, LISTS, THREADS};
 use std::collections::BTreeSet;
 
@@ -254,7 +254,7 @@ impl Rules<'_> {
     }
 
     /// Every state that may come right after `state`; what it may end in goes to `found`.
-    fn successors(&self, state: &State, found: &mut BTreeSet<Outcome>, mut to: impl FnMut(State)) -> Call {
+    fn successors(&self, state: &State, found: &mut BTreeSet<Outcome>, to: &mut dyn FnMut(State)) -> Call {
         let idle = state.running().is_none();
         let mut moved = false;
         let mut outside = |change: &dyn Fn(&mut State)| {
@@ -436,24 +436,6 @@ impl Model {
         start.threads[1..].iter_mut().for_each(|td| td.run = Run::Parked);
         start.threads[IDLE].no_sleeping = 1;
         (1..rules.program.threads.len()).for_each(|td| start.make_runnable(td));
-        let (seen, todo, mut found) = (&mut self.seen, &mut self.todo, BTreeSet::new());
-        seen.insert(start);
-        todo.push(start);
-        while let Some(state) = todo.pop() {
-            if seen.len() > STATES {
-                return Verdict::TooLarge;
-            }
-            let ends = rules.successors(&state, &mut found, |next| {
-                if seen.insert(next) {
-                    todo.push(next);
-                }
-            });
-            match ends {
-                Err(Stop::Ends(outcome)) => _ = found.insert(outcome),
-                Err(_) => return Verdict::Wild,
-                Ok(()) => {}
-            }
-        }
-        Verdict::Outcomes(found)
+        self.search(start, |state, found, to| rules.successors(state, found, to))
     }
 }

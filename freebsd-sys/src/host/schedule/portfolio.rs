@@ -37,28 +37,14 @@ impl Strategy {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub struct Portfolio {
-    members: Vec<Member>,
+    members: Vec<Box<dyn Schedule>>,
     current: usize,
 }
 
-#[derive(Debug)]
-enum Member {
-    Random(Random),
-    Pct(Pct),
-    Pos(Pos),
-    Urw(Urw),
-}
-
-impl Member {
-    fn schedule(&mut self) -> &mut dyn Schedule {
-        match self {
-            Self::Random(schedule) => schedule,
-            Self::Pct(schedule) => schedule,
-            Self::Pos(schedule) => schedule,
-            Self::Urw(schedule) => schedule,
-        }
+impl core::fmt::Debug for Portfolio {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Portfolio").field("current", &self.current).finish_non_exhaustive()
     }
 }
 
@@ -70,17 +56,19 @@ impl Portfolio {
     /// A Rust panic when there are none.
     pub fn new(strategies: &[Strategy], seed: u64, depth: usize) -> Self {
         assert!(!strategies.is_empty(), "a portfolio has a strategy");
-        let member = |strategy: &Strategy| match strategy {
-            Strategy::Random => Member::Random(Random::new(seed)),
-            Strategy::Pct => Member::Pct(Pct::new(seed, depth)),
-            Strategy::Pos => Member::Pos(Pos::new(seed)),
-            Strategy::Urw => Member::Urw(Urw::new(seed)),
+        let member = |strategy: &Strategy| -> Box<dyn Schedule> {
+            match strategy {
+                Strategy::Random => Box::new(Random::new(seed)),
+                Strategy::Pct => Box::new(Pct::new(seed, depth)),
+                Strategy::Pos => Box::new(Pos::new(seed)),
+                Strategy::Urw => Box::new(Urw::new(seed)),
+            }
         };
         Self { members: strategies.iter().map(member).collect(), current: 0 }
     }
 
     fn current(&mut self) -> &mut dyn Schedule {
-        self.members[self.current].schedule()
+        &mut *self.members[self.current]
     }
 }
 
@@ -99,12 +87,7 @@ impl Schedule for Portfolio {
     }
 
     fn looks_ahead(&self) -> bool {
-        match &self.members[self.current] {
-            Member::Random(schedule) => schedule.looks_ahead(),
-            Member::Pct(schedule) => schedule.looks_ahead(),
-            Member::Pos(schedule) => schedule.looks_ahead(),
-            Member::Urw(schedule) => schedule.looks_ahead(),
-        }
+        self.members[self.current].looks_ahead()
     }
 
     fn lend(&mut self) -> Option<Rng> {
