@@ -30,7 +30,8 @@ impl At<'_> {
             Act::NoSleeping => self.me().no_sleeping += 1,
             Act::SleepingOk => self.me().no_sleeping -= 1,
             Act::Pin => self.me().pinned += 1,
-            Act::Unpin if !alone && self.me().pinned <= 0 => {}
+            // A thread that has a CPU of its own undoes its own pins only, and not a reader's.
+            Act::Unpin if !alone && self.me().pinned <= self.me().rm.iter().sum::<u8>() as i8 => {}
             Act::Unpin => {
                 if invariants && self.me().pinned <= 0 {
                     kpanic!("Assertion curthread->td_pinned > 0 failed at %s:%d");

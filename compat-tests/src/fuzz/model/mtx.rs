@@ -147,6 +147,7 @@ impl At<'_> {
             return Ok(());
         }
         let anybody = self.waits(true);
+        self.unlend();
         self.word().drop_to(false);
         if !anybody {
             // There is no turnstile to look into.

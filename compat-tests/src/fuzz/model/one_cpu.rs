@@ -27,6 +27,8 @@ pub(super) struct Cpu {
     raised: bool,
     /// A tick has ended the running thread's time slice.
     sliced: bool,
+    /// Threads that keep what they were lent for a lock that somebody else has released: a bit for each.
+    kept: u8,
     frame: Option<Frame>,
 }
 
@@ -52,7 +54,7 @@ impl Cpu {
                 | u64::from(frame.phase) << 20
                 | u64::from(frame.td + 1) << 16
         });
-        frame | a << 8 | b << 5 | c << 2 | u64::from(self.raised) << 1 | u64::from(self.sliced)
+        frame | u64::from(self.kept) << 11 | a << 8 | b << 5 | c << 2 | u64::from(self.raised) << 1 | u64::from(self.sliced)
     }
 
     fn push(&mut self, td: usize, first: bool) {
@@ -159,7 +161,7 @@ impl Rules<'_> {
                 if state.words[usize::from(lock)].mine(td))
         };
         let lending = links > 0 && self.mutation != Mutation::NoLending;
-        td == ITHREAD || lending && (0..THREADS).filter(lends).any(|other| self.urgent_by(state, other, links - 1))
+        td == ITHREAD || state.cpu.kept & 1 << td != 0 || lending && (0..THREADS).filter(lends).any(|other| self.urgent_by(state, other, links - 1))
     }
 
     /// Who comes next.
@@ -408,6 +410,22 @@ impl At<'_> {
             self.state.make_runnable(td);
         }
         Ok(())
+    }
+
+    /// `turnstile_unpend()`, before the lock's word changes: the caller gives back what it was lent. If it is not the owner, that one does
+    /// not, until it releases a lock that somebody waits for.
+    pub(super) fn unlend(&mut self) {
+        let (owner, td) = (self.word().owner, self.td);
+        if !self.state.cpu.on || td == IDLE {
+            return;
+        }
+        self.state.cpu.kept &= !(1 << td);
+        if let Some(owner) = usize::from(owner).checked_sub(1)
+            && owner != td
+            && self.rules.urgent(self.state, owner)
+        {
+            self.state.cpu.kept |= 1 << owner;
+        }
     }
 
     /// `propagate_priority()`, where the blocked thread is better than the owner: the owner's owner is asked as well.
