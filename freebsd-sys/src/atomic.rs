@@ -83,7 +83,7 @@ impl fmt::Debug for RawWord {
 
 /// A lock word: what `mtx_lock`, `rw_lock` and `sx_lock` are in FreeBSD.
 ///
-/// At `insn` granularity each operation is a boundary, but for [`peek`](Self::peek), [`set`](Self::set) and what is done to the
+/// An exhaustive search takes each operation into account; at `insn` granularity it is a boundary, but for [`peek`](Self::peek), [`set`](Self::set) and what is done to the
 /// [`raw`](Self::raw) word.
 #[repr(transparent)]
 pub struct Word(RawWord);
@@ -129,13 +129,13 @@ impl Word {
     /// `atomic_fcmpset_acq`: the value found is the error.
     #[inline(always)]
     pub fn fcmpset_acq(&self, old: usize, new: usize) -> Result<(), usize> {
-        cpu::instruction("fcmpset", self.as_ptr(), true);
+        cpu::fcmpset(self.as_ptr(), old);
         self.0.fcmpset_acq(old, new).inspect_err(|_| cpu::only_read())
     }
     /// `atomic_fcmpset_rel`: the value found is the error.
     #[inline(always)]
     pub fn fcmpset_rel(&self, old: usize, new: usize) -> Result<(), usize> {
-        cpu::instruction("fcmpset", self.as_ptr(), true);
+        cpu::fcmpset(self.as_ptr(), old);
         self.0.fcmpset_rel(old, new).inspect_err(|_| cpu::only_read())
     }
     /// `atomic_set_int`: ors bits in, returns the old value.

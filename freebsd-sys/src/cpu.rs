@@ -298,11 +298,20 @@ pub(crate) fn observe_only(at: *const (), size: usize) {
     }
 }
 
-/// An atomic operation of a primitive: a boundary of its own at `insn` granularity. It works on the word at `at`, and may write it.
+/// An atomic operation of a primitive: a boundary of its own at `insn` granularity, part of the primitive's footprint at `op`. It works
+/// on the word at `at`, and may write it.
 #[inline(always)]
 pub(crate) fn instruction(what: &'static str, at: *const usize, write: bool) {
-    if gs::word() & bits::INSN != 0 {
+    if gs::word() & (bits::INSN | bits::RECORD) != 0 {
         explore::instruction(what, at as usize, size_of::<usize>(), write);
+    }
+}
+
+/// The [`instruction`] that writes the word if it is `old`: see [`only_read`].
+#[inline(always)]
+pub(crate) fn fcmpset(at: *const usize, old: usize) {
+    if gs::word() & (bits::INSN | bits::RECORD) != 0 {
+        explore::fcmpset(at, old);
     }
 }
 
@@ -314,7 +323,7 @@ pub(crate) fn released(at: *const usize) {
     }
 }
 
-/// The [`instruction`] turned out to write nothing.
+/// The [`fcmpset`] found another value.
 #[inline(always)]
 pub(crate) fn only_read() {
     if gs::word() & bits::INSN != 0 {

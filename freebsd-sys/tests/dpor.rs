@@ -1,6 +1,6 @@
 //! The reduced search against the unreduced one: the same classes of executions, each once.
 
-use freebsd_sys::atomic::Owned32;
+use freebsd_sys::atomic::{Owned32, Word};
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::footprint::Footprint;
 use freebsd_sys::host::schedule::dfs::Dfs;
@@ -240,12 +240,13 @@ struct Shared {
     spin: Mtx,
     rw: Rw,
     x: Owned32,
+    word: Word,
 }
 
 /// A body by letters; a capital takes what the small letter gives back.
 ///
 /// A, B: sleep mutexes. S: a spin mutex. R, W: an rwlock. C: a critical section. T: an attempt at A. x: writes a variable. g: reads it.
-/// !: panics if it was written. z: sleeps with A as the interlock, k: wakes who does.
+/// !: panics if it was written. q: an atomic operation that makes a word 1, in a primitive that shares nothing; p: panics if it was. z: sleeps with A as the interlock, k: wakes who does.
 fn perform(letters: &str, shared: &Shared) {
     let chan = core::ptr::from_ref(&shared.b) as usize + 1;
     let x = shared.x.as_ptr() as usize;
@@ -279,6 +280,18 @@ fn perform(letters: &str, shared: &Shared) {
                     panic::panic_args(format_args!("it was written"));
                 }
             }
+            'q' => {
+                critical::critical_enter();
+                _ = shared.word.fcmpset_acq(0, 1);
+                critical::critical_exit();
+            }
+            'p' => {
+                critical::critical_enter();
+                if shared.word.read() != 0 {
+                    panic::panic_args(format_args!("it was 1"));
+                }
+                critical::critical_exit();
+            }
             'z' => {
                 sleep::sleep(chan, Some(shared.a.object()), sleep::How::default(), "z");
             }
@@ -296,6 +309,7 @@ fn generated(bodies: &[&str], interrupt: Option<&'static str>, cpus: usize) {
         spin: Mtx::zeroed(),
         rw: Rw::zeroed(),
         x: Owned32::new(0),
+        word: Word::new(0),
     });
     shared.a.init(c"a", Mtxf::NOWITNESS);
     shared.b.init(c"b", Mtxf::NOWITNESS);
@@ -325,9 +339,9 @@ fn compare(m: &Machine, name: &str, main: &dyn Fn(), most: u64) -> Option<(u64, 
     Some((all.executions, counts))
 }
 
-const BODIES: [&str; 20] = [
+const BODIES: [&str; 22] = [
     "Aa", "ABba", "BAab", "AaBb", "Ss", "Rr", "Ww", "RAar", "x", "g", "xx", "T", "Cc", "CAac", "CSsc", "Axa", "A!a",
-    "!", "Aza", "Aka",
+    "!", "Aza", "Aka", "q", "p",
 ];
 
 /// Executions of an unreduced search that is not too long; `LKPI_LONGEST` raises it.

@@ -2,7 +2,7 @@
 //!
 //! A handler is an ithread without a filter: what Linux calls hardirq context may block on a mutex here, and is preempted like
 //! any thread. The mapping says what surrounds its body (`LockMapping::irq_handler`). A threaded handler's thread function runs in
-//! the same ithread, after it, where it may sleep. tasklets are not emulated.
+//! the same ithread, after it, where it may sleep.
 //!
 //! # Deviations
 //!
@@ -10,6 +10,10 @@
 //! never freed is no leak; one handler per interrupt.
 //!
 //! References: sys/compat/linuxkpi/common/src/linux_interrupt.c, BUS_SETUP_INTR(9).
+
+mod tasklet;
+
+pub use tasklet::{Tasklet, TaskletFunc, init_tasklets};
 
 use crate::mapping::LockMapping;
 use core::ffi::{c_int, c_void};

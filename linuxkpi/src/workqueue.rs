@@ -5,9 +5,10 @@
 //! | state | meaning |
 //! |---|---|
 //! | IDLE | never queued, or cancelled |
+//! | TIMER | a delayed work: its time has not come, or it was queued without any |
 //! | TASK | queued |
 //! | EXEC | taken off by a thread; stays so when the function has returned, since that may have freed the work |
-//! | CANCEL | unused: it exists for delayed works |
+//! | CANCEL | a delayed work that is being cancelled, by somebody who does not wait |
 //!
 //! # Algorithm
 //!
@@ -18,10 +19,14 @@
 //!
 //! # Deviations
 //!
-//! From LinuxKPI: two threads serve a queue where it has at least four; works that wait for two others deadlock. No delayed
-//! works. From Linux (LinuxKPI's): no per-CPU pools, no ordered queues unless made with one thread.
+//! From LinuxKPI: two threads serve a queue where it has at least four; works that wait for two others deadlock.
+//! From Linux (LinuxKPI's): no per-CPU pools, no ordered queues unless made with one thread.
 //!
 //! References: sys/compat/linuxkpi/common/src/linux_work.c, linux/workqueue.h.
+
+mod delayed;
+
+pub use delayed::{DelayedWork, schedule_delayed_work};
 
 use crate::Loc;
 use crate::once::Once;
@@ -39,8 +44,10 @@ const THREADS: usize = 2;
 /// `WORK_ST_*`.
 mod state {
     pub(super) const IDLE: usize = 0;
+    pub(super) const TIMER: usize = 1;
     pub(super) const TASK: usize = 2;
     pub(super) const EXEC: usize = 3;
+    pub(super) const CANCEL: usize = 4;
 }
 
 /// `work_func_t`.
@@ -100,19 +107,23 @@ impl WorkStruct {
         }
     }
 
-    /// `work_pending()`: queued, not yet taken off.
+    /// `work_pending()`: queued, or its time has not come; not yet taken off.
     pub fn pending(&self) -> bool {
-        self.state.read() == state::TASK
+        matches!(self.state.read(), state::TIMER | state::TASK | state::CANCEL)
     }
 
-    /// `work_busy()`: whether it is queued or runs.
+    /// `work_busy()`: whether it is pending or runs.
     ///
     /// # Panics
     ///
     /// As the taskqueue's mutex.
     #[track_caller]
     pub fn busy(&self) -> bool {
-        self.queue().is_some_and(|wq| self.state.read() != state::IDLE && wq.tq().poll_is_busy(&self.task))
+        match self.state.read() {
+            state::IDLE => false,
+            state::EXEC => self.queue().is_some_and(|wq| wq.tq().poll_is_busy(&self.task)),
+            _ => true,
+        }
     }
 
     /// The queue that it was last put on.
@@ -134,14 +145,16 @@ impl WorkStruct {
             return false;
         }
         witness::warn(None, Loc::caller(), "linux_flush_work() might sleep");
-        match self.queue() {
-            Some(wq) if self.state.read() != state::IDLE => {
-                let busy = wq.tq().poll_is_busy(&self.task);
-                wq.tq().drain(&self.task);
-                busy
-            }
-            _ => false,
-        }
+        self.state.read() != state::IDLE && self.wait()
+    }
+
+    /// Waits until its queue has done with it; whether there was anything to wait for.
+    #[track_caller]
+    fn wait(&self) -> bool {
+        let Some(wq) = self.queue() else { return false };
+        let busy = wq.tq().poll_is_busy(&self.task);
+        wq.tq().drain(&self.task);
+        busy
     }
 
     /// `cancel_work_sync()`: takes it off its queue, and waits for it if it runs; whether it was queued. Sleeps.
@@ -172,6 +185,12 @@ impl WorkStruct {
             cancelled |= old == state::TASK;
         }
         cancelled
+    }
+
+    /// Tells the thread that runs it, if one does, to run it again.
+    #[track_caller]
+    fn runs_again(&self) -> bool {
+        self.queue().is_some_and(|wq| wq.unblock(self))
     }
 
     /// Calls the function.
@@ -252,9 +271,9 @@ impl WorkqueueStruct {
         if self.draining.get() != 0 {
             return !work.pending();
         }
-        match work.update(|_| state::TASK) {
-            state::TASK => return false,
-            state::EXEC if work.queue().is_some_and(|wq| wq.unblock(work)) => return true,
+        match work.update(|old| if old == state::TIMER { old } else { state::TASK }) {
+            state::TIMER | state::TASK => return false,
+            state::EXEC | state::CANCEL if work.runs_again() => return true,
             _ => {}
         }
         work.work_queue.set(core::ptr::from_ref(self).cast_mut());
@@ -307,13 +326,14 @@ impl WorkqueueStruct {
         exec.next.set(self.exec_head.get());
         self.exec_head.set(core::ptr::from_ref(&exec).cast_mut());
         loop {
+            let asked = |old| matches!(old, state::TIMER | state::TASK | state::CANCEL);
             // SAFETY: the work is alive: not called yet, or asked for again.
-            let old = unsafe { (*work).update(|old| if old == state::TASK { state::EXEC } else { state::IDLE }) };
-            if old != state::TASK || cpu::scheduler_stopped() {
+            let old = unsafe { (*work).update(|old| if asked(old) { state::EXEC } else { state::IDLE }) };
+            if !asked(old) || cpu::scheduler_stopped() {
                 break;
             }
             self.exec_mtx.unlock();
-            // SAFETY: the state was TASK, so the work is queued and alive until its function is called.
+            // SAFETY: somebody asked for the work, which is alive until its function is called.
             unsafe { WorkStruct::call(work) };
             self.exec_mtx.lock();
             // Unless somebody asked for it, the work may be gone.

@@ -2,17 +2,20 @@
 
 mod common;
 
-use common::{EXECUTIONS, explored, panic_text, passes_n, threads};
+use common::{EXECUTIONS, explored, panic_text, passes, passes_n, threads};
 use core::ffi::{c_int, c_void};
+use freebsd_sys::atomic::OwnedUsize;
+use freebsd_sys::cpu;
+use freebsd_sys::critical::{critical_enter, critical_exit};
 use freebsd_sys::interrupt::{Arrival, create, raise};
 use freebsd_sys::machine::{Config, Verdict};
-use freebsd_sys::sched::pri;
+use freebsd_sys::sched::{pri, sched_bind};
 use linuxkpi::LockMapping;
 use linuxkpi::completion::Completion;
 use linuxkpi::delay::{msleep, udelay};
 use linuxkpi::interrupt::{
-    IRQ_HANDLED, IRQ_WAKE_THREAD, Irq, IrqReturn, disable_irq, enable_irq, free_irq, request_irq, request_threaded_irq,
-    synchronize_irq,
+    IRQ_HANDLED, IRQ_WAKE_THREAD, Irq, IrqReturn, Tasklet, disable_irq, enable_irq, free_irq, init_tasklets,
+    request_irq, request_threaded_irq, synchronize_irq,
 };
 use linuxkpi::mapping;
 use linuxkpi::spinlock::SpinLock;
@@ -171,4 +174,139 @@ fn free_waits_for_the_running_handler() {
         });
     });
     assert_eq!(verdict, Verdict::Pass);
+}
+
+/// A tasklet and what it counts.
+struct Counter {
+    tasklet: Tasklet,
+    runs: OwnedUsize,
+    cpu: OwnedUsize,
+    running: OwnedUsize,
+    /// It schedules itself so often.
+    again: OwnedUsize,
+}
+
+impl Counter {
+    fn new() -> Arc<Self> {
+        init_tasklets();
+        let none = || OwnedUsize::new(0);
+        let (tasklet, runs, cpu, running, again) = (Tasklet::new(), none(), none(), none(), none());
+        let counter = Arc::new(Self { tasklet, runs, cpu, running, again });
+        // SAFETY: it is new, and each test kills it before it goes.
+        unsafe { counter.tasklet.init::<mapping::Default>(count, Arc::as_ptr(&counter).cast_mut().cast()) };
+        counter
+    }
+
+    fn schedule(&self) {
+        // SAFETY: each test kills it before it goes.
+        unsafe { self.tasklet.schedule() };
+    }
+}
+
+unsafe extern "C-unwind" fn count(counter: *mut c_void) {
+    // SAFETY: set with a `Counter` that outlives its tasklet.
+    let counter = unsafe { &*counter.cast::<Counter>() };
+    assert_eq!(counter.running.get(), 0, "twice at a time");
+    counter.running.set(1);
+    udelay(1);
+    counter.running.set(0);
+    counter.runs.add(1);
+    counter.cpu.set(cpu::cpuid());
+    if counter.again.get() > 0 {
+        counter.again.sub(1);
+        counter.schedule();
+    }
+}
+
+#[test]
+fn a_tasklet_runs_on_the_cpu_that_asked_for_it() {
+    passes_n("cpu", 300, || {
+        let counter = Counter::new();
+        for cpu in [1, 0] {
+            sched_bind(cpu);
+            counter.schedule();
+            counter.tasklet.kill();
+            assert_eq!(counter.cpu.get(), cpu);
+        }
+        assert_eq!(counter.runs.get(), 2);
+    });
+}
+
+#[test]
+fn a_tasklet_runs_once_more_if_asked_meanwhile_and_never_twice_at_a_time() {
+    passes_n("tasklet", 3000, || {
+        let counter = Counter::new();
+        let end = Arc::clone(&counter);
+        threads(2, move |_| {
+            counter.schedule();
+            counter.schedule();
+        });
+        end.tasklet.kill();
+        let runs = end.runs.get();
+        assert!((1..=4).contains(&runs), "{runs}");
+        msleep(3);
+        assert_eq!(end.runs.get(), runs, "it ran after tasklet_kill");
+        end.again.set(2);
+        end.schedule();
+        end.tasklet.kill();
+        assert_eq!(end.runs.get(), runs + 3, "it asked for itself twice");
+    });
+}
+
+#[test]
+fn a_disabled_tasklet_is_not_scheduled() {
+    passes("disabled", || {
+        let counter = Counter::new();
+        counter.tasklet.disable();
+        assert!(!counter.tasklet.is_enabled());
+        counter.schedule();
+        msleep(2);
+        counter.tasklet.enable();
+        msleep(2);
+        assert_eq!(counter.runs.get(), 0, "as LinuxKPI has it");
+        assert!(counter.tasklet.trylock() && !counter.tasklet.trylock());
+        counter.schedule();
+        counter.tasklet.unlock();
+        counter.schedule();
+        counter.tasklet.kill();
+        assert_eq!(counter.runs.get(), 1);
+    });
+}
+
+unsafe extern "C-unwind" fn schedules(_irq: c_int, counter: *mut c_void) -> IrqReturn {
+    // SAFETY: requested with a `Counter` that outlives `free_irq`.
+    unsafe { &*counter.cast::<Counter>() }.schedule();
+    IRQ_HANDLED
+}
+
+#[test]
+fn an_interrupt_handler_schedules_a_tasklet() {
+    passes_n("handler", 300, || {
+        let counter = Counter::new();
+        let irq = line();
+        // SAFETY: the counter outlives `free_irq`.
+        unsafe { request_irq::<mapping::Default>(irq, schedules, Arc::as_ptr(&counter).cast_mut().cast()) };
+        let end = Arc::clone(&counter);
+        threads(1, move |_| {
+            raise(irq);
+            while counter.runs.get() == 0 {
+                msleep(1);
+            }
+        });
+        free_irq(irq);
+        end.tasklet.kill();
+        assert_eq!(end.runs.get(), 1);
+    });
+}
+
+#[test]
+fn scheduling_a_tasklet_in_a_critical_section_panics_as_freebsd_does() {
+    let text = panic_text(|| {
+        let counter = Counter::new();
+        critical_enter();
+        counter.schedule();
+        critical_exit();
+    });
+    assert!(text.starts_with("acquiring blockable sleep lock with spinlock or critical section held"), "{text}");
+    assert!(text.contains("linux_tasklet"), "{text}");
 }

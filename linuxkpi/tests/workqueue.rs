@@ -9,7 +9,8 @@ use freebsd_sys::critical::{critical_enter, critical_exit};
 use linuxkpi::completion::Completion;
 use linuxkpi::delay::msleep;
 use linuxkpi::irq_work::IrqWork;
-use linuxkpi::workqueue::{WorkStruct, schedule_work, system_wq};
+use linuxkpi::sched::jiffies;
+use linuxkpi::workqueue::{DelayedWork, WorkStruct, schedule_delayed_work, schedule_work, system_wq};
 use std::sync::Arc;
 
 /// A work and what it counts.
@@ -156,6 +157,178 @@ fn queuing_in_a_critical_section_panics_as_freebsd_does() {
     });
     assert!(text.starts_with("acquiring blockable sleep lock with spinlock or critical section held"), "{text}");
     assert!(text.contains("linux_wq_exec"), "{text}");
+}
+
+/// A delayed work and what it counts.
+#[repr(C)]
+struct Later {
+    dwork: DelayedWork,
+    runs: OwnedUsize,
+    ran_at: OwnedUsize,
+    gate: Completion,
+    started: Completion,
+}
+
+fn later(func: unsafe extern "C-unwind" fn(*mut WorkStruct)) -> Arc<Later> {
+    let later = Arc::new(Later {
+        dwork: DelayedWork::new(),
+        runs: OwnedUsize::new(0),
+        ran_at: OwnedUsize::new(0),
+        gate: Completion::new(),
+        started: Completion::new(),
+    });
+    // SAFETY: the work is new; each test waits for it, or cancels it, before it goes.
+    unsafe { later.dwork.init(func) };
+    later
+}
+
+/// `schedule_delayed_work()`.
+fn schedule(later: &Later, delay: u64) -> bool {
+    // SAFETY: each test waits for the work, or cancels it, before it goes.
+    unsafe { schedule_delayed_work(&later.dwork, delay) }
+}
+
+unsafe fn of_later<'a>(work: *mut WorkStruct) -> &'a Later {
+    // SAFETY: every such work here is the first member of a `Later`.
+    unsafe { &*work.cast() }
+}
+
+unsafe extern "C-unwind" fn count_later(work: *mut WorkStruct) {
+    // SAFETY: the function is set only as that of a `Later`'s work.
+    let later = unsafe { of_later(work) };
+    later.runs.add(1);
+    later.ran_at.set(jiffies() as usize);
+}
+
+unsafe extern "C-unwind" fn count_later_behind_gate(work: *mut WorkStruct) {
+    // SAFETY: the function is set only as that of a `Later`'s work.
+    let later = unsafe { of_later(work) };
+    later.started.complete();
+    later.gate.wait();
+    later.runs.add(1);
+}
+
+unsafe extern "C-unwind" fn count_and_again(work: *mut WorkStruct) {
+    // SAFETY: the function is set only as that of a `Later`'s work.
+    let later = unsafe { of_later(work) };
+    later.runs.add(1);
+    schedule(later, 1);
+}
+
+#[test]
+fn a_delayed_work_runs_when_its_time_has_come() {
+    passes("delayed", || {
+        let later = later(count_later);
+        let now = jiffies() as usize;
+        assert!(schedule(&later, 5));
+        assert!(later.dwork.pending() && later.dwork.work.busy());
+        assert!(!schedule(&later, 1), "it is pending");
+        assert_eq!(later.dwork.expires(), now + 5);
+        msleep(3);
+        assert_eq!(later.runs.get(), 0);
+        msleep(10);
+        later.dwork.work.flush();
+        assert_eq!(later.runs.get(), 1);
+        assert!(later.ran_at.get() >= now + 5, "{} of {}", later.ran_at.get(), now + 5);
+        assert!(!later.dwork.pending());
+    });
+}
+
+#[test]
+fn a_delayed_work_without_delay_is_a_work() {
+    passes("no delay", || {
+        let later = later(count_later_behind_gate);
+        assert!(schedule(&later, 0));
+        later.started.wait();
+        assert!(schedule(&later, 0), "it runs, so it can be queued");
+        assert!(!schedule(&later, 7), "now it is queued");
+        later.gate.complete_all();
+        later.dwork.work.flush();
+        assert_eq!(later.runs.get(), 2);
+    });
+}
+
+#[test]
+fn flush_and_modify_bring_its_time_forward() {
+    passes("forward", || {
+        let later = later(count_later);
+        assert!(schedule(&later, 1_000_000));
+        later.dwork.flush();
+        assert_eq!(later.runs.get(), 1);
+        assert!(schedule(&later, 1_000_000));
+        // SAFETY: the work is flushed below.
+        assert!(unsafe { system_wq().mod_delayed_work(&later.dwork, 2) }, "it was pending");
+        msleep(5);
+        later.dwork.flush();
+        assert_eq!(later.runs.get(), 2);
+        // SAFETY: the work is cancelled below.
+        assert!(!unsafe { system_wq().mod_delayed_work(&later.dwork, 50) }, "it was not");
+        assert!(later.dwork.cancel());
+    });
+}
+
+#[test]
+fn a_cancelled_delayed_work_does_not_run() {
+    passes("cancelled", || {
+        let later = later(count_later);
+        assert!(!later.dwork.cancel() && !later.dwork.cancel_sync(), "nothing to cancel");
+        for sync in [false, true] {
+            assert!(schedule(&later, 2));
+            assert!(if sync { later.dwork.cancel_sync() } else { later.dwork.cancel() });
+            msleep(5);
+            assert_eq!(later.runs.get(), 0);
+            assert!(!later.dwork.pending());
+        }
+    });
+}
+
+#[test]
+fn cancelling_a_delayed_work_races_with_its_time() {
+    passes_n("race", 3000, || {
+        let later = later(count_later);
+        linuxkpi::init();
+        let end = Arc::clone(&later);
+        threads(2, move |i| {
+            if i == 0 {
+                schedule(&later, 1);
+            } else {
+                later.dwork.cancel();
+                later.dwork.cancel_sync();
+            }
+        });
+        let cancelled = end.dwork.cancel_sync();
+        let runs = end.runs.get();
+        assert!(runs + usize::from(cancelled) <= 1);
+        msleep(5);
+        assert_eq!(end.runs.get(), runs, "it ran after cancel_delayed_work_sync");
+        assert!(!end.dwork.pending());
+    });
+}
+
+#[test]
+fn a_delayed_work_that_queues_itself_can_be_cancelled() {
+    passes_n("again", 500, || {
+        let later = later(count_and_again);
+        assert!(schedule(&later, 1));
+        msleep(4);
+        later.dwork.cancel_sync();
+        let runs = later.runs.get();
+        assert!(runs >= 1);
+        msleep(4);
+        assert_eq!(later.runs.get(), runs);
+    });
+}
+
+#[test]
+fn a_delayed_work_in_a_critical_section_panics_where_a_work_does() {
+    let text = panic_text(|| {
+        let later = later(count_later);
+        critical_enter();
+        schedule(&later, 0);
+        critical_exit();
+    });
+    assert!(text.starts_with("acquiring blockable sleep lock with spinlock or critical section held"), "{text}");
+    assert!(text.contains("linuxkpi_short_wq"), "{text}");
 }
 
 #[repr(C)]

@@ -2,10 +2,20 @@
 
 use super::tools::mtx;
 use super::{Case, Row, case, row};
+use ::linuxkpi::interrupt::Tasklet;
 use ::linuxkpi::rcupdate::{rcu_read_lock, rcu_read_unlock, synchronize_rcu};
 use ::linuxkpi::sched::{TASK_PARKED, current, schedule_timeout, set_current_state};
-use ::linuxkpi::workqueue::WorkStruct;
+use ::linuxkpi::workqueue::{DelayedWork, WorkStruct};
 use freebsd_sys::mutex::Mtxf;
+
+/// A delayed work for which nobody asked.
+fn delayed_work() -> Box<DelayedWork> {
+    unsafe extern "C-unwind" fn nothing(_work: *mut WorkStruct) {}
+    let dwork = Box::new(DelayedWork::new());
+    // SAFETY: it is new, and its function does nothing.
+    unsafe { dwork.init(nothing) };
+    dwork
+}
 
 pub(super) fn rows() -> Vec<Row> {
     // The body runs with an enrolled mutex, and WITNESS says so.
@@ -47,8 +57,18 @@ pub(super) fn rows() -> Vec<Row> {
                 with_mutex("cancel_work_sync with a mutex", "linux_cancel_work_sync() might sleep", || {
                     WorkStruct::new().cancel_sync();
                 }),
-                Case::not_applicable("tasklet_kill with a mutex", "tasklets are not emulated"),
-                Case::not_applicable("cancel_delayed_work_sync with a mutex", "delayed works are not emulated"),
+                with_mutex("tasklet_kill with a mutex", "tasklet_kill() can sleep", || Tasklet::new().kill()),
+                with_mutex(
+                    "cancel_delayed_work_sync with a mutex",
+                    "linux_cancel_delayed_work_sync() might sleep",
+                    || {
+                        let dwork = delayed_work();
+                        dwork.cancel_sync();
+                    },
+                ),
+                with_mutex("flush_delayed_work with a mutex", "linux_flush_delayed_work() might sleep", || {
+                    delayed_work().flush();
+                }),
             ],
         ),
         row(

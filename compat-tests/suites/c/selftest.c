@@ -543,7 +543,9 @@ LKPI_SCENARIO(selftest_unwind)
 struct object {
 	struct rcu_head rcu;
 	struct work_struct work;
+	struct delayed_work dwork;
 	struct irq_work irq_work;
+	struct tasklet_struct tasklet;
 	struct timer_list timer;
 	struct completion done;
 	int value;
@@ -564,6 +566,26 @@ static void
 work_body(struct work_struct *work)
 {
 	container_of(work, struct object, work)->value++;
+}
+
+static void
+delayed_work_body(struct work_struct *work)
+{
+	container_of(to_delayed_work(work), struct object, dwork)->value++;
+}
+
+static void
+tasklet_body(struct tasklet_struct *tasklet)
+{
+	struct object *object = from_tasklet(object, tasklet, tasklet);
+
+	complete(&object->done);
+}
+
+static void
+tasklet_body_with_data(unsigned long data)
+{
+	complete((struct completion *)data);
 }
 
 static void
@@ -613,6 +635,33 @@ LKPI_SCENARIO(selftest_headers)
 	flush_workqueue(wq);
 	LKPI_CHECK(object->value == 2);
 	destroy_workqueue(wq);
+
+	INIT_DELAYED_WORK(&object->dwork, delayed_work_body);
+	LKPI_CHECK(schedule_delayed_work(&object->dwork, 1000));
+	LKPI_CHECK(delayed_work_pending(&object->dwork) && work_busy(&object->dwork.work));
+	LKPI_CHECK(time_after(object->dwork.timer.expires, jiffies + 900));
+	LKPI_CHECK(mod_delayed_work(system_wq, &object->dwork, 1));
+	msleep(3);
+	flush_delayed_work(&object->dwork);
+	LKPI_CHECK(object->value == 3);
+	LKPI_CHECK(queue_delayed_work(system_wq, &object->dwork, 1000));
+	LKPI_CHECK(cancel_delayed_work(&object->dwork) && !cancel_delayed_work_sync(&object->dwork));
+
+	reinit_completion(&object->done);
+	tasklet_setup(&object->tasklet, tasklet_body);
+	tasklet_schedule(&object->tasklet);
+	wait_for_completion(&object->done);
+	tasklet_kill(&object->tasklet);
+	tasklet_init(&object->tasklet, tasklet_body_with_data, (unsigned long)&object->done);
+	tasklet_disable(&object->tasklet);
+	tasklet_hi_schedule(&object->tasklet);
+	LKPI_CHECK(wait_for_completion_timeout(&object->done, 3) == 0);
+	tasklet_enable(&object->tasklet);
+	tasklet_hi_schedule(&object->tasklet);
+	wait_for_completion(&object->done);
+	tasklet_kill(&object->tasklet);
+	LKPI_CHECK(tasklet_trylock(&object->tasklet) && !tasklet_trylock(&object->tasklet));
+	tasklet_unlock(&object->tasklet);
 
 	reinit_completion(&object->done);
 	init_irq_work(&object->irq_work, irq_work_body);

@@ -1211,11 +1211,15 @@ pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: 
     }
 }
 
-/// An atomic operation of a primitive, at `insn` granularity: a boundary, unless the thread has just been woken from a wait. That a value
+/// An atomic operation of a primitive. At `op` granularity it is part of that; at `insn` it is a boundary, unless the thread has just been woken from a wait. That a value
 /// has changed is what the operation sees as well; with a boundary in between, every order of one waiter's waking with another's
 /// trying would be a class of its own.
 #[cold]
 pub(crate) fn instruction(what: &'static str, at: usize, size: usize, write: bool) {
+    if gs::word() & word::INSN == 0 {
+        touch(at, size, write);
+        return;
+    }
     let m = machine();
     let td = curthread();
     let idle = td.is_idle() && td.intr_nesting_level.get() == 0;
@@ -1238,6 +1242,14 @@ pub(crate) fn instruction(what: &'static str, at: usize, size: usize, write: boo
     if let Some(trace) = &mut explorer(machine()).trace {
         trace.note_instruction(machine(), what, at);
     }
+}
+
+/// The [`instruction`] that writes the word at `at` if it is `old`.
+#[cold]
+pub(crate) fn fcmpset(at: *const usize, old: usize) {
+    let size = size_of::<usize>();
+    let writes = gs::word() & word::INSN != 0 || peek(at.cast(), size) == old as u64;
+    instruction("fcmpset", at as usize, size, writes);
 }
 
 /// The atomic operation that goes on found another value than it wanted, and wrote none.

@@ -7,6 +7,7 @@
 #ifndef _LINUX_INTERRUPT_H_
 #define _LINUX_INTERRUPT_H_
 
+#include <linux/container_of.h>
 #include <linux/errno.h>
 #include <linux/irqflags.h>
 #include <linux/types.h>
@@ -39,5 +40,39 @@ void lkpi_synchronize_irq(unsigned int);
 #define disable_irq_nosync(irq) lkpi_disable_irq(irq)
 #define enable_irq(irq) ((void)lkpi_enable_irq(irq))
 #define synchronize_irq(irq) lkpi_synchronize_irq(irq)
+
+/* A tasklet's function gets its data, or after tasklet_setup() the tasklet. */
+struct tasklet_struct {
+	uint64_t lkpi_room[6];
+};
+
+void LKPI(tasklet_init)(struct tasklet_struct *, void (*)(void), void *);
+void lkpi_tasklet_schedule(struct tasklet_struct *);
+void lkpi_tasklet_kill(struct tasklet_struct *);
+void lkpi_tasklet_disable(struct tasklet_struct *);
+void lkpi_tasklet_enable(struct tasklet_struct *);
+bool lkpi_tasklet_trylock(struct tasklet_struct *);
+void lkpi_tasklet_unlock(struct tasklet_struct *);
+
+static inline void
+tasklet_init(struct tasklet_struct *tasklet, void (*func)(unsigned long), unsigned long data)
+{
+	LKPI(tasklet_init)(tasklet, (void (*)(void))func, (void *)data);
+}
+
+static inline void
+tasklet_setup(struct tasklet_struct *tasklet, void (*func)(struct tasklet_struct *))
+{
+	LKPI(tasklet_init)(tasklet, (void (*)(void))func, tasklet);
+}
+
+#define tasklet_schedule(tasklet) lkpi_tasklet_schedule(tasklet)
+#define tasklet_hi_schedule(tasklet) lkpi_tasklet_schedule(tasklet)
+#define tasklet_kill(tasklet) lkpi_tasklet_kill(tasklet)
+#define tasklet_disable(tasklet) lkpi_tasklet_disable(tasklet)
+#define tasklet_enable(tasklet) lkpi_tasklet_enable(tasklet)
+#define tasklet_trylock(tasklet) lkpi_tasklet_trylock(tasklet)
+#define tasklet_unlock(tasklet) lkpi_tasklet_unlock(tasklet)
+#define from_tasklet(var, tasklet, member) container_of((tasklet), __typeof__(*(var)), member)
 
 #endif /* _LINUX_INTERRUPT_H_ */

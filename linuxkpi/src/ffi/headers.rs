@@ -3,7 +3,7 @@
 use super::{deref, here, how, on_stack, symbols};
 use crate::completion::Completion;
 use crate::delay;
-use crate::interrupt::{self, Irq, IrqHandler};
+use crate::interrupt::{self, Irq, IrqHandler, Tasklet, TaskletFunc};
 use crate::irq_work::{IrqWork, IrqWorkFunc};
 use crate::kthread::{self, KthreadFunc};
 use crate::mapping::{LockMapping, SpinBackend};
@@ -12,7 +12,7 @@ use crate::sched::{self, Task};
 use crate::slab::{self, Gfp, KmemCache};
 use crate::timer::{Timer, TimerFunc};
 use crate::wait::{WaitQueueEntry, WaitQueueHead};
-use crate::workqueue::{self, WorkFunc, WorkStruct, WorkqueueStruct};
+use crate::workqueue::{self, DelayedWork, WorkFunc, WorkStruct, WorkqueueStruct};
 use core::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use freebsd_sys::ffi::text;
 
@@ -22,6 +22,8 @@ const TIMER_SIZE: usize = 256;
 const _: () = {
     assert!(size_of::<Timer>() <= TIMER_SIZE && align_of::<Timer>() <= 8);
     assert!(size_of::<WorkStruct>() == 56 && align_of::<WorkStruct>() <= 8);
+    assert!(size_of::<DelayedWork>() == 160 && align_of::<DelayedWork>() <= 8);
+    assert!(size_of::<Tasklet>() == 48 && align_of::<Tasklet>() <= 8);
     assert!(size_of::<IrqWork>() == 40 && align_of::<IrqWork>() <= 8);
     assert!(size_of::<WaitQueueEntry>() == 40 && align_of::<WaitQueueEntry>() <= 8);
     assert!(size_of::<RcuHead>() == 16);
@@ -110,6 +112,14 @@ mod body {
         unsafe { interrupt::request_threaded_irq::<M>(Irq(irq as u16), handler, thread_fn, dev) }
     }
 
+    pub(super) unsafe fn tasklet_init<M: LockMapping>(tasklet: *mut c_void, func: TaskletFunc, data: *mut c_void) {
+        // SAFETY: the module's: memory for a tasklet that is not scheduled; the driver kills it before what its function uses goes.
+        unsafe {
+            tasklet.cast::<Tasklet>().write(Tasklet::new());
+            deref(tasklet.cast::<Tasklet>()).init::<M>(func, data);
+        }
+    }
+
     pub(super) unsafe fn timer_setup<M: LockMapping>(timer: *mut c_void, func: TimerFunc) {
         // SAFETY: the module's; C's function takes the timer itself.
         unsafe {
@@ -140,6 +150,7 @@ macro_rules! headers {
                 "kfree_sensitive" = kfree_sensitive<M>(at: *mut c_void);
                 "request_threaded_irq" = request_threaded_irq<M>(irq: c_uint, handler: IrqHandler,
                     thread_fn: Option<IrqHandler>, flags: c_ulong, name: *const c_char, dev: *mut c_void) -> c_int;
+                "tasklet_init" = tasklet_init<M>(tasklet: *mut c_void, func: TaskletFunc, data: *mut c_void);
                 "timer_setup" = timer_setup<M>(timer: *mut c_void, func: TimerFunc);
             }
         };
@@ -348,6 +359,75 @@ plain! {
     fn lkpi_work_pending(work: *const WorkStruct) -> bool {
         // SAFETY: the module's: unless no address at all, `work` is that of a live object of this type.
         unsafe { deref(work) }.pending()
+    }
+    /// `work_busy()`.
+    fn lkpi_work_busy(work: *const WorkStruct) -> bool {
+        // SAFETY: the module's: unless no address at all, `work` is that of a live object of this type.
+        unsafe { deref(work) }.busy()
+    }
+    /// `INIT_DELAYED_WORK()`.
+    fn lkpi_init_delayed_work(dwork: *mut DelayedWork, func: WorkFunc) {
+        // SAFETY: the module's: memory for a work that is not queued.
+        unsafe {
+            dwork.write(DelayedWork::new());
+            deref(dwork).init(func);
+        }
+        on_stack(dwork);
+    }
+    /// `queue_delayed_work()`.
+    fn lkpi_queue_delayed_work(wq: *const WorkqueueStruct, dwork: *const DelayedWork, delay: c_ulong) -> bool {
+        // SAFETY: the module's: the work lives until it ran.
+        unsafe { deref(wq).queue_delayed_work(deref(dwork), delay) }
+    }
+    /// `mod_delayed_work()`.
+    fn lkpi_mod_delayed_work(wq: *const WorkqueueStruct, dwork: *const DelayedWork, delay: c_ulong) -> bool {
+        // SAFETY: the module's: the work lives until it ran.
+        unsafe { deref(wq).mod_delayed_work(deref(dwork), delay) }
+    }
+    /// `cancel_delayed_work()`.
+    fn lkpi_cancel_delayed_work(dwork: *const DelayedWork) -> bool {
+        // SAFETY: the module's: unless no address at all, `dwork` is that of a live object of this type.
+        unsafe { deref(dwork) }.cancel()
+    }
+    /// `cancel_delayed_work_sync()`.
+    fn lkpi_cancel_delayed_work_sync(dwork: *const DelayedWork) -> bool {
+        // SAFETY: the module's: unless no address at all, `dwork` is that of a live object of this type.
+        unsafe { deref(dwork) }.cancel_sync()
+    }
+    /// `flush_delayed_work()`.
+    fn lkpi_flush_delayed_work(dwork: *const DelayedWork) -> bool {
+        // SAFETY: the module's: unless no address at all, `dwork` is that of a live object of this type.
+        unsafe { deref(dwork) }.flush()
+    }
+    /// `tasklet_schedule()`.
+    fn lkpi_tasklet_schedule(tasklet: *const Tasklet) {
+        // SAFETY: the module's: the tasklet lives until it was killed.
+        unsafe { deref(tasklet).schedule() };
+    }
+    /// `tasklet_kill()`.
+    fn lkpi_tasklet_kill(tasklet: *const Tasklet) {
+        // SAFETY: the module's: unless no address at all, `tasklet` is that of a live object of this type.
+        unsafe { deref(tasklet) }.kill();
+    }
+    /// `tasklet_disable()`.
+    fn lkpi_tasklet_disable(tasklet: *const Tasklet) {
+        // SAFETY: the module's: unless no address at all, `tasklet` is that of a live object of this type.
+        unsafe { deref(tasklet) }.disable();
+    }
+    /// `tasklet_enable()`.
+    fn lkpi_tasklet_enable(tasklet: *const Tasklet) {
+        // SAFETY: the module's: unless no address at all, `tasklet` is that of a live object of this type.
+        unsafe { deref(tasklet) }.enable();
+    }
+    /// `tasklet_trylock()`.
+    fn lkpi_tasklet_trylock(tasklet: *const Tasklet) -> bool {
+        // SAFETY: the module's: unless no address at all, `tasklet` is that of a live object of this type.
+        unsafe { deref(tasklet) }.trylock()
+    }
+    /// `tasklet_unlock()`.
+    fn lkpi_tasklet_unlock(tasklet: *const Tasklet) {
+        // SAFETY: the module's: unless no address at all, `tasklet` is that of a live object of this type.
+        unsafe { deref(tasklet) }.unlock();
     }
     /// `init_irq_work()`.
     fn lkpi_init_irq_work(work: *mut IrqWork, func: IrqWorkFunc) {

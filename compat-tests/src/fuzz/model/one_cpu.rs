@@ -54,7 +54,13 @@ impl Cpu {
                 | u64::from(frame.phase) << 20
                 | u64::from(frame.td + 1) << 16
         });
-        frame | u64::from(self.kept) << 11 | a << 8 | b << 5 | c << 2 | u64::from(self.raised) << 1 | u64::from(self.sliced)
+        frame
+            | u64::from(self.kept) << 11
+            | a << 8
+            | b << 5
+            | c << 2
+            | u64::from(self.raised) << 1
+            | u64::from(self.sliced)
     }
 
     fn push(&mut self, td: usize, first: bool) {
@@ -161,7 +167,9 @@ impl Rules<'_> {
                 if state.words[usize::from(lock)].mine(td))
         };
         let lending = links > 0 && self.mutation != Mutation::NoLending;
-        td == ITHREAD || state.cpu.kept & 1 << td != 0 || lending && (0..THREADS).filter(lends).any(|other| self.urgent_by(state, other, links - 1))
+        td == ITHREAD
+            || state.cpu.kept & 1 << td != 0
+            || lending && (0..THREADS).filter(lends).any(|other| self.urgent_by(state, other, links - 1))
     }
 
     /// Who comes next.
