@@ -312,30 +312,41 @@ impl Explorer {
         enabled
     }
 
-    /// [`Explorer::next_event`] where [`Machine::draws`]; `None` if that is to decide all the same.
+    /// [`Explorer::next_event`] where [`Machine::only_moves`]; `None` if that is to decide all the same.
     #[inline(always)]
-    fn draw(&mut self, m: &Machine, current: &Pcpu, what: Next) -> Option<Turn> {
+    fn next_move(&mut self, m: &Machine, current: &Pcpu, what: Next) -> Option<Turn> {
         let moves = &MOVES[self.cpus_enabled(m, current, what)];
-        let Some(rng) = &mut self.rng else { return None };
         if moves.count == 0 || self.steps >= self.step_limit {
             return None;
         }
-        self.steps += 1;
         let mut event = moves.events[0];
         if moves.count > 1 {
-            event = moves.events[rng.below(moves.count)];
+            let at = match &mut self.rng {
+                Some(rng) => rng.below(moves.count),
+                None => self.ask(m, current.cpuid, moves.as_slice())?,
+            };
+            event = moves.events[at];
             self.record.push(event);
         }
+        self.steps += 1;
         self.event = event;
         Some(if event == Event::Run(current.cpuid as u8) { Turn::Own } else { Turn::Others })
     }
 
-    /// Whether, from here on, [`Explorer::draw`] is to decide: the schedule has lent what it draws with, so it wants to know of nothing, and
-    /// nothing may come from outside.
-    fn draws(&self, m: &Machine) -> bool {
+    /// Asks the schedule, which has lent nothing and records nothing.
+    #[inline(never)]
+    fn ask(&mut self, m: &Machine, current: usize, enabled: &[Event]) -> Option<usize> {
+        let choice = Choice { at: self.record.len(), current, enabled, pending: Pending::of(m) };
+        // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
+        let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
+        schedule.next(&choice).map_or_else(|diverged| self.diverges(m, diverged), Some)
+    }
+
+    /// Whether, from here on, [`Explorer::next_move`] is to decide: nothing may come from outside, and nobody but the schedule wants to
+    /// know of anything.
+    fn only_moves(&self, m: &Machine) -> bool {
         self.exploring
-            && self.rng.is_some()
-            && !self.looks_ahead
+            && !self.transition.recorded
             && self.trace.is_none()
             && self.turns.is_none()
             && !self.outside(m)
@@ -826,36 +837,33 @@ pub(crate) fn progress(m: &Machine) -> *const u64 {
 // Inlined, as is what waits: each return that follows a switch of stacks is one that the processor predicts wrongly.
 #[inline(always)]
 pub(crate) fn boundary(what: &'static str, obj: usize, loc: Option<Loc>) {
-    let td = curthread();
-    // A sequence count is no lock object, which has a name.
-    let lock = if what.starts_with("seqc_") { 0 } else { obj };
-    // SAFETY: `explore` has one host thread, and the reference ends here.
-    unsafe { *td.op.get() = (what, lock) };
-    // Nobody asks what it works on, and nobody traces it, if the moves are drawn.
-    let drawn = machine().draws.get();
-    if !drawn {
-        looks_ahead(td, what, obj);
-    }
-    wait_for_turn(td, Next::Primitive);
-    if !drawn {
-        explorer(machine()).transition.performs(td, false);
-    }
-    take_ipis();
-    if !drawn && let Some(trace) = &mut explorer(machine()).trace {
-        trace.note(machine(), what, lock, loc);
-    }
-}
-
-/// `td` is about to perform a primitive: what it works on.
-#[inline(never)]
-fn looks_ahead(td: &Thread, what: &'static str, obj: usize) {
     let Explorer { looks_ahead, transition: Transition { recorded, .. }, .. } = *explorer(machine());
-    // An access has said what it works on, and who is on a CPU again goes on with what it waited for.
-    if looks_ahead && !matches!(what, "read" | "write" | "resume") {
+    // Who is on a CPU again goes on with what it waited for.
+    if looks_ahead && what != RESUME {
         // Without an object, only footprints care what it is.
         let operand = if recorded || obj != 0 { Operand::of(what, obj) } else { Operand::NONE };
         // SAFETY: `explore` has one host thread, and the reference ends here.
-        unsafe { *td.operand.get() = operand };
+        unsafe { *curthread().operand.get() = operand };
+    }
+    // A sequence count is no lock object, which has a name.
+    boundary_before(what, if what.starts_with("seqc_") { 0 } else { obj }, loc);
+}
+
+/// [`boundary`] before what the running thread's operand says, in a trace `what` on `lock`.
+#[inline(always)]
+fn boundary_before(what: &'static str, lock: usize, loc: Option<Loc>) {
+    let td = curthread();
+    // SAFETY: `explore` has one host thread, and the reference ends here.
+    unsafe { *td.op.get() = (what, lock) };
+    // Then nobody traces it, and nobody asks what it touches.
+    let only_moves = machine().only_moves.get();
+    wait_for_turn(td, Next::Primitive);
+    if !only_moves {
+        explorer(machine()).transition.performs(td, false);
+    }
+    take_ipis();
+    if !only_moves && let Some(trace) = &mut explorer(machine()).trace {
+        trace.note(machine(), what, lock, loc);
     }
 }
 
@@ -976,8 +984,8 @@ fn wait_for_turn(td: &'static Thread, what: Next) {
 fn wait_for_event(what: Next) -> Event {
     let (m, cpu) = (machine(), curcpu());
     let x = explorer(m);
-    let drawn = if m.draws.get() { x.draw(m, cpu, what) } else { None };
-    match drawn.unwrap_or_else(|| x.next_event(m, cpu, what)) {
+    let moved = if m.only_moves.get() { x.next_move(m, cpu, what) } else { None };
+    match moved.unwrap_or_else(|| x.next_event(m, cpu, what)) {
         Turn::Own => {}
         Turn::Others => super::switch(),
         Turn::Nobodys => super::park_forever(),
@@ -1185,7 +1193,7 @@ pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: 
         *td.operand.get() = Operand::access(at, size, write);
     }
     explorer(m).may_race |= !marked;
-    boundary(if write { "write" } else { "read" }, 0, loc);
+    boundary_before(if write { "write" } else { "read" }, 0, loc);
     // SAFETY: `explore` has one host thread, and no reference to the field lives across a boundary.
     unsafe { *td.access.get() = None };
     m.malloc.check_access(at, size);
@@ -1258,7 +1266,7 @@ pub fn begin() {
         let m = machine();
         let x = explorer(m);
         x.exploring = true;
-        m.draws.set(x.draws(m));
+        m.only_moves.set(x.only_moves(m));
         if m.config.starvation.is_some() {
             x.block.word.or(word::STARVATION);
         }
@@ -1272,7 +1280,7 @@ pub fn begin() {
 pub fn end() {
     if in_explore() {
         let m = machine();
-        m.draws.set(false);
+        m.only_moves.set(false);
         let x = explorer(m);
         x.exploring = false;
         x.block.word.clear(word::INSN | word::STARVATION);
