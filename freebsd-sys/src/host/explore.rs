@@ -20,7 +20,7 @@ use crate::cpu::{MAXCPU, Pcpu, curcpu, machine};
 use crate::interrupt::{self, Irq};
 use crate::lock::{Loc, LockObject};
 use crate::machine::{Budget, Config, Engine, Granularity, Machine, Preemption, Unit, Verdict};
-use crate::thread::{self, Kthread, Observed, Rest, Thread, curthread, tdf};
+use crate::thread::{self, Kthread, Observed, PlainAccess, Rest, Thread, curthread, tdf};
 use crate::{callout, sched};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -54,8 +54,8 @@ pub(crate) struct Explorer {
     trace: Option<Trace>,
     /// The schedule looks at what CPUs are about to do.
     looks_ahead: bool,
-    /// In this execution some thread has been about to make an access that another may race with.
-    may_race: bool,
+    /// Threads that are about to make an access that another may race with.
+    racers: u32,
     /// The transition under way, for a schedule that asks.
     transition: Transition,
     /// What kernel threads allocate from, for such a schedule.
@@ -249,7 +249,7 @@ impl Explorer {
             diverged: None,
             trace: None,
             looks_ahead: true,
-            may_race: false,
+            racers: 0,
             transition: Transition::default(),
             heap: None,
             turns: None,
@@ -1011,14 +1011,15 @@ struct Interrupted {
     waited_blindly: bool,
     op: (&'static str, usize),
     operand: Operand,
-    access: Option<(usize, usize, bool)>,
+    access: Option<PlainAccess>,
 }
 
 impl Interrupted {
     fn new(td: &Thread) -> Self {
         // SAFETY: `explore` has one host thread, and no reference to the fields lives across a boundary.
-        let (read_set, op, operand, access) =
-            unsafe { (core::mem::take(td.read_set.get()), *td.op.get(), *td.operand.get(), td.access.get().take()) };
+        let (read_set, op, operand) =
+            unsafe { (core::mem::take(td.read_set.get()), *td.op.get(), *td.operand.get()) };
+        let access = announce(td, None);
         let interrupted = Self {
             awaiting: td.awaiting.get(),
             on_spin_mutex: td.spinning_on_spin_mutex.get(),
@@ -1045,8 +1046,8 @@ impl Interrupted {
             *td.read_set.get() = self.read_set;
             *td.op.get() = self.op;
             *td.operand.get() = self.operand;
-            *td.access.get() = self.access;
         }
+        announce(td, self.access);
     }
 }
 
@@ -1127,6 +1128,9 @@ pub(crate) fn observe(at: *const (), size: usize) {
         return;
     }
     explorer(machine()).transition.touch(at as usize, size, false);
+    if matches!(size, 4 | 8) {
+        return observe_part(curthread(), at, size);
+    }
     let mut done = 0;
     while done < size {
         let part = 1 << (size - done).min(8).ilog2();
@@ -1187,17 +1191,13 @@ pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: 
         m.malloc.check_access(at, size);
         return;
     }
-    // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
-    unsafe {
-        *td.access.get() = if marked { None } else { Some((at, size, write)) };
-        *td.operand.get() = Operand::access(at, size, write);
-    }
-    explorer(m).may_race |= !marked;
+    announce(td, if marked { None } else { Some((at, size, write)) });
+    // SAFETY: `explore` has one host thread, and the reference ends here.
+    unsafe { *td.operand.get() = Operand::access(at, size, write) };
     boundary_before(if write { "write" } else { "read" }, 0, loc);
-    // SAFETY: `explore` has one host thread, and no reference to the field lives across a boundary.
-    unsafe { *td.access.get() = None };
+    announce(td, None);
     m.malloc.check_access(at, size);
-    let others = if explorer(m).may_race { m.threads() } else { &[] };
+    let others = if explorer(m).racers > 0 { m.threads() } else { &[] };
     for other in others {
         // SAFETY: `explore` has one host thread.
         if let Some((their_at, their_size, their_write)) = unsafe { *other.access.get() }
@@ -1217,6 +1217,16 @@ pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: 
     if !write {
         observe(at as *const (), size);
     }
+}
+
+/// `td` is about to make the plain access, or none any longer; returns what it was about to make.
+#[inline]
+fn announce(td: &Thread, access: Option<PlainAccess>) -> Option<PlainAccess> {
+    // SAFETY: `explore` has one host thread, and the reference ends here.
+    let before = core::mem::replace(unsafe { td.access.get() }, access);
+    let racers = &mut explorer(machine()).racers;
+    *racers = *racers + u32::from(access.is_some()) - u32::from(before.is_some());
+    before
 }
 
 /// An atomic operation of a primitive, at `insn` granularity: a boundary, unless the thread has just been woken from a wait. That a value
@@ -1624,7 +1634,7 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     x.transition.recorded = schedule.records();
     x.looks_ahead = schedule.looks_ahead() || x.transition.recorded;
     x.transition.event = None;
-    x.may_race = false;
+    x.racers = 0;
     x.rng = schedule.lend();
     // An exhaustive search counts everything.
     x.turns = (m.config.starvation.is_some() && !x.transition.recorded).then(Turns::default);

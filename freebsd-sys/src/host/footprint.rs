@@ -46,6 +46,7 @@ const PRIVATE: &[&str] = &[
 const READERS: &[&str] = &["rcu_read_lock", "rcu_read_unlock", "rcu_dereference"];
 
 /// Whether a primitive's effects on others are all atomic operations that are transitions of their own at `insn` granularity.
+#[cold]
 fn by_instruction(what: &str) -> bool {
     let locks = ["mtx_", "rw_", "sx_", "lockmgr"].iter().any(|prefix| what.starts_with(prefix));
     locks && !what.ends_with("init") && !what.ends_with("destroy")
@@ -84,6 +85,7 @@ impl Operand {
     pub(crate) const NONE: Self = Self { at: 0, size: 0, write: false };
 
     /// Of the primitive `what` on `obj`.
+    #[inline]
     pub(crate) fn of(what: &str, obj: usize) -> Self {
         match obj {
             0 if PRIVATE.contains(&what) => Self::NONE,
