@@ -431,7 +431,7 @@ impl Machine {
                 let at = self.live.read();
                 if at < threads.len() || at < MAXTHREADS {
                     if at == threads.len() {
-                        heap::aside(|| threads.push(Box::new(Thread::new(100_001 + at))));
+                        add_thread(threads);
                     }
                     self.live.store_rel(at + 1);
                     Some(&threads[at])
@@ -615,6 +615,15 @@ impl Drop for Machine {
     fn drop(&mut self) {
         self.end_contexts();
     }
+}
+
+/// A further thread for the table.
+// Apart: the thread is made on the stack.
+#[cold]
+#[inline(never)]
+#[expect(clippy::vec_box, reason = "as in `Machine`")]
+fn add_thread(threads: &mut Vec<Box<Thread>>) {
+    heap::aside(|| threads.push(Box::new(Thread::new(100_001 + threads.len()))));
 }
 
 /// The name of the lock object at `id`, with its number among the execution's locks where it is listed.
