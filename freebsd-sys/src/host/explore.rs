@@ -1017,8 +1017,7 @@ struct Interrupted {
 impl Interrupted {
     fn new(td: &Thread) -> Self {
         // SAFETY: `explore` has one host thread, and no reference to the fields lives across a boundary.
-        let (read_set, op, operand) =
-            unsafe { (core::mem::take(td.read_set.get()), *td.op.get(), *td.operand.get()) };
+        let (read_set, op, operand) = unsafe { (core::mem::take(td.read_set.get()), *td.op.get(), *td.operand.get()) };
         let access = announce(td, None);
         let interrupted = Self {
             awaiting: td.awaiting.get(),
@@ -1181,7 +1180,7 @@ pub fn access(at: usize, size: usize, write: bool, marked: bool) {
 
 /// [`access`] from `loc`, if that is known.
 pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: Option<Loc>) {
-    if gs::word() & word::EXPLORE == 0 || gs::word() & word::STOPPED != 0 {
+    if !in_explore() {
         return;
     }
     let m = machine();
@@ -1194,7 +1193,8 @@ pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: 
     announce(td, if marked { None } else { Some((at, size, write)) });
     // SAFETY: `explore` has one host thread, and the reference ends here.
     unsafe { *td.operand.get() = Operand::access(at, size, write) };
-    boundary_before(if write { "write" } else { "read" }, 0, loc);
+    // By a table: with a branch there would be two boundaries.
+    boundary_before(["read", "write"][usize::from(write)], 0, loc);
     announce(td, None);
     m.malloc.check_access(at, size);
     let others = if explorer(m).racers > 0 { m.threads() } else { &[] };
