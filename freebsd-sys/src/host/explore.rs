@@ -319,6 +319,7 @@ impl Explorer {
         if moves.count == 0 || self.steps >= self.step_limit {
             return None;
         }
+        self.steps += 1;
         let mut event = moves.events[0];
         if moves.count > 1 {
             let at = match &mut self.rng {
@@ -328,7 +329,6 @@ impl Explorer {
             event = moves.events[at];
             self.record.push(event);
         }
-        self.steps += 1;
         self.event = event;
         Some(if event == Event::Run(current.cpuid as u8) { Turn::Own } else { Turn::Others })
     }
