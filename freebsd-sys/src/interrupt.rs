@@ -214,7 +214,7 @@ pub fn create(name: &str, arrival: Arrival, priority: u32, cpu: Option<usize>) -
         unsafe { interrupts.sources.get().push(source) };
         interrupts.count.store_rel(at + 1);
         // From here on something may come from outside.
-        machine().draws.set(false);
+        machine().only_moves.set(false);
     }
     interrupts.lock.unlock_raw();
     assert!(at < MAXSOURCES, "at most {MAXSOURCES} interrupt sources");

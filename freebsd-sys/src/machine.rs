@@ -295,8 +295,8 @@ pub struct Machine {
     pub(crate) freed_locks: Guarded<Vec<Box<LockObject>>>,
     /// Locks initialised in this execution, for traces and descriptions; (console_lock).
     locks: Guarded<Vec<*const LockObject>>,
-    /// `explore`: the next event is a move of a CPU, and drawn: see `Schedule::lend`.
-    pub(crate) draws: Flag,
+    /// `explore`: the next event is a move of a CPU, and only the schedule wants to know of it.
+    pub(crate) only_moves: Flag,
     /// (explore) only its host thread.
     pub(crate) explorer: Guarded<Explorer>,
     stack_lock: ChainLock,
@@ -348,7 +348,7 @@ impl Machine {
             locks_at_panic: Guarded::new(Vec::new()),
             freed_locks: Guarded::new(Vec::new()),
             locks: Guarded::new(Vec::new()),
-            draws: Flag::new(),
+            only_moves: Flag::new(),
             stack_lock: ChainLock::new(),
             stacks: Guarded::new(StackPool::default()),
             smp: crate::host::smp::Shared::new(),
@@ -390,7 +390,7 @@ impl Machine {
             cpu.reset();
         }
         self.queued.set(0);
-        self.draws.set(false);
+        self.only_moves.set(false);
         self.live.set(0);
         for lock in [&self.sched_lock, &self.console_lock, &self.stack_lock] {
             lock.unlock_raw();
@@ -431,7 +431,7 @@ impl Machine {
                 let at = self.live.read();
                 if at < threads.len() || at < MAXTHREADS {
                     if at == threads.len() {
-                        heap::aside(|| threads.push(Box::new(Thread::new(100_001 + at))));
+                        add_thread(threads);
                     }
                     self.live.store_rel(at + 1);
                     Some(&threads[at])
@@ -524,7 +524,7 @@ impl Machine {
         if first {
             *slot = Some(verdict);
             // Nothing comes after it.
-            self.draws.set(false);
+            self.only_moves.set(false);
         }
         self.console_lock.unlock_raw();
         first
@@ -615,6 +615,15 @@ impl Drop for Machine {
     fn drop(&mut self) {
         self.end_contexts();
     }
+}
+
+/// A further thread for the table.
+// Apart: the thread is made on the stack.
+#[cold]
+#[inline(never)]
+#[expect(clippy::vec_box, reason = "as in `Machine`")]
+fn add_thread(threads: &mut Vec<Box<Thread>>) {
+    heap::aside(|| threads.push(Box::new(Thread::new(100_001 + threads.len()))));
 }
 
 /// The name of the lock object at `id`, with its number among the execution's locks where it is listed.

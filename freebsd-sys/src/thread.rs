@@ -83,6 +83,9 @@ pub(crate) struct Observed {
     pub(crate) value: u64,
 }
 
+/// A plain access: address, size, is a write.
+pub(crate) type PlainAccess = (usize, usize, bool);
+
 /// A kernel thread.
 ///
 /// The first fields are what C sees as `struct thread` (`linuxkpi/include/sys/proc.h`), in that order.
@@ -218,8 +221,8 @@ pub struct Thread {
     pub(crate) op: Guarded<(&'static str, usize)>,
     /// `explore`: what that works on.
     pub(crate) operand: Guarded<Operand>,
-    /// `explore`: plain access it is about to perform: address, size, is a write.
-    pub(crate) access: Guarded<Option<(usize, usize, bool)>>,
+    /// `explore`: plain access it is about to perform.
+    pub(crate) access: Guarded<Option<PlainAccess>>,
     /// `explore`: where an idle thread's context is: [`Rest`].
     pub(crate) rest: Rest,
     /// Interrupt flag word of the handler bookkeeping: the ithread's event, if it is one.

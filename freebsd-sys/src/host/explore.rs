@@ -20,7 +20,7 @@ use crate::cpu::{MAXCPU, Pcpu, curcpu, machine};
 use crate::interrupt::{self, Irq};
 use crate::lock::{Loc, LockObject};
 use crate::machine::{Budget, Config, Engine, Granularity, Machine, Preemption, Unit, Verdict};
-use crate::thread::{self, Kthread, Observed, Rest, Thread, curthread, tdf};
+use crate::thread::{self, Kthread, Observed, PlainAccess, Rest, Thread, curthread, tdf};
 use crate::{callout, sched};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -54,8 +54,8 @@ pub(crate) struct Explorer {
     trace: Option<Trace>,
     /// The schedule looks at what CPUs are about to do.
     looks_ahead: bool,
-    /// In this execution some thread has been about to make an access that another may race with.
-    may_race: bool,
+    /// Threads that are about to make an access that another may race with.
+    racers: u32,
     /// The transition under way, for a schedule that asks.
     transition: Transition,
     /// What kernel threads allocate from, for such a schedule.
@@ -249,7 +249,7 @@ impl Explorer {
             diverged: None,
             trace: None,
             looks_ahead: true,
-            may_race: false,
+            racers: 0,
             transition: Transition::default(),
             heap: None,
             turns: None,
@@ -312,30 +312,41 @@ impl Explorer {
         enabled
     }
 
-    /// [`Explorer::next_event`] where [`Machine::draws`]; `None` if that is to decide all the same.
+    /// [`Explorer::next_event`] where [`Machine::only_moves`]; `None` if that is to decide all the same.
     #[inline(always)]
-    fn draw(&mut self, m: &Machine, current: &Pcpu, what: Next) -> Option<Turn> {
+    fn next_move(&mut self, m: &Machine, current: &Pcpu, what: Next) -> Option<Turn> {
         let moves = &MOVES[self.cpus_enabled(m, current, what)];
-        let Some(rng) = &mut self.rng else { return None };
         if moves.count == 0 || self.steps >= self.step_limit {
             return None;
         }
         self.steps += 1;
         let mut event = moves.events[0];
         if moves.count > 1 {
-            event = moves.events[rng.below(moves.count)];
+            let at = match &mut self.rng {
+                Some(rng) => rng.below(moves.count),
+                None => self.ask(m, current.cpuid, moves.as_slice())?,
+            };
+            event = moves.events[at];
             self.record.push(event);
         }
         self.event = event;
         Some(if event == Event::Run(current.cpuid as u8) { Turn::Own } else { Turn::Others })
     }
 
-    /// Whether, from here on, [`Explorer::draw`] is to decide: the schedule has lent what it draws with, so it wants to know of nothing, and
-    /// nothing may come from outside.
-    fn draws(&self, m: &Machine) -> bool {
+    /// Asks the schedule, which has lent nothing and records nothing.
+    #[inline(never)]
+    fn ask(&mut self, m: &Machine, current: usize, enabled: &[Event]) -> Option<usize> {
+        let choice = Choice { at: self.record.len(), current, enabled, pending: Pending::of(m) };
+        // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
+        let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
+        schedule.next(&choice).map_or_else(|diverged| self.diverges(m, diverged), Some)
+    }
+
+    /// Whether, from here on, [`Explorer::next_move`] is to decide: nothing may come from outside, and nobody but the schedule wants to
+    /// know of anything.
+    fn only_moves(&self, m: &Machine) -> bool {
         self.exploring
-            && self.rng.is_some()
-            && !self.looks_ahead
+            && !self.transition.recorded
             && self.trace.is_none()
             && self.turns.is_none()
             && !self.outside(m)
@@ -826,36 +837,33 @@ pub(crate) fn progress(m: &Machine) -> *const u64 {
 // Inlined, as is what waits: each return that follows a switch of stacks is one that the processor predicts wrongly.
 #[inline(always)]
 pub(crate) fn boundary(what: &'static str, obj: usize, loc: Option<Loc>) {
-    let td = curthread();
-    // A sequence count is no lock object, which has a name.
-    let lock = if what.starts_with("seqc_") { 0 } else { obj };
-    // SAFETY: `explore` has one host thread, and the reference ends here.
-    unsafe { *td.op.get() = (what, lock) };
-    // Nobody asks what it works on, and nobody traces it, if the moves are drawn.
-    let drawn = machine().draws.get();
-    if !drawn {
-        looks_ahead(td, what, obj);
-    }
-    wait_for_turn(td, Next::Primitive);
-    if !drawn {
-        explorer(machine()).transition.performs(td, false);
-    }
-    take_ipis();
-    if !drawn && let Some(trace) = &mut explorer(machine()).trace {
-        trace.note(machine(), what, lock, loc);
-    }
-}
-
-/// `td` is about to perform a primitive: what it works on.
-#[inline(never)]
-fn looks_ahead(td: &Thread, what: &'static str, obj: usize) {
     let Explorer { looks_ahead, transition: Transition { recorded, .. }, .. } = *explorer(machine());
-    // An access has said what it works on, and who is on a CPU again goes on with what it waited for.
-    if looks_ahead && !matches!(what, "read" | "write" | "resume") {
+    // Who is on a CPU again goes on with what it waited for.
+    if looks_ahead && what != RESUME {
         // Without an object, only footprints care what it is.
         let operand = if recorded || obj != 0 { Operand::of(what, obj) } else { Operand::NONE };
         // SAFETY: `explore` has one host thread, and the reference ends here.
-        unsafe { *td.operand.get() = operand };
+        unsafe { *curthread().operand.get() = operand };
+    }
+    // A sequence count is no lock object, which has a name.
+    boundary_before(what, if what.starts_with("seqc_") { 0 } else { obj }, loc);
+}
+
+/// [`boundary`] before what the running thread's operand says, in a trace `what` on `lock`.
+#[inline(always)]
+fn boundary_before(what: &'static str, lock: usize, loc: Option<Loc>) {
+    let td = curthread();
+    // SAFETY: `explore` has one host thread, and the reference ends here.
+    unsafe { *td.op.get() = (what, lock) };
+    // Then nobody traces it, and nobody asks what it touches.
+    let only_moves = machine().only_moves.get();
+    wait_for_turn(td, Next::Primitive);
+    if !only_moves {
+        explorer(machine()).transition.performs(td, false);
+    }
+    take_ipis();
+    if !only_moves && let Some(trace) = &mut explorer(machine()).trace {
+        trace.note(machine(), what, lock, loc);
     }
 }
 
@@ -976,8 +984,8 @@ fn wait_for_turn(td: &'static Thread, what: Next) {
 fn wait_for_event(what: Next) -> Event {
     let (m, cpu) = (machine(), curcpu());
     let x = explorer(m);
-    let drawn = if m.draws.get() { x.draw(m, cpu, what) } else { None };
-    match drawn.unwrap_or_else(|| x.next_event(m, cpu, what)) {
+    let moved = if m.only_moves.get() { x.next_move(m, cpu, what) } else { None };
+    match moved.unwrap_or_else(|| x.next_event(m, cpu, what)) {
         Turn::Own => {}
         Turn::Others => super::switch(),
         Turn::Nobodys => super::park_forever(),
@@ -1003,14 +1011,14 @@ struct Interrupted {
     waited_blindly: bool,
     op: (&'static str, usize),
     operand: Operand,
-    access: Option<(usize, usize, bool)>,
+    access: Option<PlainAccess>,
 }
 
 impl Interrupted {
     fn new(td: &Thread) -> Self {
         // SAFETY: `explore` has one host thread, and no reference to the fields lives across a boundary.
-        let (read_set, op, operand, access) =
-            unsafe { (core::mem::take(td.read_set.get()), *td.op.get(), *td.operand.get(), td.access.get().take()) };
+        let (read_set, op, operand) = unsafe { (core::mem::take(td.read_set.get()), *td.op.get(), *td.operand.get()) };
+        let access = announce(td, None);
         let interrupted = Self {
             awaiting: td.awaiting.get(),
             on_spin_mutex: td.spinning_on_spin_mutex.get(),
@@ -1037,8 +1045,8 @@ impl Interrupted {
             *td.read_set.get() = self.read_set;
             *td.op.get() = self.op;
             *td.operand.get() = self.operand;
-            *td.access.get() = self.access;
         }
+        announce(td, self.access);
     }
 }
 
@@ -1119,6 +1127,9 @@ pub(crate) fn observe(at: *const (), size: usize) {
         return;
     }
     explorer(machine()).transition.touch(at as usize, size, false);
+    if matches!(size, 4 | 8) {
+        return observe_part(curthread(), at, size);
+    }
     let mut done = 0;
     while done < size {
         let part = 1 << (size - done).min(8).ilog2();
@@ -1169,7 +1180,7 @@ pub fn access(at: usize, size: usize, write: bool, marked: bool) {
 
 /// [`access`] from `loc`, if that is known.
 pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: Option<Loc>) {
-    if gs::word() & word::EXPLORE == 0 || gs::word() & word::STOPPED != 0 {
+    if !in_explore() {
         return;
     }
     let m = machine();
@@ -1179,17 +1190,14 @@ pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: 
         m.malloc.check_access(at, size);
         return;
     }
-    // SAFETY: `explore` has one host thread, and the reference ends before the next boundary.
-    unsafe {
-        *td.access.get() = if marked { None } else { Some((at, size, write)) };
-        *td.operand.get() = Operand::access(at, size, write);
-    }
-    explorer(m).may_race |= !marked;
-    boundary(if write { "write" } else { "read" }, 0, loc);
-    // SAFETY: `explore` has one host thread, and no reference to the field lives across a boundary.
-    unsafe { *td.access.get() = None };
+    announce(td, if marked { None } else { Some((at, size, write)) });
+    // SAFETY: `explore` has one host thread, and the reference ends here.
+    unsafe { *td.operand.get() = Operand::access(at, size, write) };
+    // By a table: with a branch there would be two boundaries.
+    boundary_before(["read", "write"][usize::from(write)], 0, loc);
+    announce(td, None);
     m.malloc.check_access(at, size);
-    let others = if explorer(m).may_race { m.threads() } else { &[] };
+    let others = if explorer(m).racers > 0 { m.threads() } else { &[] };
     for other in others {
         // SAFETY: `explore` has one host thread.
         if let Some((their_at, their_size, their_write)) = unsafe { *other.access.get() }
@@ -1211,9 +1219,19 @@ pub(crate) fn access_at(at: usize, size: usize, write: bool, marked: bool, loc: 
     }
 }
 
-/// An atomic operation of a primitive. At `op` granularity it is part of that; at `insn` it is a boundary, unless the thread has just been woken from a wait. That a value
-/// has changed is what the operation sees as well; with a boundary in between, every order of one waiter's waking with another's
-/// trying would be a class of its own.
+/// `td` is about to make the plain access, or none any longer; returns what it was about to make.
+#[inline]
+fn announce(td: &Thread, access: Option<PlainAccess>) -> Option<PlainAccess> {
+    // SAFETY: `explore` has one host thread, and the reference ends here.
+    let before = core::mem::replace(unsafe { td.access.get() }, access);
+    let racers = &mut explorer(machine()).racers;
+    *racers = *racers + u32::from(access.is_some()) - u32::from(before.is_some());
+    before
+}
+
+/// An atomic operation of a primitive. At `op` granularity it is part of that; at `insn` it is a boundary, unless the thread has just been
+/// woken from a wait. That a value has changed is what the operation sees as well; with a boundary in between, every order of one
+/// waiter's waking with another's trying would be a class of its own.
 #[cold]
 pub(crate) fn instruction(what: &'static str, at: usize, size: usize, write: bool) {
     if gs::word() & word::INSN == 0 {
@@ -1270,7 +1288,7 @@ pub fn begin() {
         let m = machine();
         let x = explorer(m);
         x.exploring = true;
-        m.draws.set(x.draws(m));
+        m.only_moves.set(x.only_moves(m));
         if m.config.starvation.is_some() {
             x.block.word.or(word::STARVATION);
         }
@@ -1284,7 +1302,7 @@ pub fn begin() {
 pub fn end() {
     if in_explore() {
         let m = machine();
-        m.draws.set(false);
+        m.only_moves.set(false);
         let x = explorer(m);
         x.exploring = false;
         x.block.word.clear(word::INSN | word::STARVATION);
@@ -1628,7 +1646,7 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     x.transition.recorded = schedule.records();
     x.looks_ahead = schedule.looks_ahead() || x.transition.recorded;
     x.transition.event = None;
-    x.may_race = false;
+    x.racers = 0;
     x.rng = schedule.lend();
     // An exhaustive search counts everything.
     x.turns = (m.config.starvation.is_some() && !x.transition.recorded).then(Turns::default);

@@ -46,6 +46,7 @@ const PRIVATE: &[&str] = &[
 const READERS: &[&str] = &["rcu_read_lock", "rcu_read_unlock", "rcu_dereference"];
 
 /// Whether a primitive's effects on others are all atomic operations that are transitions of their own at `insn` granularity.
+#[cold]
 fn by_instruction(what: &str) -> bool {
     let locks = ["mtx_", "rw_", "sx_", "lockmgr"].iter().any(|prefix| what.starts_with(prefix));
     locks && !what.ends_with("init") && !what.ends_with("destroy")
@@ -75,29 +76,38 @@ pub(crate) fn touch_thread(td: &Thread, write: bool) {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Operand {
     at: usize,
-    size: usize,
-    write: bool,
+    /// Its size, and in the lowest bit whether it is written: one word, since operands are copied and compared at each boundary.
+    extent: usize,
 }
 
 impl Operand {
     /// Nothing that is shared.
-    pub(crate) const NONE: Self = Self { at: 0, size: 0, write: false };
+    pub(crate) const NONE: Self = Self::access(0, 0, false);
 
     /// Of the primitive `what` on `obj`.
+    #[inline]
     pub(crate) fn of(what: &str, obj: usize) -> Self {
         match obj {
             0 if PRIVATE.contains(&what) => Self::NONE,
-            0 => Self { at: key::GLOBAL, size: 1, write: !READERS.contains(&what) },
+            0 => Self::access(key::GLOBAL, 1, !READERS.contains(&what)),
             // Each of its atomic operations says what it touches.
             _ if gs::word() & word::INSN != 0 && by_instruction(what) => Self::NONE,
-            _ if what.starts_with("seqc_") => Self { at: obj, size: 4, write: what.starts_with("seqc_write") },
-            _ => Self { at: obj, size: LOCK, write: true },
+            _ if what.starts_with("seqc_") => Self::access(obj, 4, what.starts_with("seqc_write")),
+            _ => Self::access(obj, LOCK, true),
         }
     }
 
     /// Of a plain or atomic access.
-    pub(crate) fn access(at: usize, size: usize, write: bool) -> Self {
-        Self { at, size, write }
+    pub(crate) const fn access(at: usize, size: usize, write: bool) -> Self {
+        Self { at, extent: size << 1 | write as usize }
+    }
+
+    fn size(self) -> usize {
+        self.extent >> 1
+    }
+
+    fn writes(self) -> bool {
+        self.extent & 1 != 0
     }
 
     /// Words of an operand that are compared.
@@ -107,7 +117,7 @@ impl Operand {
     pub(crate) fn contents(self) -> [u64; Self::WORDS] {
         let mut contents = [0; Self::WORDS];
         if self.at >= FIRST_ADDRESS {
-            let size = self.size.min(LOCK);
+            let size = self.size().min(LOCK);
             // SAFETY: a primitive's object lives while it is performed, and so does what is accessed; plain bytes on both sides.
             unsafe { core::ptr::copy_nonoverlapping(self.at as *const u8, contents.as_mut_ptr().cast(), size) };
         }
@@ -117,22 +127,22 @@ impl Operand {
     /// Whether both are of the same object, and one of them writes. By where they begin: how near others lie to each other may
     /// differ from process to process.
     pub(crate) fn races(self, other: Self) -> bool {
-        self.is_some() && other.is_some() && self.at == other.at && (self.write || other.write)
+        self.is_some() && other.is_some() && self.at == other.at && (self.writes() || other.writes())
     }
 
     /// Whether `at` is part of it.
     pub(crate) fn covers(self, at: usize) -> bool {
-        self.at <= at && at < self.at + self.size
+        self.at <= at && at < self.at + self.size()
     }
 
     /// The same, read only.
     pub(crate) fn read(self) -> Self {
-        Self { write: false, ..self }
+        Self::access(self.at, self.size(), false)
     }
 
     /// Whether there is one.
     pub(crate) fn is_some(self) -> bool {
-        self.size != 0
+        self.size() != 0
     }
 }
 
@@ -183,7 +193,7 @@ impl Footprint {
     /// The primitive's own operand; read only, if all that came of it was a wait.
     pub(crate) fn touch_operand(&mut self, operand: Operand, only_read: bool) {
         if operand.is_some() {
-            self.touch(operand.at, operand.size, operand.write && !only_read);
+            self.touch(operand.at, operand.size(), operand.writes() && !only_read);
         }
     }
 

@@ -43,8 +43,11 @@ struct Arena {
 static ARENA: [Arena; ARENAS] = [const {
     Arena { lock: AtomicBool::new(false), taken: AtomicBool::new(false), classes: AtomicPtr::new(ptr::null_mut()) }
 }; ARENAS];
-/// Where the arenas' slots are; 0 before the first search.
-static BASE: AtomicUsize = AtomicUsize::new(0);
+/// Where no process has memory: the middle of the address space, far from what is mapped below as from what is above.
+const NOWHERE: usize = 1 << (usize::BITS - 1);
+
+/// Where the arenas' slots are; [`NOWHERE`] before the first search, since memory may lie at low addresses.
+static BASE: AtomicUsize = AtomicUsize::new(NOWHERE);
 
 thread_local! {
     /// The arena that allocations of this host thread come from now; `ARENAS` for none.
@@ -67,7 +70,7 @@ impl Lease {
             let classes = unsafe { System.alloc_zeroed(layout) };
             arena.classes.store(classes.cast(), Ordering::Release);
         }
-        (!arena.classes.load(Ordering::Relaxed).is_null() && base() != 0).then_some(lease)
+        (!arena.classes.load(Ordering::Relaxed).is_null() && base() != NOWHERE).then_some(lease)
     }
 
     /// Allocations come from the arena, or (`false`) from the system.
@@ -91,10 +94,10 @@ pub(crate) fn aside<T>(body: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Where the slots are, reserved when first asked for; 0 if that failed.
+/// Where the slots are, reserved when first asked for; [`NOWHERE`] if that failed.
 fn base() -> usize {
     let base = BASE.load(Ordering::Acquire);
-    if base != 0 {
+    if base != NOWHERE {
         return base;
     }
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -102,9 +105,9 @@ fn base() -> usize {
     let at =
         unsafe { libc::mmap(ptr::null_mut(), ARENAS * ARENA_BYTES, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
     if at == libc::MAP_FAILED {
-        return 0;
+        return NOWHERE;
     }
-    match BASE.compare_exchange(0, at as usize, Ordering::AcqRel, Ordering::Acquire) {
+    match BASE.compare_exchange(NOWHERE, at as usize, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => at as usize,
         Err(other) => {
             // SAFETY: mapped above, and nobody knows it.

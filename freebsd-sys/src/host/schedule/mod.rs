@@ -258,11 +258,11 @@ impl Pace {
     }
 
     /// The index of the event of the budget that comes now; `None` if a CPU moves, which come first in `enabled`.
-    #[inline(never)]
+    #[inline]
     fn outside(self, rng: &mut Rng, enabled: &[Event]) -> Option<usize> {
         let runs = free(enabled);
         let others = enabled.len() - runs;
-        let comes = runs == 0 || others > 0 && rng.below(self.length) < 2;
+        let comes = others > 0 && (runs == 0 || rng.below(self.length) < 2);
         comes.then(|| runs + rng.below(others))
     }
 }

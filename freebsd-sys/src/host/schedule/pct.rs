@@ -77,6 +77,10 @@ impl Schedule for Pct {
         Ok(best.0)
     }
 
+    fn looks_ahead(&self) -> bool {
+        false
+    }
+
     fn end(&mut self, _choices: usize) -> bool {
         true
     }

@@ -20,8 +20,10 @@ pub struct Pos {
     seed: u64,
     rng: Rng,
     pace: Pace,
-    /// For each CPU that could move at the last choice, what it was about to work on and the priority of that; the highest moves.
-    drawn: [Option<(Operand, u64)>; MAXCPU],
+    /// The CPUs that could move at the last choice, one bit each.
+    could_move: usize,
+    /// What each of them was about to work on, and the priority of that; the highest moves.
+    drawn: [(Operand, u64); MAXCPU],
     /// What was performed last: the CPU, and what it worked on.
     performed: (usize, Operand),
 }
@@ -29,22 +31,32 @@ pub struct Pos {
 impl Pos {
     /// The sampling under `seed`.
     pub fn new(seed: u64) -> Self {
-        let performed = (0, Operand::NONE);
-        Self { seed, rng: Rng::new(seed, 0), pace: Pace::default(), drawn: [None; MAXCPU], performed }
+        let (drawn, performed) = ([(Operand::NONE, 0); MAXCPU], (0, Operand::NONE));
+        Self { seed, rng: Rng::new(seed, 0), pace: Pace::default(), could_move: 0, drawn, performed }
     }
 
-    /// Lets the events that race with what was performed draw anew.
-    fn draw(&mut self, choice: &Choice<'_>) {
-        let before = core::mem::replace(&mut self.drawn, [None; MAXCPU]);
-        for event in choice.enabled {
-            let &Event::Run(cpu) = event else { continue };
+    /// Lets the events that race with what was performed draw anew; the index of the highest, and its CPU.
+    #[inline(always)]
+    fn draw(&mut self, choice: &Choice<'_>) -> (usize, usize) {
+        let could_move = core::mem::take(&mut self.could_move);
+        let (mut highest, mut most) = ((0, 0), 0);
+        for (at, event) in choice.enabled.iter().enumerate() {
+            let &Event::Run(cpu) = event else { break };
             let cpu = usize::from(cpu);
             let operand = choice.pending.on(cpu);
+            let (last, priority) = &mut self.drawn[cpu];
             // Where only one CPU could move nobody was asked: what it did shows in what it is about to do now.
             let moved = cpu == self.performed.0 || cpu == choice.current;
-            let kept = before[cpu].filter(|&(other, _)| !moved && other == operand && !operand.races(self.performed.1));
-            self.drawn[cpu] = Some(kept.unwrap_or_else(|| (operand, self.rng.next())));
+            let stays = could_move >> cpu & 1 != 0 && !moved && *last == operand && !operand.races(self.performed.1);
+            if !stays {
+                (*last, *priority) = (operand, self.rng.next());
+            }
+            self.could_move |= 1 << cpu;
+            if at == 0 || *priority > most {
+                (highest, most) = ((at, cpu), *priority);
+            }
         }
+        highest
     }
 }
 
@@ -52,7 +64,7 @@ impl Schedule for Pos {
     fn begin(&mut self, index: u64) {
         self.rng = Rng::new(self.seed ^ 0x0070_6f73, index);
         self.pace = Pace::new(&mut self.rng);
-        self.drawn = [None; MAXCPU];
+        self.could_move = 0;
         self.performed = (0, Operand::NONE);
     }
 
@@ -60,22 +72,13 @@ impl Schedule for Pos {
         if matches!(choice.enabled[0], Event::Pick(_)) {
             return Ok(self.rng.below(choice.enabled.len()));
         }
-        self.draw(choice);
+        let (at, cpu) = self.draw(choice);
         if let Some(at) = self.pace.outside(&mut self.rng, choice.enabled) {
             self.performed = (choice.enabled[at].cpu().unwrap_or(0), Operand::NONE);
             return Ok(at);
         }
-        let mut best = (0, 0);
-        for (at, event) in choice.enabled.iter().enumerate() {
-            let &Event::Run(cpu) = event else { break };
-            if let Some((operand, priority)) = self.drawn[usize::from(cpu)]
-                && (at == 0 || priority > best.1)
-            {
-                best = (at, priority);
-                self.performed = (usize::from(cpu), operand);
-            }
-        }
-        Ok(best.0)
+        self.performed = (cpu, self.drawn[cpu].0);
+        Ok(at)
     }
 
     fn end(&mut self, _choices: usize) -> bool {

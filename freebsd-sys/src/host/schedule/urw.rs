@@ -74,6 +74,10 @@ impl Schedule for Urw {
         unreachable!("the ticket is below the sum of the weights")
     }
 
+    fn looks_ahead(&self) -> bool {
+        false
+    }
+
     fn end(&mut self, _choices: usize) -> bool {
         true
     }
