@@ -15,12 +15,14 @@
 
 use crate::atomic::{Counter64, Guarded, OwnedPtr, Shared32};
 use crate::cpu::{self, curcpu, key, machine, touch};
+use crate::giant;
 use crate::interrupt;
-use crate::lock::{ChainLock, Loc, LockClass, LockObject, lc_assert, lc_lock, lc_unlock};
+use crate::lock::{ChainLock, Loc, LockClass, LockObject, lc_lock, lc_unlock};
 use crate::panic::kassert;
 use crate::rmlock::PrioTracker;
 use crate::sched::{self, pri};
 use crate::thread::{self, Kthread, Thread, curthread, tdf, tdi};
+use crate::witness::la;
 use bitflags::bitflags;
 
 bitflags! {
@@ -292,37 +294,44 @@ impl Callout {
     ///
     /// # Panics
     ///
-    /// That of its lock's assertion, unless the caller holds it (INVARIANTS).
+    /// That of its lock's assertion, unless the caller holds it exclusively (INVARIANTS). Giant need not be held.
     #[track_caller]
     pub fn stop(&self) -> i32 {
         if !cpu::step("callout_stop", 0) {
             return 1;
         }
-        let lock = self.lock.get();
-        if !lock.is_null() {
-            // SAFETY: the caller of init_lock keeps the lock alive as long as the callout.
-            unsafe { lc_assert(&*lock, Loc::caller()) };
-        }
-        self.stop_safe(!lock.is_null(), false)
+        let locked = self.lock().is_some_and(|lock| {
+            if giant::is(lock) {
+                return giant::owned();
+            }
+            // SAFETY: the lock is alive.
+            unsafe { lock.class().assert(lock, la::XLOCKED, Loc::caller()) };
+            true
+        });
+        self.stop_safe(locked, false)
+    }
+
+    fn lock(&self) -> Option<&LockObject> {
+        // SAFETY: the caller of init_lock keeps the lock alive as long as the callout.
+        unsafe { self.lock.get().as_ref() }
     }
 
     /// `callout_drain()`: stops it and waits until it does not run. May sleep.
     ///
-    /// Prints `calling _callout_stop_safe with the following non-sleepable locks held:` under WITNESS.
+    /// Returns what [`Callout::stop`] does, after it has waited -1. Prints `calling _callout_stop_safe with the following non-sleepable locks
+    /// held:` under WITNESS, unless that is its own.
     #[track_caller]
     pub fn drain(&self) -> i32 {
-        crate::witness::warn(None, Loc::caller(), "calling _callout_stop_safe");
+        crate::witness::warn(self.lock(), Loc::caller(), "calling _callout_stop_safe");
         if !cpu::step("callout_drain", 0) {
             return 1;
         }
         let mut result = self.stop_safe(false, true);
-        let mut waited = false;
         while result == 0 && !cpu::scheduler_stopped() {
             crate::sleep::pause("codrain", 1);
-            waited = true;
             result = self.stop_safe(false, true);
         }
-        if waited { 0 } else { result }
+        result
     }
 
     /// `_callout_stop_safe()`; `locked`: the caller holds the callout's lock.

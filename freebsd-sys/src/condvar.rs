@@ -30,6 +30,7 @@ use crate::atomic::{Owned32, OwnedPtr};
 use crate::cpu::{self, touch};
 use crate::giant;
 use crate::lock::{Loc, LockObject, lc_lock, lc_unlock};
+use crate::mutex::ma;
 use crate::panic::kassert;
 use crate::sleepqueue::{self, Type};
 use crate::thread::curthread;
@@ -172,7 +173,12 @@ impl Cv {
             return 0;
         }
         kassert!(curthread().is_running(), "{func}: not TDS_RUNNING");
+        let relock = !giant::is(lock);
+        kassert!(relock || how.relock, "cv_wait_unlock cannot be used with Giant");
         witness::warn(Some(lock), loc, format_args!("Waiting on \"{}\"", self.wmesg()));
+        if !relock {
+            giant::giant().assert_at(ma::OWNED, loc);
+        }
         let wchan = self.wchan();
         sleepqueue::lock(wchan);
         self.waiters.add(1);
@@ -180,7 +186,6 @@ impl Cv {
         if let Some(ticks) = how.ticks {
             sleepqueue::set_timeout(ticks);
         }
-        let relock = !giant::is(lock);
         let released = sleepqueue::release_for(wchan, relock.then_some(lock));
         let dropped = giant::drop_giant(loc);
         let saved = if relock { witness::save(lock) } else { None };

@@ -327,10 +327,10 @@ pub fn raise(irq: Irq) {
 }
 
 /// Whether this CPU takes interrupts now: not in a spinlock section, and not in an interrupt frame either, since amd64's gates
-/// turn interrupts off.
+/// turn interrupts off. A thread that was preempted at a frame's end is in it until it has been back on a CPU.
 pub(crate) fn enabled(cpu: &Pcpu) -> bool {
     let td = cpu.current();
-    td.spinlock_count.get() == 0 && td.intr_nesting_level.get() == 0
+    td.spinlock_count.get() == 0 && td.intr_nesting_level.get() == 0 && !td.leaves_frame.get()
 }
 
 /// `smp`: takes what is pending on this CPU, if its interrupts are on.
@@ -394,7 +394,9 @@ fn frame(body: impl FnOnce()) {
     critical::enter(td);
     body();
     td.intr_nesting_level.sub(1);
+    td.leaves_frame.set(true);
     critical::exit(td);
+    td.leaves_frame.set(false);
 }
 
 /// `explore`: the schedule says that `irq` arrives now.

@@ -228,9 +228,9 @@ impl Mtx {
         self.mtx_lock.peek() & !MTX_FLAGMASK == curthread_word()
     }
 
-    /// `mtx_recursed()`.
+    /// `mtx_recursed()`: by the count, since a spin mutex's word says nothing of it.
     pub fn recursed(&self) -> bool {
-        self.mtx_lock.peek() & MTX_RECURSED != 0
+        self.lock_object.data.get() != 0
     }
 
     /// `mtx_initialized()`.

@@ -6,6 +6,7 @@ use crate::callout;
 use crate::cpu;
 use crate::giant;
 use crate::lock::{Lo, Loc, LockClass, LockObject, lc_assert_interlock, lc_lock, lc_unlock};
+use crate::mutex::ma;
 use crate::panic::kassert;
 use crate::sleepqueue::{self, Type};
 use crate::thread::curthread;
@@ -54,6 +55,9 @@ pub fn sleep_from(ident: usize, interlock: Option<&LockObject>, how: How, wmesg:
     kassert!(interlock.is_none_or(|lock| lock.class() != LockClass::MtxSpin), "spin locks can only use msleep_spin");
     // Giant goes by itself, however often it is held.
     let relock = interlock.filter(|lock| !giant::is(lock));
+    if interlock.is_some() && relock.is_none() {
+        giant::giant().assert_at(ma::OWNED, loc);
+    }
     // FreeBSD drops a mutex with the chain locked, before the caller goes on the queue, and a sleepable lock without, afterwards. Being
     // on the queue before the interlock goes is what counts: a wake-up in between takes the thread off again, and the wait returns at
     // once. But what is asserted of a mutex comes first.

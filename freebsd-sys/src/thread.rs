@@ -200,6 +200,8 @@ pub struct Thread {
     pub(crate) ended: Shared32,
     /// The machine ended and this thread's frames are being dropped.
     pub(crate) unwinding: Flag,
+    /// It is about to leave an interrupt frame, or was preempted there: until it has, its CPU takes no interrupts.
+    pub(crate) leaves_frame: Flag,
     /// It spins: in `explore` it is disabled until its read set changes.
     pub(crate) awaiting: Flag,
     /// `explore`: it spins on a spin mutex, so an endless wait is a panic rather than a livelock.
@@ -325,6 +327,7 @@ impl Thread {
             yielder: Guarded::new(core::ptr::null()),
             ended: Shared32::new(0),
             unwinding: Flag::new(),
+            leaves_frame: Flag::new(),
             awaiting: Flag::new(),
             spinning_on_spin_mutex: Flag::new(),
             spinning_on: OwnedUsize::new(0),
@@ -369,6 +372,7 @@ impl Thread {
         self.intrval.set(0);
         self.ended.reset();
         self.unwinding.set(false);
+        self.leaves_frame.set(false);
         self.awaiting.set(false);
         self.spinning_on_spin_mutex.set(false);
         self.spinning_on.set(0);

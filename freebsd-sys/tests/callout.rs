@@ -5,9 +5,11 @@ mod common;
 use common::{mtx, once, passes};
 use freebsd_sys::atomic::Owned32;
 use freebsd_sys::callout::{Callout, Cf};
+use freebsd_sys::giant::giant;
 use freebsd_sys::host::explore;
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::mutex::Mtxf;
+use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::thread::curthread;
 use freebsd_sys::{critical, sleep};
 use std::rc::Rc;
@@ -241,4 +243,48 @@ fn drain_waits_for_the_handler() {
         explore::end();
         assert_eq!(state.get(), after, "ran after it was drained");
     });
+}
+
+#[test]
+fn stop_wants_its_lock_exclusively() {
+    let text = text(Config::default(), || {
+        let rw = Rc::new(Rw::zeroed());
+        rw.init(c"rw", Rwf::empty());
+        let c = Callout::new();
+        c.init_lock(Some(rw.object()), Cf::empty());
+        rw.rlock();
+        c.stop();
+    });
+    assert!(text.starts_with("Lock rw not exclusively locked @"), "{text}");
+}
+
+#[test]
+fn a_callout_of_giant_is_stopped_with_giant_or_without() {
+    passes(Config::default(), 20, || {
+        let c = Rc::new(Callout::new());
+        let (handler, count) = counting();
+        c.init_lock(Some(giant().object()), Cf::empty());
+        assert_eq!(c.stop(), -1);
+        c.reset(5, Rc::clone(&handler), None, Cf::empty());
+        giant().lock();
+        assert_eq!(c.stop(), 1);
+        giant().unlock();
+        c.reset(5, handler, None, Cf::empty());
+        assert_eq!(c.stop(), 1);
+        sleep::pause("wait", 10);
+        assert_eq!((count.get(), c.drain()), (0, -1));
+    });
+}
+
+#[test]
+fn drain_has_nothing_against_the_callouts_own_lock() {
+    let e = once(Config::default(), || {
+        let m = mtx(c"own", Mtxf::DEF);
+        let c = Callout::new();
+        c.init_lock(Some(m.object()), Cf::empty());
+        m.lock();
+        c.drain();
+        m.unlock();
+    });
+    assert_eq!((e.verdict, e.console), (Verdict::Pass, vec![]));
 }

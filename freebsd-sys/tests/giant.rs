@@ -179,3 +179,24 @@ fn dropping_what_one_does_not_hold() {
         Verdict::Pass
     );
 }
+
+#[test]
+fn as_an_interlock_it_has_to_be_held() {
+    fn cv() -> Cv {
+        let cv = Cv::zeroed();
+        cv.init(c"cv");
+        cv
+    }
+    let waits: [(&str, fn()); 3] = [
+        ("mutex Giant not owned at", || cv().wait(giant().object())),
+        ("mutex Giant not owned at", || _ = sleep::sleep(1, Some(giant().object()), How::default(), "w")),
+        ("cv_wait_unlock cannot be used with Giant", || {
+            giant().lock();
+            cv().wait_unlock(giant().object());
+        }),
+    ];
+    for (expected, wait) in waits {
+        let text = verdict(Config::default(), wait);
+        assert!(matches!(&text, Verdict::Panic(text) if text.starts_with(expected)), "{text}");
+    }
+}

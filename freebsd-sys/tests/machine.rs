@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::{Latch, explore_random, mtx, no_witness, once, smp_once, spawn, threads, up};
+use common::{Latch, explore_random, mtx, no_witness, once, passes, smp_once, spawn, threads, up};
 use freebsd_sys::atomic::Owned32;
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::random::Random;
 use freebsd_sys::host::smp;
-use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
+use freebsd_sys::machine::{Budget, Config, Engine, Machine, Preemption, Verdict};
 use freebsd_sys::module::{Dpcpu, ModuleData};
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::{cpu, critical, interrupt, sched, sleep};
@@ -337,5 +337,49 @@ fn stacks_of_threads_that_come_and_go_are_not_shared() {
             });
         });
         assert_eq!(v, Verdict::Pass);
+    }
+}
+
+/// Each tick takes the CPU away, and the thread comes back in the interrupt's frame: the next tick waits until it has left that.
+#[test]
+fn interrupts_do_not_nest() {
+    let budget = Budget { ticks: 3000, interrupts: 0, migrations: 0 };
+    let config = Config { cpus: 1, budget, preemption: Preemption::Any, ..no_witness() };
+    passes(config, 20, || {
+        threads(2, |_| {
+            for _ in 0..500 {
+                critical::critical_enter();
+                critical::critical_exit();
+            }
+        });
+    });
+}
+
+/// A thread that waits for ever with hardly any stack left is unwound on it, which takes more.
+#[test]
+fn a_full_stack_is_given_up_when_it_cannot_be_unwound() {
+    /// Drops something in each frame.
+    struct Dropped(u64);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            std::hint::black_box(self.0);
+        }
+    }
+    fn deep(bottom: usize, left: usize) {
+        let dropped = Dropped(1);
+        let here = (&raw const dropped).addr();
+        if bottom - here < 256 * 1024 - left {
+            deep(bottom, left);
+        } else {
+            sleep::sleep(1, None, sleep::How { ticks: 0, ..sleep::How::default() }, "ever");
+        }
+        drop(dropped);
+    }
+    for left in (2..40).map(|kib| kib * 1024) {
+        let e = once(Config { invariants: false, ..no_witness() }, || {
+            let bottom = 0u64;
+            deep((&raw const bottom).addr(), left);
+        });
+        assert!(!matches!(e.verdict, Verdict::Pass), "{left}: {}", e.verdict);
     }
 }

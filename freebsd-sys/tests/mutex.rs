@@ -5,7 +5,7 @@ mod common;
 use common::{explore_random, mtx, no_witness, once, panic_text, passes, smp_once, spawn_at, threads, up};
 use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::machine::{Config, Preemption, Verdict};
-use freebsd_sys::mutex::Mtxf;
+use freebsd_sys::mutex::{Mtxf, ma};
 use freebsd_sys::sched::pri::{self, PUSER};
 use freebsd_sys::thread::{Kthread, Thread, curthread, kthread_add};
 use freebsd_sys::{cpu, critical, host::explore, interrupt, sched, sleep};
@@ -396,4 +396,27 @@ fn a_spin_lock_of_a_recursed_sleep_mutex_waits_for_itself() {
         m.lock_spin();
     });
     assert_eq!(execution.verdict, Verdict::Panic("spin lock held too long".to_owned()));
+}
+
+/// A spin mutex's word does not say that it is held more than once, the count does.
+#[test]
+fn a_recursed_spin_mutex_is_known_to_be() {
+    passes(Config::default(), 20, || {
+        let m = mtx(c"s", Mtxf::SPIN | Mtxf::RECURSE);
+        m.lock_spin();
+        assert!(!m.recursed());
+        m.lock_spin();
+        assert!(m.recursed());
+        m.assert(ma::OWNED | ma::RECURSED);
+        m.unlock_spin();
+        m.assert(ma::OWNED | ma::NOTRECURSED);
+        m.unlock_spin();
+    });
+    let e = once(Config::default(), || {
+        let m = mtx(c"s", Mtxf::SPIN | Mtxf::RECURSE);
+        m.lock_spin();
+        m.lock_spin();
+        sleep::msleep_spin(1, &m, "w", 0);
+    });
+    assert!(matches!(&e.verdict, Verdict::Panic(text) if text.starts_with("mutex s recursed at")), "{}", e.verdict);
 }

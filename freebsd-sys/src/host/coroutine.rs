@@ -3,6 +3,7 @@
 //! A kernel thread gives up its virtual CPU by suspending to whoever resumed it (the engine's loop), which is what makes the
 //! switch safe on several host threads: the loop publishes the old thread only after its context is saved.
 
+use super::gs;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
@@ -82,10 +83,21 @@ impl Context {
         unsafe { self.inner.trap_handler().setup_trap_handler(|| Stop::Faulted) }
     }
 
-    /// Unwinds what is left of the context, dropping what lives on its stack, and gives the stack back.
+    /// Unwinds what is left of the context, dropping what lives on its stack, and gives the stack back. If that faults, as on a stack
+    /// that is all but full, what is left is not dropped.
     pub(crate) fn unwind(mut self, pool: &mut StackPool) {
         if self.inner.started() && !self.inner.done() {
+            // SAFETY: GS points at a live block. If that is a run's it is this host thread's own, and `self` stays where it is until the
+            // pointer is taken away.
+            let block = unsafe { &*gs::block() };
+            let runs = !gs::machine().is_null();
+            if runs {
+                block.unwinding.set(&raw mut self);
+            }
             self.inner.force_unwind();
+            if runs {
+                block.unwinding.set(core::ptr::null_mut());
+            }
         }
         self.discard(pool);
     }

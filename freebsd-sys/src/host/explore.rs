@@ -938,22 +938,20 @@ pub(crate) fn spinwait() {
 /// CPU one more primitive. That costs an interrupt of the budget.
 #[inline]
 fn take_ipis() {
-    let cpu = curcpu();
-    if cpu.pending.get() != 0 && interrupt::enabled(cpu) {
-        take_or_leave_ipis(cpu);
-    }
+    // One that takes the CPU away may find another one on the next.
+    while curcpu().pending.get() != 0 && interrupt::enabled(curcpu()) && take_or_leave_ipis(curcpu()) {}
 }
 
-// Apart, so that the look before it stays small.
+/// Whether they were taken. Apart, so that the look before it stays small.
 #[inline(never)]
-fn take_or_leave_ipis(cpu: &Pcpu) {
+fn take_or_leave_ipis(cpu: &Pcpu) -> bool {
     let m = machine();
     if explorer(m).budget.interrupts > 0 && sched::ipi_preempts(cpu) {
         let late = choose("late IPI", 2) != 0;
         explorer(m).transition.touch(key::BUDGET, 1, late);
         if late {
             explorer(m).budget.interrupts -= 1;
-            return;
+            return false;
         }
     }
     if let Some(trace) = &mut explorer(m).trace {
@@ -965,6 +963,7 @@ fn take_or_leave_ipis(cpu: &Pcpu) {
         );
     }
     interrupt::take_ipis();
+    true
 }
 
 /// Lets events happen until this thread's CPU is to perform its next primitive.

@@ -232,11 +232,10 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
         let registers = &mut ucontext.uc_mcontext.gregs;
         let sp = registers[libc::REG_RSP as usize] as usize;
         let td = gs::curthread();
-        if !td.is_null()
-            && let Some(running) = (*td).context.get().as_ref()
-            && running.owns_stack_pointer(sp)
-        {
-            let block = &*gs::block();
+        let block = &*gs::block();
+        let context = if td.is_null() { None } else { (*td).context.get().as_ref() };
+        let contexts = [context, block.unwinding.get().as_ref()];
+        if let Some(running) = contexts.into_iter().flatten().find(|context| context.owns_stack_pointer(sp)) {
             block.fault[0].set(signal as usize);
             block.fault[1].set((*info).si_addr() as usize);
             block.fault[2].set(registers[libc::REG_RIP as usize] as usize);

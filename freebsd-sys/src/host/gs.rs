@@ -12,6 +12,7 @@
 //!
 //! References: amd64's `machine/pcpu_aux.h` (`__PCPU_GET`), arch_prctl(2), Linux's Documentation/arch/x86/x86_64/fsgs.rst.
 
+use super::coroutine::Context;
 use crate::atomic::{Owned32, OwnedPtr, OwnedUsize, Shared32};
 use crate::cpu::Pcpu;
 use crate::machine::Machine;
@@ -62,6 +63,8 @@ pub struct Block {
     pub(crate) readmask: OwnedUsize,
     /// The fault that abandoned the current context: signal number, address, program counter.
     pub(crate) fault: [OwnedUsize; 3],
+    /// The context that is being unwound, which is no thread's any more; a fault may end that, too.
+    pub(crate) unwinding: OwnedPtr<Context>,
     /// `smp::relax` calls, to give the host processor away now and then.
     pub(crate) relaxed: Owned32,
 }
@@ -87,6 +90,7 @@ impl Block {
             reader: OwnedPtr::null(),
             readmask: OwnedUsize::new(usize::MAX),
             fault: [const { OwnedUsize::new(0) }; 3],
+            unwinding: OwnedPtr::null(),
             relaxed: Owned32::new(0),
         }
     }

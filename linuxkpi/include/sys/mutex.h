@@ -65,7 +65,8 @@ void __mtx_assert(const volatile uintptr_t *, int, const char *, int);
 #define mtx_assert_(m, what, file, line) __mtx_assert(&(m)->mtx_lock, (what), (file), (line))
 
 #define mtx_owned(m) (((m)->mtx_lock & ~(uintptr_t)MTX_FLAGMASK) == (uintptr_t)curthread)
-#define mtx_recursed(m) (((m)->mtx_lock & MTX_RECURSED) != 0)
+#define mtx_recurse lock_object.lo_data
+#define mtx_recursed(m) ((m)->mtx_recurse != 0)
 #define mtx_initialized(m) (((m)->lock_object.lo_flags & 0x00010000) != 0)
 #define mtx_name(m) ((m)->lock_object.lo_name)
 

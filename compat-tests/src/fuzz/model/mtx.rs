@@ -163,7 +163,7 @@ impl At<'_> {
             return Ok(());
         }
         let (td, name, loc) = (self.td, self.name(), self.loc());
-        let (mine, recursed) = (self.word().mine(td), self.word().recursed);
+        let (mine, recursed) = (self.word().mine(td), self.word().data != 0);
         match what & !0x18 {
             1 | 4 => {
                 if !mine {
