@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{Latch, explore_random, mtx, no_witness, once, passes, smp_once, spawn, threads, up};
+use common::{Latch, explore_random, mtx, no_witness, once, smp_once, spawn, threads, up};
 use freebsd_sys::atomic::Owned32;
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::random::Random;
+use freebsd_sys::host::schedule::{Choice, Diverged, Event, Schedule};
 use freebsd_sys::host::smp;
 use freebsd_sys::machine::{Budget, Config, Engine, Machine, Preemption, Verdict};
 use freebsd_sys::module::{Dpcpu, ModuleData};
@@ -340,19 +341,33 @@ fn stacks_of_threads_that_come_and_go_are_not_shared() {
     }
 }
 
+/// Whenever the clock may tick it does.
+struct Ticks;
+
+impl Schedule for Ticks {
+    fn begin(&mut self, _index: u64) {}
+    fn next(&mut self, choice: &Choice<'_>) -> Result<usize, Diverged> {
+        Ok(choice.enabled.iter().position(|event| matches!(event, Event::Tick(_))).unwrap_or(0))
+    }
+    fn end(&mut self, _choices: usize) -> bool {
+        false
+    }
+}
+
 /// Each tick takes the CPU away, and the thread comes back in the interrupt's frame: the next tick waits until it has left that.
 #[test]
 fn interrupts_do_not_nest() {
-    let budget = Budget { ticks: 3000, interrupts: 0, migrations: 0 };
+    let budget = Budget { ticks: 5000, interrupts: 0, migrations: 0 };
     let config = Config { cpus: 1, budget, preemption: Preemption::Any, ..no_witness() };
-    passes(config, 20, || {
+    let m = Machine::new(config, Engine::Explore);
+    let e = explore::run(&m, &mut Ticks, Options::default(), &|| {
         threads(2, |_| {
-            for _ in 0..500 {
-                critical::critical_enter();
-                critical::critical_exit();
-            }
+            critical::critical_enter();
+            critical::critical_exit();
         });
     });
+    assert_eq!(e.verdict, Verdict::Pass);
+    assert!(e.steps > 5000, "{} steps", e.steps);
 }
 
 /// A thread that waits for ever with hardly any stack left is unwound on it, which takes more.
