@@ -107,33 +107,38 @@ fn a_section_that_was_entered_the_short_way_is_waited_for() {
                 let at = Shared32::new(0);
                 threads(2, move |i| {
                     sched::sched_bind(i);
-                    if i == 0 {
-                        stage(&at, 1);
-                        at.set(2);
-                        if preempt {
-                            epoch.wait_preempt()
+                    // A tick that waits sends one the long way now and then.
+                    for round in (0..8).map(|round| 4 * round) {
+                        if i == 0 {
+                            stage(&at, round + 1);
+                            at.set(round + 2);
+                            if preempt {
+                                epoch.wait_preempt()
+                            } else {
+                                epoch.wait()
+                            }
+                            assert!(at.get() == round + 3 || cpu::scheduler_stopped(), "the section is open");
+                            at.set(round + 4);
                         } else {
-                            epoch.wait()
-                        };
-                        assert!(at.get() == 3 || cpu::scheduler_stopped(), "the section is open");
-                    } else {
-                        let tracker = Tracker::new();
-                        if preempt {
-                            // SAFETY: the tracker stays where it is until the section is over.
-                            unsafe { epoch.enter_preempt(&tracker) }
-                        } else {
-                            epoch.enter()
-                        };
-                        at.set(1);
-                        stage(&at, 2);
-                        (0..200_000).for_each(|_| core::hint::spin_loop());
-                        at.set(3);
-                        if preempt {
-                            // SAFETY: as above.
-                            unsafe { epoch.exit_preempt(&tracker) }
-                        } else {
-                            epoch.exit()
-                        };
+                            let tracker = Tracker::new();
+                            if preempt {
+                                // SAFETY: the tracker stays where it is until the section is over.
+                                unsafe { epoch.enter_preempt(&tracker) }
+                            } else {
+                                epoch.enter()
+                            };
+                            at.set(round + 1);
+                            stage(&at, round + 2);
+                            (0..100_000).for_each(|_| core::hint::spin_loop());
+                            at.set(round + 3);
+                            if preempt {
+                                // SAFETY: as above.
+                                unsafe { epoch.exit_preempt(&tracker) }
+                            } else {
+                                epoch.exit()
+                            };
+                            stage(&at, round + 4);
+                        }
                     }
                     sched::sched_unbind();
                 });

@@ -346,6 +346,46 @@ fn it_holds_under_contention_on_real_cpus() {
     }
 }
 
+/// A reader that is in its section long after the writer has begun, and passes no boundary there.
+#[test]
+fn a_writer_waits_until_the_cpus_have_shown_their_readers() {
+    let stage = |at: &Shared32, n: u32| {
+        while at.get() < n && !cpu::scheduler_stopped() {
+            core::hint::spin_loop();
+        }
+    };
+    for seed in 0..3 {
+        let config = Config { cpus: 2, invariants: false, witness: false, ..Config::default() };
+        let v = smp_once(config, seed, &|| {
+            let lock = rm(Rmf::empty());
+            let at = Shared32::new(0);
+            threads(2, move |i| {
+                sched::sched_bind(i);
+                for round in (0..8).map(|round| 4 * round) {
+                    if i == 0 {
+                        stage(&at, round + 1);
+                        at.set(round + 2);
+                        lock.wlock();
+                        assert!(at.get() == round + 3 || cpu::scheduler_stopped(), "a reader is inside");
+                        lock.wunlock();
+                        at.set(round + 4);
+                    } else {
+                        lock.read(|| {
+                            at.set(round + 1);
+                            stage(&at, round + 2);
+                            (0..100_000).for_each(|_| core::hint::spin_loop());
+                            at.set(round + 3);
+                        });
+                        stage(&at, round + 4);
+                    }
+                }
+                sched::sched_unbind();
+            });
+        });
+        assert_eq!(v, Verdict::Pass);
+    }
+}
+
 /// Readers that go the short way, and leave their trackers for whoever looks: writers, readers of another lock inside, and other threads
 /// that their CPU runs meanwhile.
 #[test]
