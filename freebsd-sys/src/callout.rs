@@ -21,6 +21,7 @@ use crate::lock::{ChainLock, Loc, LockClass, LockObject, lc_lock, lc_unlock};
 use crate::panic::kassert;
 use crate::rmlock::PrioTracker;
 use crate::sched::{self, pri};
+use crate::sleepqueue;
 use crate::thread::{self, Kthread, Thread, curthread, tdf, tdi};
 use crate::witness::la;
 use bitflags::bitflags;
@@ -80,6 +81,30 @@ impl Callouts {
     ///
     /// # Safety
     ///
+    /// What the end of `callout`'s run is slept for on, if it runs: `cc_exec_waiting`.
+    fn wchan(&self, callout: &Callout) -> Option<usize> {
+        self.lock.lock();
+        // SAFETY: (lock) is held.
+        let wchan = unsafe { self.runs(callout) }.map(|running| core::ptr::from_ref(running) as usize);
+        self.lock.unlock();
+        wchan
+    }
+
+    /// Sleeps until `callout`, if it runs, has run.
+    fn wait_for(&self, callout: &Callout, loc: Loc) {
+        let Some(wchan) = self.wchan(callout) else { return };
+        sleepqueue::lock(wchan);
+        if self.wchan(callout) != Some(wchan) {
+            // Its end came before anybody could be woken.
+            sleepqueue::release(wchan);
+            return;
+        }
+        let dropped = giant::drop_giant(loc);
+        sleepqueue::add(wchan, 0, "codrain", sleepqueue::Type::Sleep, 0);
+        sleepqueue::wait(wchan);
+        dropped.pickup(loc);
+    }
+
     /// (lock)
     #[expect(clippy::mut_from_ref, reason = "the lock is what makes it exclusive")]
     unsafe fn runs(&self, callout: &Callout) -> Option<&mut Running> {
@@ -326,12 +351,13 @@ impl Callout {
         if !cpu::step("callout_drain", 0) {
             return 1;
         }
-        let mut result = self.stop_safe(false, true);
-        while result == 0 && !cpu::scheduler_stopped() {
-            crate::sleep::pause("codrain", 1);
-            result = self.stop_safe(false, true);
+        loop {
+            let result = self.stop_safe(false, true);
+            if result != 0 || cpu::scheduler_stopped() {
+                return result;
+            }
+            machine().callouts.wait_for(self, Loc::caller());
         }
-        result
     }
 
     /// `_callout_stop_safe()`; `locked`: the caller holds the callout's lock.
@@ -464,15 +490,20 @@ fn run(due: Due, cpu: usize) {
         balance.check("callout");
         thread::thread_sleeping_ok();
     }
-    m.callouts.lock.lock();
-    // SAFETY: (lock) is held.
-    unsafe { m.callouts.running.get()[cpu] = Running::default() };
-    // Here, since the count of an `Rc` is guarded by the same lock as the callout that has the other one.
-    drop(handler);
-    m.callouts.lock.unlock();
     if !lock.is_null() && (cancelled || !flags.contains(Cf::RETURNUNLOCKED)) {
         // SAFETY: whoever set the callout keeps its lock alive until the callout is drained; the handler returned with it held.
         unsafe { lc_unlock(&*lock, Loc::caller()) };
+    }
+    m.callouts.lock.lock();
+    // SAFETY: (lock) is held.
+    let running = unsafe { &mut m.callouts.running.get()[cpu] };
+    let wchan = core::ptr::from_ref(running) as usize;
+    let Running { drained, .. } = core::mem::take(running);
+    // Here, since the count of an `Rc` is guarded by the same lock as the callout that has the other one.
+    drop(handler);
+    m.callouts.lock.unlock();
+    if drained {
+        crate::sleep::wakeup(wchan);
     }
 }
 

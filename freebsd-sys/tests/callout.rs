@@ -6,12 +6,13 @@ use common::{mtx, once, passes};
 use freebsd_sys::atomic::Owned32;
 use freebsd_sys::callout::{Callout, Cf};
 use freebsd_sys::giant::giant;
-use freebsd_sys::host::explore;
-use freebsd_sys::machine::{Config, Verdict};
+use freebsd_sys::host::explore::{self, Options};
+use freebsd_sys::host::schedule::random::Random;
+use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::thread::curthread;
-use freebsd_sys::{critical, sleep};
+use freebsd_sys::{cpu, critical, sleep};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -287,4 +288,36 @@ fn drain_has_nothing_against_the_callouts_own_lock() {
         m.unlock();
     });
     assert_eq!((e.verdict, e.console), (Verdict::Pass, vec![]));
+}
+
+/// The handler wants a mutex that who drains it holds, and neither goes on: whoever comes last finds out, or nobody does.
+#[test]
+fn draining_with_the_handlers_lock_held_is_a_deadlock() {
+    let m = Machine::new(Config { witness: false, ..Config::default() }, Engine::Explore);
+    let mut deadlocks = 0;
+    for seed in 0..50 {
+        let e = explore::run(&m, &mut Random::new(seed), Options::default(), &|| {
+            let lock = mtx(c"m", Mtxf::DEF);
+            let lock2 = Arc::clone(&lock);
+            let c = Rc::new(Callout::new());
+            let handler = does(move || {
+                lock2.lock();
+                lock2.unlock();
+            });
+            explore::begin();
+            lock.lock();
+            c.reset(1, handler, None, Cf::empty());
+            while c.pending() && cpu::spinwait() {}
+            c.drain();
+        });
+        match &e.verdict {
+            Verdict::Deadlock(text) => {
+                assert!(text.contains("codrain"), "{text}");
+                deadlocks += 1;
+            }
+            Verdict::Panic(text) => assert_eq!(text, "sleeping thread"),
+            other => panic!("{other}"),
+        }
+    }
+    assert!(deadlocks > 0);
 }
