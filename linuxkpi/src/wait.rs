@@ -16,7 +16,8 @@
 //! # Deviations from Linux (LinuxKPI's)
 //!
 //! `wake_up` wakes one task, exclusive or not, where Linux wakes all that are not exclusive. [`WaitQueueHead::is_active`] takes the
-//! lock. A sleep warns of no held locks.
+//! lock. A sleep warns of no held locks. `wait_event_timeout` sleeps for the whole time again when it was woken and the
+//! condition does not hold.
 //!
 //! References: sys/compat/linuxkpi/common/src/linux_schedule.c, linux/wait.h.
 

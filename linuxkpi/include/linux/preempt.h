@@ -1,7 +1,10 @@
 /*-
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * linux/preempt.h: the context tests are LinuxKPI's: in_interrupt() is false in an irq handler, which is an ithread.
+ * linux/preempt.h: in_interrupt() is LinuxKPI's: false in an irq handler, which is an ithread.
+ *
+ * in_atomic() asks for a critical section. LinuxKPI's asks whether page faults are forbidden (TDP_NOFAULTING), which nothing here
+ * does; Linux's is true under each spinlock, where a mapping that locks with sleep mutexes only (cpu_mutex) says false.
  */
 
 #ifndef _LINUX_PREEMPT_H_

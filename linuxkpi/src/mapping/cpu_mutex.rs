@@ -2,7 +2,8 @@
 //!
 //! **Keeps** Linux's rules as they are meant: nothing that Linux would keep out runs between, malloc, free, taskqueues and
 //! blocking work everywhere, waiting lends priority, and nothing ever switches in a critical section.
-//! **Loses** true irq-off latency: a handler waits for the CPU's lock instead of a flag.
+//! **Loses** true irq-off latency: a handler waits for the CPU's lock instead of a flag. `local_irq_enable` undoes one
+//! `local_irq_disable`, where Linux's enables whatever came before.
 //! **Costs** a recursive per-CPU mutex (two, for the irqsave form) before each lock.
 //!
 //! Source: ours; the order of the per-CPU locks and why a wait ends are in `backend/cpu.rs`.
