@@ -5,6 +5,8 @@ use freebsd_sys::host::explore::{self, Execution, Options};
 use freebsd_sys::host::schedule::random::Random;
 use freebsd_sys::host::smp;
 use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 fn cells(scenario: &str) -> Vec<CUnit> {
@@ -67,6 +69,33 @@ fn c_and_rust_agree_on_sizes() {
         // The other sizes and offsets are asserted where each side is compiled.
         assert!(header.contains(&format!("#define {name} {size}\n")), "{name} is {size} in linuxkpi/src/ffi.rs");
     }
+}
+
+/// The headers below `folder`, as `#include` names them.
+fn headers(folder: &Path, prefix: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let name = format!("{prefix}{}", entry.file_name().to_str().expect("text"));
+        if entry.path().is_dir() {
+            found.extend(headers(&entry.path(), &format!("{name}/")));
+        } else {
+            found.push(name);
+        }
+    }
+    found
+}
+
+#[test]
+fn every_header_is_included_with_all_others() {
+    let mut all = headers(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../linuxkpi/include"), "");
+    all.sort();
+    let included = |unit: &'static str| -> Vec<_> {
+        unit.lines().filter_map(|line| line.strip_prefix("#include <")?.strip_suffix('>')).collect()
+    };
+    assert_eq!(included(include_str!("../suites/c/headers_forward.c")), all);
+    all.reverse();
+    assert_eq!(included(include_str!("../suites/c/headers_backward.c")), all);
 }
 
 #[test]

@@ -10,13 +10,8 @@
 #include <linux/lockdep.h>
 #include <linux/spinlock.h>
 #include <linuxkpi/mapping.h>
-#include <sys/_lock.h>
+#include <sys/_sx.h>
 #include <sys/kernel.h>
-
-struct sx {
-	struct lock_object lock_object;
-	volatile uintptr_t sx_lock;
-};
 
 struct mutex {
 	struct sx sx;
