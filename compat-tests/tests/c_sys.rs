@@ -15,8 +15,13 @@ fn cell(scenario: &str) -> CUnit {
 
 /// `n` random executions; the first that does not pass.
 fn explore(scenario: &str, n: u64) -> Option<Execution> {
+    explore_with(Config::default(), scenario, n)
+}
+
+/// [`explore`] on a machine of other options.
+fn explore_with(config: Config, scenario: &str, n: u64) -> Option<Execution> {
     let cell = cell(scenario);
-    let (machine, units) = (Machine::new(Config::default(), Engine::Explore), (cell.units)());
+    let (machine, units) = (Machine::new(config, Engine::Explore), (cell.units)());
     let mut schedule = Random::new(1);
     (0..n)
         .map(|index| explore::run(&machine, &mut schedule, Options { trace: false, index, units: &units }, &cell.run))
@@ -104,6 +109,24 @@ fn held_locks_are_warned_of() {
     assert!(sx.starts_with("shared sx static sx r = 0 ("), "{sx}");
     assert_eq!(third, "third with the following non-sleepable locks held:");
     assert!(other.starts_with("exclusive sleep mutex other r = 0 ("), "{other}");
+}
+
+#[test]
+fn assertions_are_evaluated_under_invariants_alone() {
+    let without = || Config { invariants: false, ..Config::default() };
+    passes("selftest-sys-assertions", 1);
+    assert!(explore_with(without(), "selftest-sys-assertions", 1).is_none());
+    for (name, message) in [
+        ("kassert", "seven is 7"),
+        ("mpass", "Assertion evaluate(0) == 1 failed at driver.c:3000"),
+        ("net-epoch-assert", "Assertion in_epoch(net_epoch_preempt) failed at driver.c:3100"),
+    ] {
+        let scenario = format!("selftest-sys-{name}");
+        let execution = explore(&scenario, 1).expect("it panics");
+        assert_eq!(execution.verdict, Verdict::Panic(message.to_owned()));
+        let execution = explore_with(without(), &scenario, 1);
+        assert!(execution.is_none(), "{name}: {execution:?}");
+    }
 }
 
 #[test]

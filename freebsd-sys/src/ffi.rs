@@ -276,6 +276,12 @@ pub extern "C-unwind" fn lkpi_curcpu() -> c_int {
     cpu::cpuid() as c_int
 }
 
+/// Whether KASSERT and MPASS are evaluated: options INVARIANTS.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn lkpi_invariants() -> c_int {
+    cpu::invariants().into()
+}
+
 /// `SCHEDULER_STOPPED()`.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn lkpi_scheduler_stopped() -> c_int {

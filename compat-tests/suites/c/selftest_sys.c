@@ -670,6 +670,39 @@ LKPI_SCENARIO(selftest_sys_witness_warn)
 	WITNESS_WARN(WARN_SLEEPOK | WARN_PANIC, &own.lock_object, "third");
 }
 
+/* Evaluated under INVARIANTS alone. */
+static int evaluated;
+
+static int
+evaluate(int value)
+{
+
+	evaluated++;
+	return (value);
+}
+
+LKPI_SCENARIO(selftest_sys_assertions)
+{
+	struct epoch_tracker et;
+	struct task task;
+
+	KASSERT(evaluate(1), ("%d", evaluate(1)));
+	MPASS(evaluate(1));
+	TASK_INIT(&task, evaluate(3), NULL, NULL);
+	LKPI_CHECK(task.ta_priority == 3);
+	NET_EPOCH_ENTER(et);
+	NET_EPOCH_ASSERT();
+	NET_EPOCH_EXIT(et);
+	/* TASK_INIT looks at the priority twice, and takes it. */
+	LKPI_CHECK(evaluated == (lkpi_invariants() ? 5 : 1));
+}
+
+LKPI_SCENARIO(selftest_sys_kassert)
+{
+
+	KASSERT(evaluate(0), ("seven is %d", evaluate(7)));
+}
+
 /* What an untied module imports of the kernel has to be there, in the form that it calls. */
 static const void *const imports[] = {
 	_mtx_init, _mtx_destroy, mtx_sysinit, __mtx_lock_flags, __mtx_unlock_flags, _mtx_trylock_flags_,
@@ -706,4 +739,18 @@ LKPI_SCENARIO(selftest_sys_message)
 	sx_xlock(&static_sx);
 #line 2000 "driver.c"
 	sx_xlock(&static_sx);
+}
+
+LKPI_SCENARIO(selftest_sys_mpass)
+{
+
+#line 3000 "driver.c"
+	MPASS(evaluate(0) == 1);
+}
+
+LKPI_SCENARIO(selftest_sys_net_epoch_assert)
+{
+
+#line 3100 "driver.c"
+	NET_EPOCH_ASSERT();
 }

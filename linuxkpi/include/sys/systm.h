@@ -34,10 +34,14 @@ void lkpi_printf(const char *);
 #define kassert_panic(...) panic(__VA_ARGS__)
 #define printf(...) LKPI_FORMAT(lkpi_printf, __VA_ARGS__)
 
-/* The argument of KASSERT comes with its own parentheses: KASSERT(x, ("text %d", 1)). */
+/*
+ * The argument of KASSERT comes with its own parentheses: KASSERT(x, ("text %d", 1)). Whether the kernel has options
+ * INVARIANTS is the machine's choice; without them nothing is evaluated.
+ */
+int lkpi_invariants(void);
 #define LKPI_PANIC_ARGS(...) panic(__VA_ARGS__)
 #define KASSERT(exp, msg) do {						\
-	if (__predict_false(!(exp)))					\
+	if (lkpi_invariants() && __predict_false(!(exp)))		\
 		LKPI_PANIC_ARGS msg;					\
 } while (0)
 #define MPASS(exp) MPASS4(exp, #exp, __FILE__, __LINE__)
