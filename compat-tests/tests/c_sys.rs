@@ -93,6 +93,17 @@ fn rendezvous_of_cpus() {
 }
 
 #[test]
+fn a_sleep_queue_that_is_not_there() {
+    let assertion = "Assertion (queue >= 0) && (queue < NR_SLEEPQS) failed at ";
+    let execution = explore("selftest-sys-sleepq-queue", 1).expect("it panics");
+    let Verdict::Panic(text) = execution.verdict else { panic!("{}", execution.verdict) };
+    assert!(text.starts_with(assertion), "{text}");
+    let without = Config { invariants: false, ..Config::default() };
+    let execution = explore_with(without, "selftest-sys-sleepq-queue", 1).expect("it panics");
+    assert_eq!(execution.verdict, Verdict::Panic("page fault".to_owned()));
+}
+
+#[test]
 fn the_scheduler() {
     passes("selftest-sys-sched", 50);
     let execution = explore("selftest-sys-sched-unlocked", 1).expect("it panics");

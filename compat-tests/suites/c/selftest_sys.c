@@ -569,6 +569,15 @@ LKPI_SCENARIO(selftest_sys_sleepqueue)
 	sleepq_signal(&done, SLEEPQ_SLEEP | SLEEPQ_UNFAIR | SLEEPQ_DROP, 0, 0);
 }
 
+/* There are two queues. */
+LKPI_SCENARIO(selftest_sys_sleepq_queue)
+{
+
+	sleepq_lock(&done);
+	LKPI_CHECK(sleepq_sleepcnt(&done, 0) == 0 && sleepq_sleepcnt(&done, NR_SLEEPQS - 1) == 0);
+	sleepq_add(&done, NULL, "none", SLEEPQ_SLEEP, NR_SLEEPQS);
+}
+
 static u_int set_up, acted, torn_down;
 
 static void

@@ -7,7 +7,8 @@
 use super::locks::ticks;
 use super::{deref, text};
 use crate::cpu;
-use crate::lock::LockObject;
+use crate::lock::{Loc, LockObject};
+use crate::panic::{kpanic, mpass};
 use crate::sleepqueue::{self, Type};
 use crate::thread::Thread;
 use core::ffi::{c_char, c_int, c_uint, c_void};
@@ -27,6 +28,20 @@ fn kind(flags: c_int) -> Type {
         3 => Type::Sx,
         _ => Type::Lockmgr,
     }
+}
+
+/// `NR_SLEEPQS`: queues of a wait channel.
+const QUEUES: usize = 2;
+
+/// One of a wait channel's queues.
+///
+/// # Panics
+///
+/// MPASS `(queue >= 0) && (queue < NR_SLEEPQS)` (INVARIANTS), else `page fault`: FreeBSD goes beyond the end of a table.
+fn which(queue: c_int) -> usize {
+    let known = usize::try_from(queue).ok().filter(|&queue| queue < QUEUES);
+    mpass!(known.is_some(), "(queue >= 0) && (queue < NR_SLEEPQS)", Loc::caller());
+    known.unwrap_or_else(|| kpanic!("page fault"))
 }
 
 /// `sleepq_lock()`.
@@ -58,7 +73,7 @@ pub unsafe extern "C-unwind" fn sleepq_add(
 ) {
     // SAFETY: the caller's promise.
     let wmesg = unsafe { text(wmesg) };
-    sleepqueue::add(wchan.addr(), lock.addr(), wmesg, kind(flags), (queue & 1) as usize);
+    sleepqueue::add(wchan.addr(), lock.addr(), wmesg, kind(flags), which(queue));
 }
 
 /// `sleepq_set_timeout_sbt()`.
@@ -100,7 +115,7 @@ fn priority(pri: c_int) -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn sleepq_signal(wchan: *const c_void, flags: c_int, pri: c_int, queue: c_int) -> c_int {
     let signal = if flags & UNFAIR != 0 { sleepqueue::signal_unfair } else { sleepqueue::signal };
-    signal(wchan.addr(), kind(flags), priority(pri), (queue & 1) as usize);
+    signal(wchan.addr(), kind(flags), priority(pri), which(queue));
     if flags & DROP != 0 {
         sleepqueue::release(wchan.addr());
     }
@@ -110,14 +125,14 @@ pub extern "C-unwind" fn sleepq_signal(wchan: *const c_void, flags: c_int, pri: 
 /// `sleepq_broadcast()`.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn sleepq_broadcast(wchan: *const c_void, flags: c_int, pri: c_int, queue: c_int) -> c_int {
-    sleepqueue::broadcast(wchan.addr(), kind(flags), priority(pri), (queue & 1) as usize);
+    sleepqueue::broadcast(wchan.addr(), kind(flags), priority(pri), which(queue));
     0
 }
 
 /// `sleepq_sleepcnt()`.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn sleepq_sleepcnt(wchan: *const c_void, queue: c_int) -> c_uint {
-    sleepqueue::sleepcnt(wchan.addr(), (queue & 1) as usize) as c_uint
+    sleepqueue::sleepcnt(wchan.addr(), which(queue)) as c_uint
 }
 
 /// `sleepq_type()`: -1 if nobody sleeps there.

@@ -22,6 +22,8 @@ struct thread;
 #define SLEEPQ_UNFAIR 0x200
 #define SLEEPQ_DROP 0x400
 
+#define NR_SLEEPQS 2
+
 void sleepq_lock(const void *);
 void sleepq_release(const void *);
 void sleepq_add(const void *, struct lock_object *, const char *, int, int);
