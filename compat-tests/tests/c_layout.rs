@@ -213,6 +213,11 @@ fn memory_is_checked() {
 }
 
 #[test]
+fn a_signal_ends_the_wait_for_a_mutex() {
+    passes("selftest-mutex-interruptible", 50);
+}
+
+#[test]
 fn c_frames_are_unwound() {
     for cell in cells("selftest-unwind") {
         let machine = Machine::new(Config::default(), Engine::Explore);

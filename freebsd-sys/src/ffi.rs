@@ -327,6 +327,19 @@ pub extern "C-unwind" fn lkpi_bystanders() {
     crate::interrupt::bystanders();
 }
 
+/// A signal for `td`: what `PCATCH` and Linux's interruptible forms wait for.
+///
+/// # Safety
+///
+/// `td` is a thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn lkpi_signal(td: *const Thread) {
+    if cpu::step("signal", 0) {
+        // SAFETY: the caller's promise.
+        crate::sleepqueue::abort(unsafe { deref(td) }, crate::sleepqueue::EINTR);
+    }
+}
+
 /// [`crate::host::explore::begin`].
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn lkpi_explore_begin() {

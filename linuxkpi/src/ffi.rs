@@ -14,7 +14,8 @@ use crate::{Flags, Loc, irqflags};
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use freebsd_sys::ffi::deref;
 use freebsd_sys::lock::LockObject;
-use freebsd_sys::sx::{Sx, Sxf};
+use freebsd_sys::sleepqueue::EINTR;
+use freebsd_sys::sx::{SX_INTERRUPTIBLE, Sx, Sxf};
 
 mod headers;
 
@@ -482,6 +483,25 @@ pub unsafe extern "C-unwind" fn lkpi_mutex_destroy(lock: *const Sx) {
 pub unsafe extern "C-unwind" fn lkpi_mutex_lock(lock: *const Sx, file: *const c_char, line: c_int) {
     // SAFETY: the module's: unless no address at all, `lock` is that of a live object of this type.
     unsafe { deref(lock) }.xlock_at(0, here(file, line));
+}
+
+/// `mutex_lock_interruptible()`: returns 0, or `-EINTR` without the lock.
+///
+/// # Safety
+///
+/// The module's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn lkpi_mutex_lock_interruptible(
+    lock: *const Sx,
+    file: *const c_char,
+    line: c_int,
+) -> c_int {
+    // SAFETY: the module's: unless no address at all, `lock` is that of a live object of this type.
+    match unsafe { deref(lock) }.xlock_at(SX_INTERRUPTIBLE, here(file, line)) {
+        0 => 0,
+        // ERESTART as well.
+        _ => -EINTR,
+    }
 }
 
 /// `mutex_trylock()`.

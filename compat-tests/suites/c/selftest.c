@@ -28,6 +28,7 @@
 #include <linuxkpi/scenario.h>
 
 #include <sys/mutex.h>
+#include <sys/sx.h>
 
 static DEFINE_SPINLOCK(static_lock);
 static DEFINE_RAW_SPINLOCK(static_raw_lock);
@@ -694,6 +695,47 @@ LKPI_SCENARIO(selftest_headers)
 	udelay(10);
 	call_rcu(&object->rcu, free_object);
 	rcu_barrier();
+}
+
+/* The mutex is held, and a signal comes: before the wait, or in it. */
+static struct mutex contested;
+static struct thread *interrupted;
+
+static void
+wait_interruptibly(void *arg)
+{
+
+	__atomic_store_n(&interrupted, curthread, __ATOMIC_SEQ_CST);
+	LKPI_CHECK(mutex_lock_interruptible(&contested) == -EINTR);
+	LKPI_CHECK(mutex_lock_killable(&contested) == -EINTR);
+	LKPI_CHECK(!sx_xlocked(&contested.sx));
+}
+
+static void
+interrupt_it(void *arg)
+{
+	struct thread *td;
+
+	while ((td = __atomic_load_n(&interrupted, __ATOMIC_SEQ_CST)) == NULL)
+		pause("signal", 1);
+	lkpi_signal(td);
+}
+
+LKPI_SCENARIO(selftest_mutex_interruptible)
+{
+	const struct lkpi_syscall threads[] = {
+		{ "waiter", LKPI_BATCH, -1, wait_interruptibly, NULL },
+		{ "signal", LKPI_BATCH, -1, interrupt_it, NULL },
+	};
+
+	mutex_init(&contested);
+	LKPI_CHECK(mutex_lock_interruptible(&contested) == 0);
+	lkpi_syscalls(threads, nitems(threads));
+	LKPI_CHECK(sx_xlocked(&contested.sx));
+	mutex_unlock(&contested);
+	LKPI_CHECK(mutex_lock_killable_nested(&contested, SINGLE_DEPTH_NESTING) == 0);
+	mutex_unlock(&contested);
+	mutex_destroy(&contested);
 }
 
 /* FreeBSD's messages name the line of the C macro. */

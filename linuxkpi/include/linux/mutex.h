@@ -23,6 +23,7 @@ void lkpi_mutex_init(struct mutex *);
 void lkpi_mutex_init_static(void *);
 void lkpi_mutex_destroy(struct mutex *);
 void lkpi_mutex_lock(struct mutex *, const char *, int);
+int lkpi_mutex_lock_interruptible(struct mutex *, const char *, int);
 int lkpi_mutex_trylock(struct mutex *, const char *, int);
 void lkpi_mutex_unlock(struct mutex *, const char *, int);
 int lkpi_mutex_is_locked(const struct mutex *);
@@ -31,6 +32,11 @@ int lkpi_mutex_is_locked(const struct mutex *);
 #define mutex_destroy(m) lkpi_mutex_destroy(m)
 #define mutex_lock(m) lkpi_mutex_lock((m), LKPI_HERE)
 #define mutex_lock_nested(m, subclass) ((void)(subclass), mutex_lock(m))
+/* Returns 0, or -EINTR if a signal came. To be killed is as good as any, as LinuxKPI has it. */
+#define mutex_lock_interruptible(m) lkpi_mutex_lock_interruptible((m), LKPI_HERE)
+#define mutex_lock_interruptible_nested(m, subclass) ((void)(subclass), mutex_lock_interruptible(m))
+#define mutex_lock_killable(m) mutex_lock_interruptible(m)
+#define mutex_lock_killable_nested(m, subclass) mutex_lock_interruptible_nested(m, subclass)
 #define mutex_trylock(m) lkpi_mutex_trylock((m), LKPI_HERE)
 #define mutex_unlock(m) lkpi_mutex_unlock((m), LKPI_HERE)
 #define mutex_is_locked(m) lkpi_mutex_is_locked(m)

@@ -25,6 +25,9 @@ void lkpi_explore_begin(void);
 void lkpi_explore_end(void);
 /* userret(): the audit of a thread that returns to user mode. */
 void lkpi_userret(void);
+/* A signal for a thread: it ends, or does not let begin, a sleep that signals may interrupt. */
+struct thread;
+void lkpi_signal(struct thread *);
 /* The verdict "corruption". */
 void lkpi_corruption(const char *) __dead2;
 
