@@ -99,6 +99,37 @@ fn every_header_is_included_with_all_others() {
 }
 
 #[test]
+fn c_and_rust_agree_on_priorities() {
+    use freebsd_sys::sched::pri;
+    let header = include_str!("../../linuxkpi/include/sys/priority.h");
+    for (name, value) in [
+        ("PRI_ITHD", pri::CLASS_ITHD),
+        ("PRI_REALTIME", pri::CLASS_REALTIME),
+        ("PRI_TIMESHARE", pri::CLASS_TIMESHARE),
+        ("PRI_IDLE", pri::CLASS_IDLE),
+        ("PRI_MAX", pri::PRI_MAX),
+        ("PRI_MIN_REALTIME", pri::PRI_MIN_REALTIME),
+        ("PRI_MIN_KERN", pri::PRI_MIN_KERN),
+        ("PRI_MIN_TIMESHARE", pri::PRI_MIN_TIMESHARE),
+        ("PRI_MIN_IDLE", pri::PRI_MIN_IDLE),
+    ] {
+        assert!(header.contains(&format!("#define {name} {value}\n")), "{name} is {value}");
+    }
+    for (name, base, value) in [
+        ("PI_REALTIME", "PRI_MIN_ITHD", pri::PI_REALTIME),
+        ("PI_INTR", "PRI_MIN_ITHD", pri::PI_INTR),
+        ("PI_SOFT", "PRI_MIN_ITHD", pri::PI_SOFT),
+        ("PVM", "PRI_MIN_KERN", pri::PVM - pri::PRI_MIN_KERN),
+        ("PWAIT", "PRI_MIN_KERN", pri::PWAIT - pri::PRI_MIN_KERN),
+        ("PLOCK", "PRI_MIN_KERN", pri::PLOCK - pri::PRI_MIN_KERN),
+    ] {
+        assert!(header.contains(&format!("#define {name} ({base} + {value})\n")), "{name} is {base} + {value}");
+    }
+    assert_eq!(pri::PRI_MAX_ITHD, pri::PRI_MIN_REALTIME - 1);
+    assert_eq!((pri::PRI_MAX_TIMESHARE, pri::PUSER), (pri::PRI_MIN_IDLE - 1, pri::PRI_MIN_TIMESHARE));
+}
+
+#[test]
 fn zeroed_counts_work_where_nothing_else_is_in_them() {
     for cell in cells("selftest-zeroed-count") {
         let machine = Machine::new(Config::default(), Engine::Explore);
@@ -183,6 +214,11 @@ fn the_other_headers() {
 }
 
 #[test]
+fn a_signal_ends_the_wait_for_a_mutex() {
+    passes("selftest-mutex-interruptible", 50);
+}
+
+#[test]
 fn a_data_race_is_a_verdict() {
     let Verdict::Corruption(text) = verdict("selftest-data-race", 200) else { panic!("no corruption") };
     assert!(text.starts_with("data race"), "{text}");
@@ -210,11 +246,6 @@ fn memory_is_checked() {
     assert!(text.starts_with("use after free"), "{text}");
     let Verdict::Error(text) = verdict("selftest-leak", 1) else { panic!("no leak") };
     assert!(text.starts_with("memory leak: 100 bytes"), "{text}");
-}
-
-#[test]
-fn a_signal_ends_the_wait_for_a_mutex() {
-    passes("selftest-mutex-interruptible", 50);
 }
 
 #[test]

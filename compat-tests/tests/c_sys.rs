@@ -33,8 +33,12 @@ fn passes(scenario: &str, n: u64) {
     if let Some(execution) = explore(scenario, n) {
         panic!("{scenario}: {} {:?}", execution.verdict, execution.console);
     }
+    passes_on_smp(Config::default(), scenario);
+}
+
+fn passes_on_smp(config: Config, scenario: &str) {
     let cell = cell(scenario);
-    let machine = Machine::new(Config::default(), Engine::Smp);
+    let machine = Machine::new(config, Engine::Smp);
     let options = smp::Options { limit: Duration::from_secs(300), seed: 1, units: &(cell.units)() };
     assert_eq!(smp::run(&machine, options, &cell.run).verdict, Verdict::Pass, "{scenario} on smp");
 }
@@ -57,6 +61,14 @@ fn locks_are_ordered_by_type() {
 #[test]
 fn sleeping_and_waking() {
     passes("selftest-sys-sleep", 200);
+    passes("selftest-sys-wait-unlocked", 300);
+    let Verdict::Panic(text) = explore("selftest-sys-wait-for-oneself", 1).expect("it panics").verdict else {
+        panic!()
+    };
+    assert!(
+        text.starts_with("mtx_wait_unlocked() waiting on myself on lock 0x") && text.ends_with(" (guard)"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -88,11 +100,6 @@ fn sleep_queues_themselves() {
 }
 
 #[test]
-fn rendezvous_of_cpus() {
-    passes("selftest-sys-smp", 50);
-}
-
-#[test]
 fn a_sleep_queue_that_is_not_there() {
     let assertion = "Assertion (queue >= 0) && (queue < NR_SLEEPQS) failed at ";
     let execution = explore("selftest-sys-sleepq-queue", 1).expect("it panics");
@@ -104,11 +111,32 @@ fn a_sleep_queue_that_is_not_there() {
 }
 
 #[test]
+fn rendezvous_of_cpus() {
+    passes("selftest-sys-smp", 50);
+}
+
+#[test]
 fn the_scheduler() {
     passes("selftest-sys-sched", 50);
     let execution = explore("selftest-sys-sched-unlocked", 1).expect("it panics");
     let text = execution.verdict.to_string();
     assert!(text.contains("mutex sched lock 0 not owned at "), "{text}");
+}
+
+#[test]
+fn a_thread_yields_when_its_time_is_over() {
+    // `explore` lets so little time pass as its budget says.
+    passes_on_smp(Config { cpus: 1, ..Config::default() }, "selftest-sys-maybe-yield");
+}
+
+#[test]
+fn witness_knows_where_a_dropped_lock_was_taken() {
+    let execution = explore("selftest-sys-witness-place", 1).expect("it panics");
+    let [_, own, giant] = &execution.console[..] else { panic!("{:?}", execution.console) };
+    assert!(own.contains(" own ") && own.ends_with(" @ driver.c:3301"), "{own}");
+    assert!(giant.contains(" Giant ") && giant.ends_with(" @ driver.c:3300"), "{giant}");
+    let without = Config { witness: false, ..Config::default() };
+    assert!(explore_with(without, "selftest-sys-witness-place", 1).is_none());
 }
 
 #[test]
@@ -129,6 +157,8 @@ fn assertions_are_evaluated_under_invariants_alone() {
     assert!(explore_with(without(), "selftest-sys-assertions", 1).is_none());
     for (name, message) in [
         ("kassert", "seven is 7"),
+        ("critical-assert", "Not in critical section"),
+        ("giant-required", "mutex Giant not owned at driver.c:3200"),
         ("mpass", "Assertion evaluate(0) == 1 failed at driver.c:3000"),
         ("net-epoch-assert", "Assertion in_epoch(net_epoch_preempt) failed at driver.c:3100"),
     ] {

@@ -262,6 +262,18 @@ pub extern "C-unwind" fn critical_exit_KBI() {
     crate::critical::critical_exit();
 }
 
+/// `spinlock_enter()`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn spinlock_enter() {
+    crate::critical::spinlock_enter();
+}
+
+/// `spinlock_exit()`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn spinlock_exit() {
+    crate::critical::spinlock_exit();
+}
+
 /// `curthread`.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn lkpi_curthread() -> *const Thread {

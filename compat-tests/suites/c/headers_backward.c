@@ -16,6 +16,7 @@
 #include <sys/rwlock.h>
 #include <sys/rmlock.h>
 #include <sys/proc.h>
+#include <sys/priority.h>
 #include <sys/pcpu.h>
 #include <sys/param.h>
 #include <sys/mutex.h>

@@ -68,6 +68,7 @@
 #include <sys/mutex.h>
 #include <sys/param.h>
 #include <sys/pcpu.h>
+#include <sys/priority.h>
 #include <sys/proc.h>
 #include <sys/rmlock.h>
 #include <sys/rwlock.h>

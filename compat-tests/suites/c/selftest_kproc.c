@@ -26,7 +26,7 @@ worker_main(void)
 		kproc_suspend_check(worker);
 		__atomic_fetch_add(&rounds, 1, __ATOMIC_RELAXED);
 		/* kproc_suspend() wakes it. */
-		tsleep(worker, 0, "idle", 1);
+		tsleep(worker, PWAIT, "idle", 1);
 	}
 	kproc_exit(0);
 }

@@ -63,11 +63,11 @@ LKPI_SCENARIO(selftest_sys_sx)
 	sx_init_flags(&sx, "sx", SX_RECURSE);
 	sx_xlock(&sx);
 	sx_xlock(&sx);
-	LKPI_CHECK(sx_xlocked(&sx));
+	LKPI_CHECK(sx_xlocked(&sx) && sx_xholder(&sx) == curthread);
 	sx_assert(&sx, SA_XLOCKED | SA_RECURSED);
 	sx_xunlock(&sx);
 	sx_downgrade(&sx);
-	LKPI_CHECK(!sx_xlocked(&sx) && !sx_try_xlock(&sx));
+	LKPI_CHECK(!sx_xlocked(&sx) && !sx_try_xlock(&sx) && sx_xholder(&sx) == NULL);
 	LKPI_CHECK(sx_try_upgrade(&sx));
 	sx_unlock(&sx);
 	LKPI_CHECK(sx_try_slock(&sx));
@@ -106,6 +106,7 @@ LKPI_SCENARIO(selftest_sys_rmlock)
 	LKPI_CHECK(THREAD_CAN_SLEEP());
 	rm_wlock(&sleepable);
 	pause("writer", 1);
+	LKPI_CHECK(rm_sleep(&sleepable, &sleepable, PZERO, "nobody", 1) != 0 && rm_wowned(&sleepable));
 	rm_wunlock(&sleepable);
 	rm_rlock(&static_rm, &tracker);
 	rm_runlock(&static_rm, &tracker);
@@ -249,9 +250,11 @@ waker(void *arg)
 	state = 1;
 	cv_signal(&cv);
 	while (state == 1)
-		LKPI_CHECK(msleep(&state, &mtx, 0, "state", 0) == 0);
+		LKPI_CHECK(mtx_sleep(&state, &mtx, PSOCK, "state", 0) == 0);
+	LKPI_CHECK(mtx_owner(&mtx) == curthread);
 	state = 3;
 	cv_broadcast(&cv);
+	LKPI_CHECK(msleep_sbt(&mtx, &mtx, PWAIT, "nobody", SBT_1MS, 0, C_HARDCLOCK) != 0);
 	LKPI_CHECK(msleep(&mtx, &mtx, PDROP, "nobody", 1) != 0);
 	LKPI_CHECK(!mtx_owned(&mtx));
 }
@@ -268,8 +271,56 @@ LKPI_SCENARIO(selftest_sys_sleep)
 	lkpi_syscalls(threads, nitems(threads));
 	LKPI_CHECK(state == 3 && strcmp(cv_wmesg(&cv), "cv") == 0);
 	LKPI_CHECK(tsleep(&cv, 0, "nobody", 1) != 0);
+	LKPI_CHECK(tsleep_sbt(&cv, PWAIT, "nobody", SBT_1MS, 0, C_HARDCLOCK) != 0);
+	LKPI_CHECK(mtx_owner(&mtx) == NULL);
 	cv_destroy(&cv);
 	mtx_destroy(&mtx);
+}
+
+/* Who waits without taking the mutex goes on once its owner has let it go. */
+static struct mtx guard;
+static int guarded, let_go;
+
+static void
+guardian(void *arg)
+{
+
+	mtx_lock(&guard);
+	__atomic_store_n(&guarded, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&let_go, 1, __ATOMIC_SEQ_CST);
+	mtx_unlock(&guard);
+}
+
+static void
+bystander(void *arg)
+{
+	int seen = __atomic_load_n(&guarded, __ATOMIC_SEQ_CST);
+
+	mtx_wait_unlocked(&guard);
+	if (seen)
+		LKPI_CHECK(__atomic_load_n(&let_go, __ATOMIC_SEQ_CST) == 1);
+	LKPI_CHECK(!mtx_owned(&guard));
+}
+
+LKPI_SCENARIO(selftest_sys_wait_unlocked)
+{
+	const struct lkpi_syscall threads[] = {
+		{ "guardian", LKPI_BATCH, -1, guardian, NULL },
+		{ "bystander", LKPI_BATCH, -1, bystander, NULL },
+	};
+
+	mtx_init(&guard, "guard", NULL, MTX_DEF);
+	mtx_wait_unlocked(&guard);
+	lkpi_syscalls(threads, nitems(threads));
+	mtx_destroy(&guard);
+}
+
+LKPI_SCENARIO(selftest_sys_wait_for_oneself)
+{
+
+	mtx_init(&guard, "guard", NULL, MTX_DEF);
+	mtx_lock(&guard);
+	mtx_wait_unlocked(&guard);
 }
 
 /* What readers in a section look at is freed only after they have left. */
@@ -374,6 +425,7 @@ LKPI_SCENARIO(selftest_sys_giant)
 
 	mtx_lock(&Giant);
 	mtx_lock(&Giant);
+	GIANT_REQUIRED;
 	DROP_GIANT();
 	LKPI_CHECK(!mtx_owned(&Giant));
 	PICKUP_GIANT();
@@ -455,7 +507,7 @@ LKPI_SCENARIO(selftest_sys_deferred)
 	rm_destroy(&rm);
 
 	tq = taskqueue_create("tq", 0, taskqueue_thread_enqueue, &tq);
-	LKPI_CHECK(taskqueue_start_threads(&tq, 1, 48, "%s taskq", "my") == 0);
+	LKPI_CHECK(taskqueue_start_threads(&tq, 1, PWAIT, "%s taskq", "my") == 0);
 	TASK_INIT(&task, 0, count_task, &runs);
 	taskqueue_enqueue(tq, &task);
 	taskqueue_drain(tq, &task);
@@ -654,7 +706,52 @@ LKPI_SCENARIO(selftest_sys_sched)
 	sched_unbind(curthread);
 	thread_unlock(curthread);
 	LKPI_CHECK(curthread->td_pinned == 0);
+	sched_pin();
+	sched_pin();
+	LKPI_CHECK(curthread->td_pinned == 2);
+	sched_unpin();
+	sched_unpin();
+	LKPI_CHECK(curthread->td_pinned == 0);
+	spinlock_enter();
+	spinlock_enter();
+	CRITICAL_ASSERT(curthread);
+	LKPI_CHECK(curthread->td_critnest == 1);
+	spinlock_exit();
+	spinlock_exit();
+	LKPI_CHECK(curthread->td_critnest == 0);
+	mtx_lock(&Giant);
+	maybe_yield();
+	LKPI_CHECK(mtx_owned(&Giant));
+	mtx_unlock(&Giant);
 	mtx_destroy(&spin);
+}
+
+/* On one CPU: who computes on and on yields when its time is over, and the other gets its turn. */
+static int turn;
+
+static void
+hog(void *arg)
+{
+
+	while (__atomic_load_n(&turn, __ATOMIC_SEQ_CST) == 0)
+		maybe_yield();
+}
+
+static void
+take_turn(void *arg)
+{
+
+	__atomic_store_n(&turn, 1, __ATOMIC_SEQ_CST);
+}
+
+LKPI_SCENARIO(selftest_sys_maybe_yield)
+{
+	const struct lkpi_syscall threads[] = {
+		{ "hog", LKPI_BATCH, 0, hog, NULL },
+		{ "other", LKPI_BATCH, 0, take_turn, NULL },
+	};
+
+	lkpi_syscalls(threads, nitems(threads));
 }
 
 /* Its lock has to be held. */
@@ -716,13 +813,14 @@ LKPI_SCENARIO(selftest_sys_kassert)
 static const void *const imports[] = {
 	_mtx_init, _mtx_destroy, mtx_sysinit, __mtx_lock_flags, __mtx_unlock_flags, _mtx_trylock_flags_,
 	__mtx_lock_spin_flags, __mtx_unlock_spin_flags, __mtx_trylock_spin_flags, __mtx_assert, mtx_spin_wait_unlocked,
+	mtx_wait_unlocked,
 	_rw_init_flags, _rw_destroy, rw_sysinit, _rw_wowned, _rw_wlock_cookie, _rw_wunlock_cookie, __rw_rlock,
 	_rw_runlock_cookie, __rw_try_rlock, __rw_try_wlock, __rw_try_upgrade, __rw_downgrade, __rw_assert,
 	sx_init_flags, sx_destroy, sx_sysinit, _sx_xlock, _sx_slock, _sx_xunlock, _sx_sunlock, sx_try_xlock_,
 	sx_try_slock_, sx_try_upgrade_, sx_downgrade_, _sx_assert,
 	rm_init, rm_init_flags, rm_destroy, rm_sysinit, rm_wowned, _rm_rlock_debug, _rm_runlock_debug, _rm_wlock_debug,
 	_rm_wunlock_debug, _rm_assert,
-	critical_enter_KBI, critical_exit_KBI, _thread_lock, thread_lock_flags_,
+	critical_enter_KBI, critical_exit_KBI, spinlock_enter, spinlock_exit, _thread_lock, thread_lock_flags_,
 	sleepq_lock, sleepq_add, sleepq_wait, sleepq_wait_sig, sleepq_timedwait, sleepq_timedwait_sig,
 	sleepq_set_timeout_sbt, sleepq_signal, sleepq_broadcast, sleepq_release,
 	_sleep, msleep_spin_sbt, pause_sbt, wakeup, wakeup_one, wakeup_any,
@@ -750,6 +848,12 @@ LKPI_SCENARIO(selftest_sys_message)
 	sx_xlock(&static_sx);
 }
 
+LKPI_SCENARIO(selftest_sys_critical_assert)
+{
+
+	CRITICAL_ASSERT(curthread);
+}
+
 LKPI_SCENARIO(selftest_sys_mpass)
 {
 
@@ -762,4 +866,32 @@ LKPI_SCENARIO(selftest_sys_net_epoch_assert)
 
 #line 3100 "driver.c"
 	NET_EPOCH_ASSERT();
+}
+
+LKPI_SCENARIO(selftest_sys_giant_required)
+{
+
+#line 3200 "driver.c"
+	GIANT_REQUIRED;
+}
+
+/* Who drops a lock for a time takes it again where it had taken it first. */
+LKPI_SCENARIO(selftest_sys_witness_place)
+{
+	static struct mtx own;
+	WITNESS_SAVE_DECL(own);
+
+	mtx_init(&own, "own", NULL, MTX_DEF);
+#line 3300 "driver.c"
+	mtx_lock(&Giant);
+	mtx_lock(&own);
+	WITNESS_SAVE(&own.lock_object, own);
+	mtx_unlock(&own);
+	DROP_GIANT();
+	PICKUP_GIANT();
+	mtx_lock(&own);
+	WITNESS_RESTORE(&own.lock_object, own);
+	WITNESS_WARN(WARN_PANIC, NULL, "held");
+	mtx_unlock(&own);
+	mtx_unlock(&Giant);
 }

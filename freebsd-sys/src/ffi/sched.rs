@@ -10,17 +10,20 @@
 //! A thread lock that C holds is a spinlock section and no more: what it guards is the scheduler's own, which takes its one lock in each of
 //! these functions. WITNESS does not see it. That nobody holds it is found out by the section.
 //!
+//! `maybe_yield()` yields when the thread's time slice is over; FreeBSD's, when it has not given up its CPU for two slices of its own will.
+//!
 //! References: sys/sched.h, sys/proc.h, sys/mutex.h, kern/sched_ule.c, kern/kern_synch.c, kern/subr_witness.c.
 
 use super::{deref, text};
+use crate::atomic::Word;
 use crate::cpu::{self, curcpu, machine};
 use crate::critical::{spinlock_enter, spinlock_enter_internal, spinlock_exit};
 use crate::giant;
-use crate::lock::{Loc, LockObject};
-use crate::mutex::Mtx;
+use crate::lock::{Loc, LockClass, LockObject};
+use crate::mutex::{MTX_DESTROYED, MTX_FLAGMASK, MTX_UNOWNED, Mtx};
 use crate::panic::{kassert, kpanic};
 use crate::sched::{self, sw, swt};
-use crate::thread::{Thread, curthread};
+use crate::thread::{Thread, curthread, tdf};
 use crate::witness::{self, Exempt};
 use core::ffi::{c_char, c_int};
 
@@ -155,6 +158,36 @@ pub extern "C-unwind" fn kern_yield(priority: c_int) {
     dropped.pickup(loc);
 }
 
+/// `should_yield()`: whether the thread has had its CPU for long.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn should_yield() -> bool {
+    cpu::step("should_yield", 0) && curthread().flags.get() & tdf::SLICEEND != 0
+}
+
+/// `maybe_yield()`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn maybe_yield() {
+    if should_yield() {
+        kern_yield(PRI_USER);
+    }
+}
+
+/// `sched_pin()`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn lkpi_sched_pin() {
+    sched::sched_pin();
+}
+
+/// `sched_unpin()`.
+///
+/// # Panics
+///
+/// MPASS `curthread->td_pinned > 0` (INVARIANTS).
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn lkpi_sched_unpin() {
+    sched::sched_unpin();
+}
+
 /// `mi_switch()`: entered with the running thread's lock held, returns without it.
 ///
 /// # Panics
@@ -177,6 +210,94 @@ pub extern "C-unwind" fn mi_switch(flags: c_int) {
 pub unsafe extern "C-unwind" fn mtx_spin_wait_unlocked(mtx: *const Mtx) {
     // SAFETY: the caller's promise.
     unsafe { deref(mtx) }.spin_wait_unlocked();
+}
+
+/// `mtx_wait_unlocked()`: returns once nobody owns the mutex, or its owner of now has let it go.
+///
+/// # Safety
+///
+/// `mtx` is a live mutex.
+///
+/// # Panics
+///
+/// `mtx_wait_unlocked() of destroyed mutex %p`, `... not a sleep mutex ...`, `... waiting on myself on lock ...` (INVARIANTS), and those of
+/// mtx_lock().
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn mtx_wait_unlocked(mtx: *const Mtx) {
+    // SAFETY: the caller's promise; the word follows the lock object, as asserted in `mutex`.
+    let (mtx, word) = unsafe { (deref(mtx), deref(mtx.cast::<LockObject>().wrapping_add(1).cast::<Word>())) };
+    let object = mtx.object();
+    if !cpu::step("mtx_wait_unlocked", object.id()) {
+        return;
+    }
+    let (func, name) = ("mtx_wait_unlocked", object.name());
+    kassert!(word.peek() != MTX_DESTROYED, "{func}() of destroyed mutex {mtx:p}");
+    kassert!(object.class() == LockClass::MtxSleep, "{func}() not a sleep mutex {mtx:p} ({name})");
+    kassert!(!mtx.owned(), "{func}() waiting on myself on lock {mtx:p} ({name})");
+    loop {
+        // ORDERING: acquire, pairs with the owner's release.
+        let v = word.load_acq();
+        if v == MTX_UNOWNED {
+            return;
+        }
+        let owner: *const Thread = core::ptr::with_exposed_provenance(v & !MTX_FLAGMASK);
+        if owner.is_null() {
+            // A destroyed mutex, without INVARIANTS.
+            kpanic!("page fault");
+        }
+        // SAFETY: threads are type-stable, and the word named one.
+        let owner = unsafe { &*owner };
+        if !owner.still_runs() {
+            let loc = Loc::caller();
+            mtx.lock_at(0, loc);
+            mtx.unlock_at(loc);
+            return;
+        }
+        cpu::observe_only(word.as_ptr().cast(), 8);
+        owner.observe_running();
+        if !cpu::spinwait_on(object) {
+            return;
+        }
+    }
+}
+
+/// What `WITNESS_SAVE()` keeps: `struct lkpi_witness_place`.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Place {
+    saved: Option<Loc>,
+}
+
+const _: () = assert!(size_of::<Place>() <= 24 && align_of::<Place>() <= 8);
+
+/// `WITNESS_SAVE()`.
+///
+/// # Safety
+///
+/// `lock` is the head of a live lock, and `place` has room.
+///
+/// # Panics
+///
+/// Row 81 of the misuse table.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn lkpi_witness_save(lock: *const LockObject, place: *mut Place) {
+    // SAFETY: the caller's promise.
+    unsafe { place.write(Place { saved: witness::save(deref(lock)) }) };
+}
+
+/// `WITNESS_RESTORE()`.
+///
+/// # Safety
+///
+/// `lock` is the head of a live lock, and `place` what [`lkpi_witness_save`] made of it.
+///
+/// # Panics
+///
+/// Row 81 of the misuse table.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn lkpi_witness_restore(lock: *const LockObject, place: *const Place) {
+    // SAFETY: the caller's promise.
+    unsafe { witness::restore(deref(lock), deref(place).saved) };
 }
 
 /// `witness_warn()` with the text ready; returns how many locks it has listed.

@@ -86,6 +86,18 @@ int lkpi_witness_warn(int, struct lock_object *, const char *);
 #define WITNESS_WARN(flags, lock, ...) witness_warn((flags), (lock), __VA_ARGS__)
 #define WITNESS_CHECK(flags, lock, ...) witness_warn((flags), (lock), __VA_ARGS__)
 
+/* Where a lock was taken, while somebody drops it for a time. Nothing on a kernel without WITNESS. */
+struct lkpi_witness_place {
+	uint64_t lkpi_room[3];
+};
+_Static_assert(sizeof(struct lkpi_witness_place) == 24, "lkpi_witness_place");
+
+void lkpi_witness_save(struct lock_object *, struct lkpi_witness_place *);
+void lkpi_witness_restore(struct lock_object *, const struct lkpi_witness_place *);
+#define WITNESS_SAVE_DECL(n) struct lkpi_witness_place n##_lkpi_place
+#define WITNESS_SAVE(lock, n) lkpi_witness_save((lock), &n##_lkpi_place)
+#define WITNESS_RESTORE(lock, n) lkpi_witness_restore((lock), &n##_lkpi_place)
+
 #define LOP_NEWORDER 0x01
 #define LOP_QUIET 0x02
 #define LOP_TRYLOCK 0x04

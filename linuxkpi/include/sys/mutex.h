@@ -45,6 +45,7 @@ void __mtx_lock_spin_flags(volatile uintptr_t *, int, const char *, int);
 void __mtx_unlock_spin_flags(volatile uintptr_t *, int, const char *, int);
 int __mtx_trylock_spin_flags(volatile uintptr_t *, int, const char *, int);
 void mtx_spin_wait_unlocked(struct mtx *);
+void mtx_wait_unlocked(struct mtx *);
 void __mtx_assert(const volatile uintptr_t *, int, const char *, int);
 
 #define mtx_init(m, n, t, o) _mtx_init(&(m)->mtx_lock, n, t, o)
@@ -64,6 +65,12 @@ void __mtx_assert(const volatile uintptr_t *, int, const char *, int);
 #define mtx_assert(m, what) __mtx_assert(&(m)->mtx_lock, (what), __FILE__, __LINE__)
 #define mtx_assert_(m, what, file, line) __mtx_assert(&(m)->mtx_lock, (what), (file), (line))
 
+#define mtx_sleep(chan, mtx, pri, wmesg, timo)				\
+	_sleep((chan), &(mtx)->lock_object, (pri), (wmesg), tick_sbt * (timo), 0, C_HARDCLOCK)
+
+#define MTX_READ_VALUE(m) ((m)->mtx_lock)
+#define lv_mtx_owner(v) ((struct thread *)((v) & ~(uintptr_t)MTX_FLAGMASK))
+#define mtx_owner(m) lv_mtx_owner(MTX_READ_VALUE(m))
 #define mtx_owned(m) (((m)->mtx_lock & ~(uintptr_t)MTX_FLAGMASK) == (uintptr_t)curthread)
 #define mtx_recurse lock_object.lo_data
 #define mtx_recursed(m) ((m)->mtx_recurse != 0)
@@ -86,15 +93,27 @@ void mtx_sysinit(void *);
 struct mtx *lkpi_giant(void);
 #define Giant (*lkpi_giant())
 
+#define GIANT_REQUIRED mtx_assert(&Giant, MA_OWNED)
+
+/* It is taken again where it was, as far as WITNESS is concerned. */
 #define DROP_GIANT() do {						\
-	int lkpi_giantcnt_;						\
+	int lkpi_giantcnt_ = 0;						\
+	WITNESS_SAVE_DECL(lkpi_giant_);					\
 									\
-	for (lkpi_giantcnt_ = 0; mtx_owned(&Giant) && !SCHEDULER_STOPPED(); lkpi_giantcnt_++) \
-		mtx_unlock(&Giant)
-#define PICKUP_GIANT()							\
+	if (mtx_owned(&Giant)) {					\
+		WITNESS_SAVE(&Giant.lock_object, lkpi_giant_);		\
+		for (; mtx_owned(&Giant) && !SCHEDULER_STOPPED(); lkpi_giantcnt_++) \
+			mtx_unlock(&Giant);				\
+	}
+#define PARTIAL_PICKUP_GIANT()						\
 	mtx_assert(&Giant, MA_NOTOWNED);				\
-	while (lkpi_giantcnt_-- > 0)					\
-		mtx_lock(&Giant);					\
+	if (lkpi_giantcnt_ > 0) {					\
+		while (lkpi_giantcnt_-- > 0)				\
+			mtx_lock(&Giant);				\
+		WITNESS_RESTORE(&Giant.lock_object, lkpi_giant_);	\
+	}
+#define PICKUP_GIANT()							\
+	PARTIAL_PICKUP_GIANT();						\
 } while (0)
 
 #endif /* _SYS_MUTEX_H_ */

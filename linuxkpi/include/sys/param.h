@@ -7,6 +7,7 @@
 #ifndef _SYS_PARAM_H_
 #define _SYS_PARAM_H_
 
+#include <sys/priority.h>
 #include <sys/types.h>
 
 #define __FreeBSD_version 1500000

@@ -43,6 +43,10 @@ struct proc *lkpi_curproc(void);
 struct proc *lkpi_td_proc(struct thread *);
 #define curproc lkpi_curproc()
 
+void kern_yield(int);
+void maybe_yield(void);
+bool should_yield(void);
+
 #define THREAD_NO_SLEEPING() (curthread->td_no_sleeping++)
 #define THREAD_SLEEPING_OK() (curthread->td_no_sleeping--)
 #define THREAD_CAN_SLEEP() (curthread->td_no_sleeping == 0)

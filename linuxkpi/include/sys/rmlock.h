@@ -44,6 +44,8 @@ void _rm_assert(const struct rmlock *, int, const char *, int);
 #define rm_wlock(rm) _rm_wlock_debug((rm), __FILE__, __LINE__)
 #define rm_wunlock(rm) _rm_wunlock_debug((rm), __FILE__, __LINE__)
 #define rm_assert(rm, what) _rm_assert((rm), (what), __FILE__, __LINE__)
+#define rm_sleep(chan, rm, pri, wmesg, timo)				\
+	_sleep((chan), &(rm)->lock_object, (pri), (wmesg), tick_sbt * (timo), 0, C_HARDCLOCK)
 
 struct rm_args {
 	struct rmlock *ra_rm;

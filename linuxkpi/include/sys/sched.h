@@ -8,10 +8,8 @@
 #define _SYS_SCHED_H_
 
 #include <sys/pcpu.h>
+#include <sys/priority.h>
 #include <sys/proc.h>
-
-#define PRI_UNCHANGED (-1)
-#define PRI_USER (-2)
 
 #define SW_TYPE_MASK 0xff
 #define SW_VOL 0x0100
@@ -34,7 +32,10 @@ void sched_bind(struct thread *, int);
 void sched_unbind(struct thread *);
 void sched_prio(struct thread *, u_char);
 void sched_relinquish(struct thread *);
-void kern_yield(int);
+void lkpi_sched_pin(void);
+void lkpi_sched_unpin(void);
+#define sched_pin() lkpi_sched_pin()
+#define sched_unpin() lkpi_sched_unpin()
 void mi_switch(int);
 
 #endif /* _SYS_SCHED_H_ */

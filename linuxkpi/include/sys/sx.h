@@ -60,6 +60,10 @@ void _sx_assert(const struct sx *, int, const char *, int);
 #define sx_assert(sx, what) _sx_assert((sx), (what), __FILE__, __LINE__)
 #define sx_xlocked(sx)							\
 	(((sx)->sx_lock & ~(uintptr_t)(SX_LOCK_FLAGMASK & ~SX_LOCK_SHARED)) == (uintptr_t)curthread)
+/* Who holds it exclusively, or NULL. */
+#define sx_xholder(sx)							\
+	(((sx)->sx_lock & SX_LOCK_SHARED) != 0 ? NULL :			\
+	    (struct thread *)((sx)->sx_lock & ~(uintptr_t)SX_LOCK_FLAGMASK))
 #define sx_unlock(sx) do {						\
 	if (sx_xlocked(sx))						\
 		sx_xunlock(sx);						\

@@ -14,6 +14,10 @@ void critical_enter_KBI(void);
 void critical_exit_KBI(void);
 #define critical_enter() critical_enter_KBI()
 #define critical_exit() critical_exit_KBI()
+#define CRITICAL_ASSERT(td) KASSERT((td)->td_critnest >= 1, ("Not in critical section"))
+/* A critical section without interrupts. */
+void spinlock_enter(void);
+void spinlock_exit(void);
 
 /* Formatting is the host's; what it means to stop, or to print, is the machine's. */
 int snprintf(char *, size_t, const char *, ...) __printflike(3, 4);
@@ -75,10 +79,14 @@ void wakeup_any(const void *);
 
 #define msleep(chan, mtx, pri, wmesg, timo)				\
 	_sleep((chan), &(mtx)->lock_object, (pri), (wmesg), tick_sbt * (timo), 0, C_HARDCLOCK)
+#define msleep_sbt(chan, mtx, pri, wmesg, bt, pr, flags)			\
+	_sleep((chan), &(mtx)->lock_object, (pri), (wmesg), (bt), (pr), (flags))
 #define msleep_spin(chan, mtx, wmesg, timo)				\
 	msleep_spin_sbt((chan), (mtx), (wmesg), tick_sbt * (timo), 0, C_HARDCLOCK)
 #define tsleep(chan, pri, wmesg, timo)					\
 	_sleep((chan), NULL, (pri), (wmesg), tick_sbt * (timo), 0, C_HARDCLOCK)
+#define tsleep_sbt(chan, pri, wmesg, bt, pr, flags)			\
+	_sleep((chan), NULL, (pri), (wmesg), (bt), (pr), (flags))
 #define pause(wmesg, timo) pause_sbt((wmesg), tick_sbt * (timo), 0, C_HARDCLOCK)
 
 /* Through the hooks, so that they count as accesses of the caller. */
