@@ -79,6 +79,7 @@ fn sections_and_callbacks() {
 #[test]
 fn callouts_tasks_and_threads() {
     passes("selftest-sys-deferred", 20);
+    passes("selftest-sys-callout", 50);
     passes("selftest-sys-kthread", 20);
 }
 

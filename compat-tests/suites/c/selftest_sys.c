@@ -540,6 +540,35 @@ LKPI_SCENARIO(selftest_sys_deferred)
 	LKPI_CHECK(runs == 7);
 }
 
+/* Its driver calls it inactive; what it ran last is what it runs again. */
+LKPI_SCENARIO(selftest_sys_callout)
+{
+	static struct callout callout;
+	static struct mtx lock;
+
+	mtx_init(&lock, "callout", NULL, MTX_DEF);
+	callout_init_mtx(&callout, &lock, 0);
+	mtx_lock(&lock);
+	LKPI_CHECK(!callout_active(&callout));
+	LKPI_CHECK(callout_reset_curcpu(&callout, 1, count_run, &runs) == 0);
+	LKPI_CHECK(callout_active(&callout) && callout_schedule(&callout, 5000) == 1);
+	mtx_unlock(&lock);
+	pause("not yet", 5);
+	mtx_lock(&lock);
+	LKPI_CHECK(runs == 0 && callout_schedule_curcpu(&callout, 1) == 1);
+	while (runs == 0)
+		mtx_sleep(&runs, &lock, 0, "callout", 5);
+	LKPI_CHECK(callout_active(&callout) && !callout_pending(&callout));
+	callout_deactivate(&callout);
+	LKPI_CHECK(!callout_active(&callout));
+	LKPI_CHECK(callout_schedule_on(&callout, 5000, 0) == 0 && callout_active(&callout));
+	LKPI_CHECK(callout_stop(&callout) == 1 && !callout_active(&callout));
+	callout_schedule(&callout, 5000);
+	mtx_unlock(&lock);
+	LKPI_CHECK(callout_drain(&callout) == 1 && !callout_active(&callout) && runs == 1);
+	mtx_destroy(&lock);
+}
+
 /* A thread that stops and goes on when told to, and that ends from within. */
 static int rounds, enough;
 
@@ -826,9 +855,10 @@ static const void *const imports[] = {
 	_sleep, msleep_spin_sbt, pause_sbt, wakeup, wakeup_one, wakeup_any,
 	cv_init, cv_destroy, _cv_wait, _cv_wait_sig, _cv_timedwait_sbt, _cv_timedwait_sig_sbt, cv_signal, cv_broadcastpri,
 	callout_init, _callout_init_lock, callout_reset_sbt_on, _callout_stop_safe,
+	callout_schedule, callout_schedule_on,
 	taskqueue_enqueue, taskqueue_cancel, taskqueue_drain, taskqueue_quiesce,
 	kproc_exit, kproc_start, kproc_suspend, kproc_resume, kproc_suspend_check,
-	sched_bind, sched_unbind, sched_prio, sched_relinquish, kern_yield, mi_switch,
+	sched_bind, sched_unbind, sched_prio, sched_relinquish, kern_yield, maybe_yield, should_yield, mi_switch,
 	lock_init, lock_destroy, lock_classes,
 };
 

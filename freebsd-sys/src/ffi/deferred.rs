@@ -4,17 +4,52 @@
 
 use super::deref;
 use super::locks::{literal, ticks};
+use crate::atomic::OwnedUsize;
 use crate::callout::{Callout, Cf, Handler};
+use crate::cpu;
 use crate::lock::LockObject;
+use crate::panic::kpanic;
 use crate::taskqueue::{self, Task, Taskqueue};
 use crate::thread::Thread;
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
 // The room of `struct callout` and of `struct task`.
 const _: () = {
-    assert!(size_of::<Callout>() <= 64 && align_of::<Callout>() <= 8);
+    assert!(size_of::<CCallout>() <= 64 && align_of::<CCallout>() <= 8);
     assert!(size_of::<Task>() == 32);
 };
+
+/// `callout_func_t`.
+type Func = unsafe extern "C-unwind" fn(*mut c_void);
+
+/// `struct callout`: with what callout_schedule() sets it again, and whether it is active, which is the driver's to say.
+///
+/// The fields besides the callout are written under the driver's lock, which FreeBSD demands of it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct CCallout {
+    callout: Callout,
+    /// `c_func`, and in a bit that no address has `CALLOUT_ACTIVE`.
+    func: OwnedUsize,
+    /// `c_arg`.
+    arg: OwnedUsize,
+}
+
+/// `CALLOUT_ACTIVE`, in [`CCallout::func`].
+const ACTIVE: usize = 1 << (usize::BITS - 1);
+
+impl CCallout {
+    /// Sets it; `cpu` is -1 for where it was, or here.
+    fn set(&self, sbt: i64, func: Func, arg: *mut c_void, cpu: c_int, options: c_int) -> c_int {
+        self.func.set(func as usize | ACTIVE);
+        self.arg.set(arg.expose_provenance());
+        self.callout.reset(ticks(sbt), Handler::Func(func, arg), usize::try_from(cpu).ok(), flags(options)).into()
+    }
+
+    fn deactivate(&self) {
+        self.func.set(self.func.get() & !ACTIVE);
+    }
+}
 
 /// `C_DIRECT_EXEC` and the other flags of a callout that FreeBSD's header shares one word for.
 fn flags(flags: c_int) -> Cf {
@@ -27,7 +62,7 @@ fn flags(flags: c_int) -> Cf {
 ///
 /// `c` is room for a callout, which is neither pending nor running.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn callout_init(c: *mut Callout, mpsafe: c_int) {
+pub unsafe extern "C-unwind" fn callout_init(c: *mut CCallout, mpsafe: c_int) {
     let lock = if mpsafe != 0 { core::ptr::null() } else { core::ptr::from_ref(crate::giant::giant().object()) };
     // SAFETY: the caller's promise.
     unsafe { _callout_init_lock(c, lock, 0) };
@@ -39,12 +74,12 @@ pub unsafe extern "C-unwind" fn callout_init(c: *mut Callout, mpsafe: c_int) {
 ///
 /// As for [`callout_init`]; `lock` is null or the head of a lock that lives as long as the callout.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn _callout_init_lock(c: *mut Callout, lock: *const LockObject, options: c_int) {
+pub unsafe extern "C-unwind" fn _callout_init_lock(c: *mut CCallout, lock: *const LockObject, options: c_int) {
     // SAFETY: the caller's promise; what the room held before is not to be dropped.
     unsafe {
         deref(c.cast_const());
-        c.write(Callout::new());
-        (*c).init_lock(lock.as_ref(), Cf::from_bits_retain(options as u32));
+        c.write(CCallout { callout: Callout::new(), func: OwnedUsize::new(0), arg: OwnedUsize::new(0) });
+        (*c).callout.init_lock(lock.as_ref(), Cf::from_bits_retain(options as u32));
     }
 }
 
@@ -55,31 +90,97 @@ pub unsafe extern "C-unwind" fn _callout_init_lock(c: *mut Callout, lock: *const
 /// `c` is a live callout; `func` may be called with `arg` until the callout is stopped or drained.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn callout_reset_sbt_on(
-    c: *const Callout,
+    c: *const CCallout,
     sbt: i64,
     _pr: i64,
-    func: unsafe extern "C-unwind" fn(*mut c_void),
+    func: Func,
     arg: *mut c_void,
     cpu: c_int,
     options: c_int,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    unsafe { deref(c) }.reset(ticks(sbt), Handler::Func(func, arg), usize::try_from(cpu).ok(), flags(options)).into()
+    unsafe { deref(c) }.set(sbt, func, arg, cpu, options)
 }
 
-/// `CS_DRAIN`.
-const CS_DRAIN: c_int = 1;
+/// `callout_schedule_on()`: again, with the function and the argument of the last time.
+///
+/// # Safety
+///
+/// As for [`callout_reset_sbt_on`].
+///
+/// # Panics
+///
+/// `page fault` if there was no last time, where FreeBSD's is the softclock thread's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn callout_schedule_on(c: *const CCallout, to_ticks: c_int, cpu: c_int) -> c_int {
+    /// `tick_sbt`.
+    const TICK: i64 = (1 << 32) / 1000;
+    // SAFETY: the caller's promise.
+    let c = unsafe { deref(c) };
+    let (func, arg) = (c.func.get() & !ACTIVE, c.arg.get());
+    if func == 0 {
+        kpanic!("page fault");
+    }
+    // SAFETY: `set` stored such a function.
+    let func = unsafe { core::mem::transmute::<*const (), Func>(core::ptr::with_exposed_provenance(func)) };
+    c.set(TICK * i64::from(to_ticks), func, core::ptr::with_exposed_provenance_mut(arg), cpu, 0)
+}
 
-/// `_callout_stop_safe()`.
+/// `callout_schedule()`: [`callout_schedule_on`] the CPU where it was.
+///
+/// # Safety
+///
+/// As for [`callout_reset_sbt_on`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn callout_schedule(c: *const CCallout, to_ticks: c_int) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { callout_schedule_on(c, to_ticks, -1) }
+}
+
+/// `callout_active()`: it was set, and neither stopped since nor called inactive.
 ///
 /// # Safety
 ///
 /// `c` is a live callout.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn _callout_stop_safe(c: *const Callout, options: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn lkpi_callout_active(c: *const CCallout) -> c_int {
+    // A boundary: it may be asked without a lock, and its time may come before the answer.
+    cpu::step("callout_active", c.addr());
+    // SAFETY: the caller's promise.
+    (unsafe { deref(c) }.func.get() & ACTIVE != 0).into()
+}
+
+/// `callout_deactivate()`.
+///
+/// # Safety
+///
+/// `c` is a live callout.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn lkpi_callout_deactivate(c: *const CCallout) {
+    cpu::step("callout_deactivate", c.addr());
+    // SAFETY: the caller's promise.
+    unsafe { deref(c) }.deactivate();
+}
+
+/// `CS_DRAIN`.
+const CS_DRAIN: c_int = 1;
+
+/// `_callout_stop_safe()`: stopped, or running and drained, it is active no more.
+///
+/// # Safety
+///
+/// `c` is a live callout.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn _callout_stop_safe(c: *const CCallout, options: c_int) -> c_int {
     // SAFETY: the caller's promise.
     let c = unsafe { deref(c) };
-    if options & CS_DRAIN != 0 { c.drain() } else { c.stop() }
+    let drain = options & CS_DRAIN != 0;
+    let result = if drain { c.callout.drain() } else { c.callout.stop() };
+    // Of one that had neither to be stopped nor waited for, FreeBSD's callout_drain() does not say so.
+    if drain || result != -1 {
+        c.deactivate();
+    }
+    result
 }
 
 /// `callout_pending()`.
@@ -88,9 +189,9 @@ pub unsafe extern "C-unwind" fn _callout_stop_safe(c: *const Callout, options: c
 ///
 /// `c` is a live callout.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn lkpi_callout_pending(c: *const Callout) -> c_int {
+pub unsafe extern "C-unwind" fn lkpi_callout_pending(c: *const CCallout) -> c_int {
     // SAFETY: the caller's promise.
-    unsafe { deref(c) }.pending().into()
+    unsafe { deref(c) }.callout.pending().into()
 }
 
 /// `taskqueue_thread`, `taskqueue_swi`, `taskqueue_swi_giant` and `taskqueue_fast`: each machine has its own.

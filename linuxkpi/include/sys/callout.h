@@ -8,6 +8,7 @@
 #define _SYS_CALLOUT_H_
 
 #include <sys/lock.h>
+#include <sys/pcpu.h>
 #include <sys/systm.h>
 
 #define CALLOUT_RETURNUNLOCKED 0x0010
@@ -27,6 +28,10 @@ void callout_init(struct callout *, int);
 void _callout_init_lock(struct callout *, struct lock_object *, int);
 int callout_reset_sbt_on(struct callout *, sbintime_t, sbintime_t, callout_func_t *, void *, int, int);
 int _callout_stop_safe(struct callout *, int);
+int callout_schedule(struct callout *, int);
+int callout_schedule_on(struct callout *, int, int);
+int lkpi_callout_active(const struct callout *);
+void lkpi_callout_deactivate(struct callout *);
 int lkpi_callout_pending(const struct callout *);
 
 #define callout_init_mtx(c, mtx, flags) _callout_init_lock((c), &(mtx)->lock_object, (flags))
@@ -34,11 +39,17 @@ int lkpi_callout_pending(const struct callout *);
 #define callout_init_rm(c, rm, flags) _callout_init_lock((c), &(rm)->lock_object, (flags))
 #define callout_reset_sbt(c, sbt, pr, fn, arg, flags)			\
 	callout_reset_sbt_on((c), (sbt), (pr), (fn), (arg), -1, (flags))
+#define callout_reset_sbt_curcpu(c, sbt, pr, fn, arg, flags)		\
+	callout_reset_sbt_on((c), (sbt), (pr), (fn), (arg), curcpu, (flags))
 #define callout_reset_on(c, on_tick, fn, arg, cpu)			\
 	callout_reset_sbt_on((c), tick_sbt * (on_tick), 0, (fn), (arg), (cpu), C_HARDCLOCK)
 #define callout_reset(c, on_tick, fn, arg) callout_reset_on((c), (on_tick), (fn), (arg), -1)
+#define callout_reset_curcpu(c, on_tick, fn, arg) callout_reset_on(c, on_tick, fn, arg, curcpu)
+#define callout_schedule_curcpu(c, on_tick) callout_schedule_on((c), (on_tick), curcpu)
 #define callout_stop(c) _callout_stop_safe((c), 0)
 #define callout_drain(c) _callout_stop_safe((c), CS_DRAIN)
+#define callout_active(c) lkpi_callout_active(c)
+#define callout_deactivate(c) lkpi_callout_deactivate(c)
 #define callout_pending(c) lkpi_callout_pending(c)
 
 #endif /* _SYS_CALLOUT_H_ */
