@@ -77,6 +77,25 @@ fn schedule() -> String {
     cell["schedule"].as_str().expect("a schedule").to_owned()
 }
 
+/// Starts the command, and presses Ctrl-C as soon as it is caught.
+fn interrupted(args: &[&str]) -> Output {
+    let mut child = lkpi().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("lkpi runs");
+    let status = format!("/proc/{}/status", child.id());
+    let caught = || {
+        let text = std::fs::read_to_string(&status).expect("a process");
+        let mask = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask");
+        u64::from_str_radix(mask.trim(), 16).expect("a mask") >> (Signal::SIGINT as u32 - 1) & 1 == 1
+    };
+    while child.try_wait().expect("a child").is_none() {
+        if caught() {
+            kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("signalled");
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.wait_with_output().expect("it ends")
+}
+
 /// A folder that vanishes with the value.
 struct Folder(PathBuf);
 
@@ -769,4 +788,12 @@ fn random_programs_are_judged() {
     assert_eq!((json["programs"].as_u64(), json["seed"].as_u64()), (Some(500), Some(9)));
     assert!(json["disagreement"].is_null() && json["executions"].as_u64() > Some(1500), "{json}");
     refused(&["fuzz", "--programs", "0"], "0");
+}
+
+#[test]
+fn programs_without_number_are_judged_until_they_are_interrupted() {
+    let output = interrupted(&["fuzz", "-n", "18446744073709551615", "--format", "json"]);
+    assert_eq!(code(&output), 130, "{output:?}");
+    let found = json(&output);
+    assert!(found["programs"].is_u64() && found["disagreement"].is_null(), "{found}");
 }
