@@ -5,7 +5,7 @@
 
 use crate::compare::Report;
 use crate::expected::Expected;
-use crate::explore_bench::{self, Program};
+use crate::explore_bench::{self, MOST_ROUNDS, Program};
 use crate::fuzz;
 use crate::misuse::{self, Suite};
 use crate::registry::{self, Cell, Scenario};
@@ -15,6 +15,7 @@ use crate::run::{self, Mix, Plan, Search};
 use crate::schedule::Printable;
 use crate::shard::{self, Shard};
 use crate::shrink::{self, Limit, Subject};
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freebsd_sys::cpu::MAXCPU;
 use freebsd_sys::host::schedule::portfolio::Strategy;
@@ -260,6 +261,14 @@ impl Files {
     }
 }
 
+/// Most events of a kind that a schedule may insert. Interrupts may nest: with many more, an execution outgrows the kernel stacks of the
+/// emulation, or its limit of steps, and neither says anything about what runs.
+const MOST_EVENTS: i64 = 200;
+
+fn events() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=MOST_EVENTS)
+}
+
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Kernel")]
 struct Kernel {
@@ -287,14 +296,14 @@ struct Kernel {
     #[arg(long, value_enum, default_value = "op", value_name = "G")]
     #[serde(default)]
     granularity: GranularityName,
-    /// Clock ticks that a schedule may insert
-    #[arg(long, value_name = "N", default_value_t = Budget::default().ticks)]
+    /// Clock ticks that a schedule may insert, on explore
+    #[arg(long, value_name = "N", default_value_t = Budget::default().ticks, value_parser = events())]
     ticks: u32,
-    /// Interrupts that a schedule may insert
-    #[arg(long, value_name = "N", default_value_t = Budget::default().interrupts)]
+    /// Interrupts that a schedule may insert, on explore
+    #[arg(long, value_name = "N", default_value_t = Budget::default().interrupts, value_parser = events())]
     interrupts: u32,
-    /// Wake-ups on another CPU that a schedule may insert
-    #[arg(long, value_name = "N", default_value_t = Budget::default().migrations)]
+    /// Wake-ups on another CPU that a schedule may insert, on explore
+    #[arg(long, value_name = "N", default_value_t = Budget::default().migrations, value_parser = events())]
     migrations: u32,
 }
 
@@ -394,7 +403,7 @@ struct ExploreBench {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MAXCPU as i64))]
     cpus: Option<u8>,
     /// Clock ticks that a schedule may insert; each may preempt
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = events())]
     ticks: u32,
     /// What is one transition
     #[arg(long, value_enum, default_value = "op", value_name = "G")]
@@ -737,12 +746,15 @@ fn fuzz(args: &Fuzz) -> Result<u8, String> {
 }
 
 fn bench(args: &ExploreBench) -> Result<u8, String> {
+    let (threads, rounds) = (usize::from(args.threads), usize::from(args.rounds));
+    if threads * rounds > MOST_ROUNDS {
+        return Err(format!("--threads times --rounds is {}, and at most {MOST_ROUNDS}", threads * rounds));
+    }
     workers::catch_interrupt();
-    let threads = usize::from(args.threads);
     let figures = explore_bench::run(&explore_bench::Plan {
         program: args.program.into(),
         threads,
-        rounds: args.rounds.into(),
+        rounds,
         cpus: args.cpus.map_or(threads.min(MAXCPU), usize::from),
         ticks: args.ticks,
         granularity: args.granularity.into(),
@@ -756,7 +768,7 @@ fn bench(args: &ExploreBench) -> Result<u8, String> {
         TextFormat::Text => figures.text(),
         TextFormat::Json => figures.json(),
     })?;
-    Ok(match (figures.verdict == Verdict::Pass.name(), workers::interrupted()) {
+    Ok(match (figures.verdict == Verdict::Pass.name(), figures.interrupted) {
         (false, _) => DIFFERS,
         (true, true) => INTERRUPTED,
         (true, false) => 0,

@@ -167,6 +167,9 @@ fn bad_values_are_refused() {
         ["compare", "--workers", "0"],
         ["compare", "--format", "xml"],
         ["compare", "--preemption", "none"],
+        ["compare", "--ticks", "201"],
+        ["compare", "--interrupts", "20000"],
+        ["compare", "--migrations", "-1"],
         ["replay", "--times", "0"],
     ] {
         refused(&args, args[1]);
@@ -415,14 +418,47 @@ fn standard_programs_are_counted() {
     let mut keys: Vec<_> = found.as_object().expect("an object").keys().map(String::as_str).collect();
     let mut wanted = vec!["program", "threads", "rounds", "cpus", "ticks", "executions", "given_up", "seconds"];
     wanted.extend(["executions_per_s", "exhausted", "verdict", "granularity", "adaptive"]);
+    wanted.extend(["interrupted", "message", "schedule"]);
     wanted.sort_unstable();
     keys.sort_unstable();
     assert_eq!(keys, wanted);
     assert_eq!((&found["executions"], &found["exhausted"], &found["cpus"]), (&6.into(), &true.into(), &2.into()));
+    assert_eq!(
+        (&found["interrupted"], &found["message"], &found["schedule"]),
+        (&false.into(), &"".into(), &Value::Null)
+    );
     let text = out(&run(&["explore-bench", "ticket", "--threads", "3", "--rounds", "1", "-n", "50"]));
     assert!(text.starts_with("ticket, 3 threads x 1 on 3 CPUs, 0 ticks, op: pass; 50 executions, "), "{text}");
     refused(&["explore-bench", "mutexes", "--threads", "2", "--rounds", "1"], "mutex");
     refused(&["explore-bench", "mutex", "--threads", "0", "--rounds", "1"], "--threads");
+    refused(&["explore-bench", "mutex", "--threads", "2", "--rounds", "501"], "--threads times --rounds is 1002");
+    // What fits does so wherever it switches.
+    let most = ["explore-bench", "mutex", "--threads", "16", "--rounds", "62", "--granularity", "insn", "-n", "10"];
+    assert_eq!(code(&run(&most)), 0);
+}
+
+#[test]
+fn standard_programs_show_what_they_found() {
+    let args = ["explore-bench", "tas", "--threads", "2", "--rounds", "4", "--starvation", "2"];
+    let output = run(&[&args[..], &["--format", "json"]].concat());
+    assert_eq!(code(&output), 1, "{output:?}");
+    let found = json(&output);
+    let (message, schedule) = (&found["message"].as_str().expect("text"), &found["schedule"].as_str().expect("events"));
+    assert!(found["verdict"] == "starvation" && !message.is_empty() && !schedule.is_empty(), "{found}");
+    let text = out(&run(&args));
+    assert!(text.ends_with(&format!("\nstarvation: {message}\n  run={schedule}\n")), "{text}");
+    let args = ["explore-bench", "mutex", "--threads", "3", "--rounds", "2", "--exhaustive"];
+    let text = out(&run(&[&args[..], &["-n", "5"]].concat()));
+    assert!(text.contains(" 5 executions, not exhausted, "), "{text}");
+}
+
+#[test]
+fn standard_programs_say_that_they_were_interrupted() {
+    let args = ["explore-bench", "mutex", "--threads", "8", "--rounds", "9", "--exhaustive", "--format", "json"];
+    let output = interrupted(&args);
+    assert_eq!(code(&output), 130, "{output:?}");
+    let found = json(&output);
+    assert_eq!((&found["interrupted"], &found["exhausted"]), (&true.into(), &false.into()));
 }
 
 #[test]
