@@ -683,12 +683,17 @@ fn bar(length: u64, template: &str) -> ProgressBar {
 
 fn replay_one(args: &ReplayArgs) -> Result<u8, String> {
     let schedule = read_schedule(&args.schedule)?;
+    workers::catch_interrupt();
     let replayed = replay::replay(&schedule, args.times)?;
     emit(&match args.format {
         TextFormat::Text => replayed.text(),
         TextFormat::Json => replayed.json(),
     })?;
-    Ok(if replayed.agrees() { 0 } else { DIFFERS })
+    Ok(match (replayed.interrupted(), replayed.agrees()) {
+        (true, _) => INTERRUPTED,
+        (false, false) => DIFFERS,
+        (false, true) => 0,
+    })
 }
 
 /// Prints what a file may hold: the schedule, and comments.
@@ -719,12 +724,17 @@ fn test(args: &Test) -> Result<u8, String> {
         TestSuite::Misuse(args) => (Suite::Misuse, args),
         TestSuite::Locking(args) => (Suite::Locking, args),
     };
+    workers::catch_interrupt();
     let report = misuse::run(suite, &args.rows, args.engine.into())?;
     emit(&match args.format {
         TextFormat::Text => report.text(),
         TextFormat::Json => report.json(),
     })?;
-    Ok(if report.count("fail") == 0 { 0 } else { DIFFERS })
+    Ok(match (report.interrupted, report.count("fail")) {
+        (true, _) => INTERRUPTED,
+        (false, 0) => 0,
+        (false, _) => DIFFERS,
+    })
 }
 
 fn fuzz(args: &Fuzz) -> Result<u8, String> {

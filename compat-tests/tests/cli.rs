@@ -539,6 +539,25 @@ fn replay_gives_the_same_100_times_of_100() {
 }
 
 #[test]
+fn an_interrupted_replay_says_how_many_ended_alike() {
+    let (schedule, times) = (schedule(), u64::MAX.to_string());
+    let output = interrupted(&["replay", &schedule, "--times", &times]);
+    assert_eq!(code(&output), 130, "{output:?}");
+    let last = out(&output).lines().last().expect("a line").to_owned();
+    let (same, of) = last.strip_prefix("interrupted: ").and_then(|text| text.split_once(" of ")).expect("two numbers");
+    assert!(of.starts_with(&format!("{same} more replays gave the same verdict and message")), "{last}");
+}
+
+#[test]
+fn an_interrupted_suite_shows_what_was_run() {
+    // On smp it takes a minute.
+    let output = interrupted(&["test", "misuse", "--engine", "smp", "--format", "json"]);
+    assert_eq!(code(&output), 130, "{output:?}");
+    let found = json(&output);
+    assert!(found["interrupted"] == true && found["cases"].is_array(), "{found}");
+}
+
+#[test]
 fn replay_shows_steps() {
     let output = run(&["replay", &schedule(), "--format", "json", "--times", "3"]);
     let replay = json(&output);

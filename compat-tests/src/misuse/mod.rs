@@ -36,6 +36,7 @@ mod interaction;
 
 pub use report::{CaseResult, Outcome, Report};
 
+use freebsd_sys::host::workers;
 use freebsd_sys::machine::Engine;
 use std::rc::Rc;
 
@@ -51,7 +52,7 @@ pub enum Suite {
 /// Rows of the misuse table.
 pub const ROWS: u16 = 125;
 
-/// Runs the rows of these names, or all if there are none, on `engine`.
+/// Runs the rows of these names, or all if there are none, on `engine`; until Ctrl-C.
 ///
 /// # Errors
 ///
@@ -59,7 +60,8 @@ pub const ROWS: u16 = 125;
 pub fn run(suite: Suite, names: &[String], engine: Engine) -> Result<Report, String> {
     let rows = select(suite.rows(), names)?;
     let mut machines = run::Machines::new(engine);
-    Ok(Report::new(rows.iter().flat_map(|row| machines.row(row)).collect()))
+    let cases = rows.iter().take_while(|_| !workers::interrupted()).flat_map(|row| machines.row(row)).collect();
+    Ok(Report::new(cases, workers::interrupted()))
 }
 
 /// The rows of these names: a number or name, or a range of numbers as in `36-47`.
