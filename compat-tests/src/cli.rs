@@ -506,7 +506,7 @@ const EXHAUSTIVE_SECONDS: u64 = 60;
 
 impl Compare {
     fn plan(&self) -> Result<Plan, String> {
-        let engine = self.engine.into();
+        let (engine, kernel, default) = (self.engine.into(), &self.kernel, Budget::default());
         for (given, option, of) in [
             (self.schedules.is_some(), "--schedules", Engine::Explore),
             (self.exhaustive, "--exhaustive", Engine::Explore),
@@ -514,8 +514,11 @@ impl Compare {
             (self.depth.is_some(), "--depth", Engine::Explore),
             (self.files.save.is_some(), "--save", Engine::Explore),
             (self.shard.is_some(), "--shard", Engine::Explore),
-            (self.kernel.granularity != GranularityName::Op, "--granularity", Engine::Explore),
-            (self.kernel.starvation.is_some(), "--starvation", Engine::Explore),
+            (kernel.granularity != GranularityName::Op, "--granularity", Engine::Explore),
+            (kernel.starvation.is_some(), "--starvation", Engine::Explore),
+            (kernel.ticks != default.ticks, "--ticks", Engine::Explore),
+            (kernel.interrupts != default.interrupts, "--interrupts", Engine::Explore),
+            (kernel.migrations != default.migrations, "--migrations", Engine::Explore),
             (self.seconds.is_some() && !self.exhaustive, "--seconds", Engine::Smp),
             (self.profile, "--profile", Engine::Smp),
         ] {
@@ -524,11 +527,13 @@ impl Compare {
                 return Err(format!("{option} is for --engine {name}"));
             }
         }
+        if self.depth.is_some() && !self.strategies.is_empty() && !self.strategies.contains(&StrategyName::Pct) {
+            return Err("--depth is for --strategy pct".to_owned());
+        }
         let search = match (self.exhaustive, self.schedules) {
             (true, limit) => Search::Exhaustive(limit),
             (false, n) => Search::Sample(n.unwrap_or(SCHEDULES)),
         };
-        let kernel = &self.kernel;
         let config = Config {
             cpus: self.cpus.into(),
             invariants: !kernel.no_invariants,

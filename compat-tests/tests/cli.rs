@@ -175,6 +175,9 @@ fn bad_values_are_refused() {
         refused(&args, args[1]);
     }
     refused(&["compare", "--engine", "smp", "--exhaustive"], "--exhaustive is for --engine explore");
+    for option in ["--ticks", "--interrupts", "--migrations"] {
+        refused(&["compare", "--engine", "smp", option, "0"], &format!("{option} is for --engine explore"));
+    }
     refused(&["compare", "--seconds", "1"], "--seconds is for --engine smp");
     refused(&["compare", "--save", "/dev/null/x", CASE], "/dev/null/x");
 }
@@ -300,6 +303,7 @@ fn strategies_and_depth_are_chosen() {
     refused(&["compare", "--strategy", "dfs"], "--strategy");
     refused(&["compare", "--depth", "0"], "--depth");
     refused(&["compare", "--exhaustive", "--depth", "2"], "--depth");
+    refused(&["compare", "--strategy", "pos,urw", "--depth", "2"], "--depth is for --strategy pct");
     refused(&["compare", "--engine", "smp", "--strategy", "pos"], "--strategy is for --engine explore");
 }
 
