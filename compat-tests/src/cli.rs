@@ -309,7 +309,7 @@ struct Kernel {
 
 #[derive(Debug, Args)]
 struct Merge {
-    /// What compare --shard K/N --format json printed, of each K
+    /// What compare --shard K/N --format json printed, of each K; - for standard input
     #[arg(value_name = "FILE", required = true)]
     parts: Vec<PathBuf>,
     /// Output
@@ -813,7 +813,9 @@ fn read_text(name: &str, from: impl Read) -> Result<String, String> {
     const MOST: u64 = 64 << 20;
     let mut bytes = Vec::new();
     from.take(MOST).read_to_end(&mut bytes).map_err(|error| format!("{name}: {error}"))?;
-    String::from_utf8(bytes).map_err(|_| format!("{name}: it is not text, so not a schedule"))
+    // A NUL is a character to UTF-8, but of no text.
+    let text = if bytes.contains(&0) { None } else { String::from_utf8(bytes).ok() };
+    text.ok_or_else(|| format!("{name}: it is not text, so not a schedule"))
 }
 
 fn list(what: Option<Listed>) -> String {

@@ -406,6 +406,7 @@ fn shards_that_do_not_fit_together_are_refused() {
     refused(&["merge", &whole], "it is no shard");
     refused(&["merge", &folder.file("none.json", "{}")], "it is no shard");
     refused(&["merge", "no-such-file.json"], "No such file");
+    refused(&["merge", "-"], "standard input: it is not JSON");
     refused(&["merge"], "FILE");
     for bad in ["0/3", "4/3", "1", "a/b"] {
         refused(&["compare", "--shard", bad], "--shard");
@@ -698,6 +699,7 @@ fn malformed_schedules_are_refused() {
     let folder = Folder::new("malformed");
     refused(&["replay", &folder.file("empty", "")], "no schedule");
     refused(&["replay", &folder.file("binary", [0xff, 0, 0xfe])], "not text");
+    refused(&["replay", &folder.file("zeros", [0; 100])], "not text");
     refused(&["replay", &folder.file("two", format!("{good}\n{good}\n"))], "more than one");
     refused(&["replay", &folder.file("long", "x".repeat(1 << 20))], "...");
 }
@@ -832,7 +834,9 @@ fn locking_9_is_tested_cell_by_cell() {
 
 #[test]
 fn unknown_rows_and_suites_are_refused() {
-    refused(&["test", "misuse", "126"], "no row '126'");
+    for row in ["0", "126", "0-3", "120-126", "3-2", "99999999999999999999"] {
+        refused(&["test", "misuse", row], &format!("no row '{row}'; rows are 1 to 125"));
+    }
     refused(&["test", "locking", "mutexes"], "did you mean 'mutex'?");
     refused(&["test", "nothing"], "unrecognized subcommand");
     refused(&["test"], "Usage");
