@@ -5,7 +5,7 @@
 
 use crate::compare::Report;
 use crate::expected::Expected;
-use crate::explore_bench::{self, Program};
+use crate::explore_bench::{self, MOST_ROUNDS, Program};
 use crate::fuzz;
 use crate::misuse::{self, Suite};
 use crate::registry::{self, Cell, Scenario};
@@ -15,6 +15,7 @@ use crate::run::{self, Mix, Plan, Search};
 use crate::schedule::Printable;
 use crate::shard::{self, Shard};
 use crate::shrink::{self, Limit, Subject};
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freebsd_sys::cpu::MAXCPU;
 use freebsd_sys::host::schedule::portfolio::Strategy;
@@ -260,6 +261,14 @@ impl Files {
     }
 }
 
+/// Most events of a kind that a schedule may insert. Interrupts may nest: with many more, an execution outgrows the kernel stacks of the
+/// emulation, or its limit of steps, and neither says anything about what runs.
+const MOST_EVENTS: i64 = 200;
+
+fn events() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=MOST_EVENTS)
+}
+
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Kernel")]
 struct Kernel {
@@ -287,20 +296,20 @@ struct Kernel {
     #[arg(long, value_enum, default_value = "op", value_name = "G")]
     #[serde(default)]
     granularity: GranularityName,
-    /// Clock ticks that a schedule may insert
-    #[arg(long, value_name = "N", default_value_t = Budget::default().ticks)]
+    /// Clock ticks that a schedule may insert, on explore
+    #[arg(long, value_name = "N", default_value_t = Budget::default().ticks, value_parser = events())]
     ticks: u32,
-    /// Interrupts that a schedule may insert
-    #[arg(long, value_name = "N", default_value_t = Budget::default().interrupts)]
+    /// Interrupts that a schedule may insert, on explore
+    #[arg(long, value_name = "N", default_value_t = Budget::default().interrupts, value_parser = events())]
     interrupts: u32,
-    /// Wake-ups on another CPU that a schedule may insert
-    #[arg(long, value_name = "N", default_value_t = Budget::default().migrations)]
+    /// Wake-ups on another CPU that a schedule may insert, on explore
+    #[arg(long, value_name = "N", default_value_t = Budget::default().migrations, value_parser = events())]
     migrations: u32,
 }
 
 #[derive(Debug, Args)]
 struct Merge {
-    /// What compare --shard K/N --format json printed, of each K
+    /// What compare --shard K/N --format json printed, of each K; - for standard input
     #[arg(value_name = "FILE", required = true)]
     parts: Vec<PathBuf>,
     /// Output
@@ -394,7 +403,7 @@ struct ExploreBench {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MAXCPU as i64))]
     cpus: Option<u8>,
     /// Clock ticks that a schedule may insert; each may preempt
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = events())]
     ticks: u32,
     /// What is one transition
     #[arg(long, value_enum, default_value = "op", value_name = "G")]
@@ -497,7 +506,7 @@ const EXHAUSTIVE_SECONDS: u64 = 60;
 
 impl Compare {
     fn plan(&self) -> Result<Plan, String> {
-        let engine = self.engine.into();
+        let (engine, kernel, default) = (self.engine.into(), &self.kernel, Budget::default());
         for (given, option, of) in [
             (self.schedules.is_some(), "--schedules", Engine::Explore),
             (self.exhaustive, "--exhaustive", Engine::Explore),
@@ -505,8 +514,11 @@ impl Compare {
             (self.depth.is_some(), "--depth", Engine::Explore),
             (self.files.save.is_some(), "--save", Engine::Explore),
             (self.shard.is_some(), "--shard", Engine::Explore),
-            (self.kernel.granularity != GranularityName::Op, "--granularity", Engine::Explore),
-            (self.kernel.starvation.is_some(), "--starvation", Engine::Explore),
+            (kernel.granularity != GranularityName::Op, "--granularity", Engine::Explore),
+            (kernel.starvation.is_some(), "--starvation", Engine::Explore),
+            (kernel.ticks != default.ticks, "--ticks", Engine::Explore),
+            (kernel.interrupts != default.interrupts, "--interrupts", Engine::Explore),
+            (kernel.migrations != default.migrations, "--migrations", Engine::Explore),
             (self.seconds.is_some() && !self.exhaustive, "--seconds", Engine::Smp),
             (self.profile, "--profile", Engine::Smp),
         ] {
@@ -515,11 +527,13 @@ impl Compare {
                 return Err(format!("{option} is for --engine {name}"));
             }
         }
+        if self.depth.is_some() && !self.strategies.is_empty() && !self.strategies.contains(&StrategyName::Pct) {
+            return Err("--depth is for --strategy pct".to_owned());
+        }
         let search = match (self.exhaustive, self.schedules) {
             (true, limit) => Search::Exhaustive(limit),
             (false, n) => Search::Sample(n.unwrap_or(SCHEDULES)),
         };
-        let kernel = &self.kernel;
         let config = Config {
             cpus: self.cpus.into(),
             invariants: !kernel.no_invariants,
@@ -674,12 +688,17 @@ fn bar(length: u64, template: &str) -> ProgressBar {
 
 fn replay_one(args: &ReplayArgs) -> Result<u8, String> {
     let schedule = read_schedule(&args.schedule)?;
+    workers::catch_interrupt();
     let replayed = replay::replay(&schedule, args.times)?;
     emit(&match args.format {
         TextFormat::Text => replayed.text(),
         TextFormat::Json => replayed.json(),
     })?;
-    Ok(if replayed.agrees() { 0 } else { DIFFERS })
+    Ok(match (replayed.interrupted(), replayed.agrees()) {
+        (true, _) => INTERRUPTED,
+        (false, false) => DIFFERS,
+        (false, true) => 0,
+    })
 }
 
 /// Prints what a file may hold: the schedule, and comments.
@@ -710,12 +729,17 @@ fn test(args: &Test) -> Result<u8, String> {
         TestSuite::Misuse(args) => (Suite::Misuse, args),
         TestSuite::Locking(args) => (Suite::Locking, args),
     };
+    workers::catch_interrupt();
     let report = misuse::run(suite, &args.rows, args.engine.into())?;
     emit(&match args.format {
         TextFormat::Text => report.text(),
         TextFormat::Json => report.json(),
     })?;
-    Ok(if report.count("fail") == 0 { 0 } else { DIFFERS })
+    Ok(match (report.interrupted, report.count("fail")) {
+        (true, _) => INTERRUPTED,
+        (false, 0) => 0,
+        (false, _) => DIFFERS,
+    })
 }
 
 fn fuzz(args: &Fuzz) -> Result<u8, String> {
@@ -737,12 +761,15 @@ fn fuzz(args: &Fuzz) -> Result<u8, String> {
 }
 
 fn bench(args: &ExploreBench) -> Result<u8, String> {
+    let (threads, rounds) = (usize::from(args.threads), usize::from(args.rounds));
+    if threads * rounds > MOST_ROUNDS {
+        return Err(format!("--threads times --rounds is {}, and at most {MOST_ROUNDS}", threads * rounds));
+    }
     workers::catch_interrupt();
-    let threads = usize::from(args.threads);
     let figures = explore_bench::run(&explore_bench::Plan {
         program: args.program.into(),
         threads,
-        rounds: args.rounds.into(),
+        rounds,
         cpus: args.cpus.map_or(threads.min(MAXCPU), usize::from),
         ticks: args.ticks,
         granularity: args.granularity.into(),
@@ -756,7 +783,7 @@ fn bench(args: &ExploreBench) -> Result<u8, String> {
         TextFormat::Text => figures.text(),
         TextFormat::Json => figures.json(),
     })?;
-    Ok(match (figures.verdict == Verdict::Pass.name(), workers::interrupted()) {
+    Ok(match (figures.verdict == Verdict::Pass.name(), figures.interrupted) {
         (false, _) => DIFFERS,
         (true, true) => INTERRUPTED,
         (true, false) => 0,
@@ -786,7 +813,9 @@ fn read_text(name: &str, from: impl Read) -> Result<String, String> {
     const MOST: u64 = 64 << 20;
     let mut bytes = Vec::new();
     from.take(MOST).read_to_end(&mut bytes).map_err(|error| format!("{name}: {error}"))?;
-    String::from_utf8(bytes).map_err(|_| format!("{name}: it is not text, so not a schedule"))
+    // A NUL is a character to UTF-8, but of no text.
+    let text = if bytes.contains(&0) { None } else { String::from_utf8(bytes).ok() };
+    text.ok_or_else(|| format!("{name}: it is not text, so not a schedule"))
 }
 
 fn list(what: Option<Listed>) -> String {

@@ -9,8 +9,8 @@ use crate::cell::{SeqPair, Tracked};
 use crate::run::Mix;
 use freebsd_sys::atomic::Owned32;
 use freebsd_sys::cpu;
-use freebsd_sys::host::explore::{self, Options};
-use freebsd_sys::host::schedule::{Schedule, dpor::Dpor, portfolio::Portfolio};
+use freebsd_sys::host::explore::{self, Execution, Options};
+use freebsd_sys::host::schedule::{self, Schedule, dpor::Dpor, portfolio::Portfolio};
 use freebsd_sys::host::starvation;
 use freebsd_sys::host::workers;
 use freebsd_sys::machine::{Budget, Config, Engine, Granularity, Machine, Preemption, Verdict};
@@ -20,6 +20,7 @@ use freebsd_sys::sched::pri;
 use freebsd_sys::seqc::Seqc;
 use freebsd_sys::thread::{Kthread, kthread_add};
 use serde::Serialize;
+use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -96,21 +97,40 @@ pub struct Figures {
     executions_per_s: f64,
     /// Every class was run.
     pub exhausted: bool,
+    /// Ctrl-C ended it early.
+    pub interrupted: bool,
     /// The first that is no pass.
     pub verdict: &'static str,
+    /// Its message; empty for a pass.
+    pub message: String,
+    /// Its decisions, as in a printable schedule; none for a pass.
+    pub schedule: Option<String>,
+    #[serde(skip)]
+    exhaustive: bool,
 }
 
 impl Figures {
     /// A line for people.
     pub fn text(&self) -> String {
         let Self { program, threads, rounds, cpus, ticks, granularity, executions, given_up, seconds, .. } = self;
-        let all = if self.exhausted { ", all there are" } else { "" };
+        let all = match (self.exhausted, self.interrupted, self.exhaustive) {
+            (true, ..) => ", all there are",
+            (_, true, true) => ", interrupted, not exhausted",
+            (_, true, false) => ", interrupted",
+            (_, _, true) => ", not exhausted",
+            _ => "",
+        };
         let spins = if self.adaptive { "" } else { ", nobody spins" };
-        format!(
+        let mut out = format!(
             "{program}, {threads} threads x {rounds} on {cpus} CPUs, {ticks} ticks, {granularity}{spins}: {}; {executions} executions{all}, {given_up} given \
              up, in {seconds:.3} s: {:.0} a second\n",
             self.verdict, self.executions_per_s
-        )
+        );
+        if let Some(schedule) = &self.schedule {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{}: {}\n  run={schedule}", self.verdict, self.message);
+        }
+        out
     }
 
     /// JSON.
@@ -124,6 +144,12 @@ impl Figures {
 /// Samples, unless told otherwise.
 const SCHEDULES: u64 = 10_000;
 
+/// Most times that the threads of a program take the lock, all together.
+pub const MOST_ROUNDS: usize = 1000;
+
+/// Boundaries that an execution may pass for each: several times what any program has been seen to.
+const STEPS: u64 = 200;
+
 /// Executions between two looks for Ctrl-C.
 const STRIDE: u64 = 64;
 
@@ -134,23 +160,25 @@ pub fn run(plan: &Plan) -> Figures {
     let Plan { cpus, granularity, adaptive, starvation, .. } = *plan;
     let preemption = Preemption::Any;
     let config = Config { cpus, budget, witness: false, preemption, granularity, ..Config::default() };
-    let config = Config { adaptive, starvation, ..config };
+    let step_limit = config.step_limit + STEPS * (plan.threads * plan.rounds) as u64;
+    let config = Config { adaptive, starvation, step_limit, ..config };
     let machine = Machine::new(config, Engine::Explore);
     let main = || perform(plan);
     let once = |schedule: &mut dyn Schedule, index| {
         explore::run(&machine, schedule, Options { index, ..Options::default() }, &main)
     };
     let started = Instant::now();
-    let (mut executions, mut given_up, mut exhausted, mut verdict) = (0, 0, false, Verdict::Pass);
+    let (mut executions, mut given_up, mut exhausted, mut interrupted) = (0, 0, false, false);
+    let mut failure: Option<Execution> = None;
     if plan.exhaustive {
         let mut dpor = Dpor::new();
         for index in 0..plan.schedules.unwrap_or(u64::MAX) {
             let execution = once(&mut dpor, index);
-            if !dpor.lost() {
-                verdict = execution.verdict;
-            }
+            let failed = !dpor.lost() && execution.verdict != Verdict::Pass;
             let more = dpor.end(execution.events.len());
-            if verdict != Verdict::Pass || !more || index % STRIDE == 0 && workers::interrupted() {
+            failure = failed.then_some(execution);
+            interrupted = more && index % STRIDE == 0 && workers::interrupted();
+            if failure.is_some() || !more || interrupted {
                 break;
             }
         }
@@ -158,15 +186,18 @@ pub fn run(plan: &Plan) -> Figures {
         exhausted = dpor.exhausted();
     } else {
         let mut schedule = Portfolio::new(&Mix::default().strategies, plan.seed, Mix::default().depth);
-        while verdict == Verdict::Pass && executions < plan.schedules.unwrap_or(SCHEDULES) {
-            if executions % STRIDE == 0 && workers::interrupted() {
+        while failure.is_none() && executions < plan.schedules.unwrap_or(SCHEDULES) {
+            interrupted = executions % STRIDE == 0 && workers::interrupted();
+            if interrupted {
                 break;
             }
-            verdict = once(&mut schedule, executions).verdict;
+            let execution = once(&mut schedule, executions);
+            failure = (execution.verdict != Verdict::Pass).then_some(execution);
             executions += 1;
         }
     }
     let seconds = started.elapsed().as_secs_f64();
+    let verdict = failure.as_ref().map_or(&Verdict::Pass, |execution| &execution.verdict);
     Figures {
         program: plan.program.name(),
         threads: plan.threads,
@@ -180,7 +211,11 @@ pub fn run(plan: &Plan) -> Figures {
         seconds,
         executions_per_s: (executions + given_up) as f64 / seconds.max(f64::MIN_POSITIVE),
         exhausted,
+        interrupted,
         verdict: verdict.name(),
+        message: verdict.message().to_owned(),
+        schedule: failure.as_ref().map(|execution| schedule::print(&execution.events)),
+        exhaustive: plan.exhaustive,
     }
 }
 

@@ -77,16 +77,15 @@ pub fn unknown<'a>(kind: &str, name: &str, known: impl IntoIterator<Item = &'a s
 /// What a user typed, made fit for a message.
 pub(crate) fn brief(text: &str) -> String {
     const MOST: usize = 60;
-    let mut out = String::new();
-    for c in text.chars().take(MOST) {
-        if c.is_control() {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
+    let (mut out, mut length) = (String::new(), 0);
+    for c in text.chars() {
+        let shown = if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        length += shown.chars().count();
+        if length > MOST {
+            out.push_str("...");
+            break;
         }
-    }
-    if text.chars().nth(MOST).is_some() {
-        out.push_str("...");
+        out.push_str(&shown);
     }
     out
 }
@@ -114,6 +113,13 @@ mod tests {
             assert_eq!(nearest(name, known), Some(known[meant]), "{name}");
         }
         assert_eq!(nearest("x", []), None);
+    }
+
+    #[test]
+    fn what_a_user_typed_stays_brief() {
+        assert_eq!(brief("a\tb"), "a\\tb");
+        assert_eq!(brief(&"x".repeat(60)), "x".repeat(60));
+        assert_eq!(brief(&"\0".repeat(60)), format!("{}...", "\\u{0}".repeat(12)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::schedule::Printable;
 use freebsd_sys::cpu::MAXCPU;
 use freebsd_sys::host::explore::{self, Execution, Kind, Step};
 use freebsd_sys::host::schedule::replay::Replay;
+use freebsd_sys::host::workers;
 use freebsd_sys::machine::{Engine, Granularity, Machine};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -20,6 +21,8 @@ pub struct Replayed<'a> {
     execution: Execution,
     /// How many of how many more replays ended alike.
     again: Option<(u64, u64)>,
+    /// Ctrl-C came before as many as were asked for.
+    interrupted: bool,
 }
 
 #[derive(Serialize)]
@@ -34,6 +37,7 @@ struct JsonReplay<'a> {
     console: &'a [String],
     schedule: String,
     again: Option<JsonAgain>,
+    interrupted: bool,
 }
 
 /// A step in JSON.
@@ -53,7 +57,7 @@ struct JsonAgain {
     of: u64,
 }
 
-/// Replays `schedule` once, and then `times` more if asked to. An error if it does not fit what it is of.
+/// Replays `schedule` once, and then `times` more if asked to, or until Ctrl-C. An error if it does not fit what it is of.
 pub fn replay(schedule: &Printable, times: Option<u64>) -> Result<Replayed<'_>, String> {
     let (_, cell) = registry::cell(&schedule.scenario, &schedule.mapping)?;
     let units = (cell.units)();
@@ -76,16 +80,26 @@ pub fn replay(schedule: &Printable, times: Option<u64>) -> Result<Replayed<'_>, 
     let execution = once(true)
         .map_err(|error| format!("the schedule does not fit {} on {}: {error}", schedule.scenario, schedule.mapping))?;
     let again = times.map(|times| {
-        let same = (0..times).filter(|_| once(false).is_ok_and(|other| other.verdict == execution.verdict)).count();
-        (same as u64, times)
+        let (mut same, mut done) = (0, 0);
+        while done < times && !workers::interrupted() {
+            same += u64::from(once(false).is_ok_and(|other| other.verdict == execution.verdict));
+            done += 1;
+        }
+        (same, done)
     });
-    Ok(Replayed { schedule, execution, again })
+    let interrupted = again.map(|(_, done)| done) < times;
+    Ok(Replayed { schedule, execution, again, interrupted })
 }
 
 impl Replayed<'_> {
     /// Whether all replays ended alike.
     pub fn agrees(&self) -> bool {
         self.again.is_none_or(|(same, of)| same == of)
+    }
+
+    /// Whether Ctrl-C ended it early.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// What was replayed.
@@ -135,7 +149,8 @@ impl Replayed<'_> {
         }
         let _ = writeln!(out, "\n{}", self.execution.verdict);
         if let Some((same, of)) = self.again {
-            let _ = writeln!(out, "{same} of {of} more replays gave the same verdict and message");
+            let cut = if self.interrupted { "interrupted: " } else { "" };
+            let _ = writeln!(out, "{cut}{same} of {of} more replays gave the same verdict and message");
         }
         out
     }
@@ -155,7 +170,7 @@ impl Replayed<'_> {
 
     /// The same as JSON.
     pub fn json(&self) -> String {
-        let Self { schedule, execution, again } = self;
+        let Self { schedule, execution, again, interrupted } = self;
         let json = JsonReplay {
             scenario: &schedule.scenario,
             mapping: &schedule.mapping,
@@ -167,6 +182,7 @@ impl Replayed<'_> {
             console: &execution.console,
             schedule: schedule.to_string(),
             again: again.map(|(same, of)| JsonAgain { same, of }),
+            interrupted: *interrupted,
         };
         let mut text = serde_json::to_string_pretty(&json).unwrap_or_default();
         text.push('\n');

@@ -11,6 +11,7 @@ use crate::schedule::Printable;
 use freebsd_sys::machine::{Budget, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::io;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -199,10 +200,12 @@ fn difference(one: &Value, other: &Value) -> Option<String> {
     keys(one).into_iter().chain(keys(other)).find(|key| one.get(key) != other.get(key))
 }
 
-/// A part's file, as [`join`] takes it.
+/// A part's file, or - for standard input, as [`join`] takes it.
 pub fn read(path: &Path) -> Result<(String, String), String> {
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", brief(&name)))?;
+    let input = path == Path::new("-");
+    let name = if input { "standard input".to_owned() } else { path.display().to_string() };
+    let text = if input { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(path) };
+    let text = text.map_err(|error| format!("{}: {error}", brief(&name)))?;
     Ok((name, text))
 }
 

@@ -77,6 +77,25 @@ fn schedule() -> String {
     cell["schedule"].as_str().expect("a schedule").to_owned()
 }
 
+/// Starts the command, and presses Ctrl-C as soon as it is caught.
+fn interrupted(args: &[&str]) -> Output {
+    let mut child = lkpi().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("lkpi runs");
+    let status = format!("/proc/{}/status", child.id());
+    let caught = || {
+        let text = std::fs::read_to_string(&status).expect("a process");
+        let mask = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask");
+        u64::from_str_radix(mask.trim(), 16).expect("a mask") >> (Signal::SIGINT as u32 - 1) & 1 == 1
+    };
+    while child.try_wait().expect("a child").is_none() {
+        if caught() {
+            kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("signalled");
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.wait_with_output().expect("it ends")
+}
+
 /// A folder that vanishes with the value.
 struct Folder(PathBuf);
 
@@ -148,11 +167,17 @@ fn bad_values_are_refused() {
         ["compare", "--workers", "0"],
         ["compare", "--format", "xml"],
         ["compare", "--preemption", "none"],
+        ["compare", "--ticks", "201"],
+        ["compare", "--interrupts", "20000"],
+        ["compare", "--migrations", "-1"],
         ["replay", "--times", "0"],
     ] {
         refused(&args, args[1]);
     }
     refused(&["compare", "--engine", "smp", "--exhaustive"], "--exhaustive is for --engine explore");
+    for option in ["--ticks", "--interrupts", "--migrations"] {
+        refused(&["compare", "--engine", "smp", option, "0"], &format!("{option} is for --engine explore"));
+    }
     refused(&["compare", "--seconds", "1"], "--seconds is for --engine smp");
     refused(&["compare", "--save", "/dev/null/x", CASE], "/dev/null/x");
 }
@@ -278,6 +303,7 @@ fn strategies_and_depth_are_chosen() {
     refused(&["compare", "--strategy", "dfs"], "--strategy");
     refused(&["compare", "--depth", "0"], "--depth");
     refused(&["compare", "--exhaustive", "--depth", "2"], "--depth");
+    refused(&["compare", "--strategy", "pos,urw", "--depth", "2"], "--depth is for --strategy pct");
     refused(&["compare", "--engine", "smp", "--strategy", "pos"], "--strategy is for --engine explore");
 }
 
@@ -380,6 +406,7 @@ fn shards_that_do_not_fit_together_are_refused() {
     refused(&["merge", &whole], "it is no shard");
     refused(&["merge", &folder.file("none.json", "{}")], "it is no shard");
     refused(&["merge", "no-such-file.json"], "No such file");
+    refused(&["merge", "-"], "standard input: it is not JSON");
     refused(&["merge"], "FILE");
     for bad in ["0/3", "4/3", "1", "a/b"] {
         refused(&["compare", "--shard", bad], "--shard");
@@ -396,14 +423,47 @@ fn standard_programs_are_counted() {
     let mut keys: Vec<_> = found.as_object().expect("an object").keys().map(String::as_str).collect();
     let mut wanted = vec!["program", "threads", "rounds", "cpus", "ticks", "executions", "given_up", "seconds"];
     wanted.extend(["executions_per_s", "exhausted", "verdict", "granularity", "adaptive"]);
+    wanted.extend(["interrupted", "message", "schedule"]);
     wanted.sort_unstable();
     keys.sort_unstable();
     assert_eq!(keys, wanted);
     assert_eq!((&found["executions"], &found["exhausted"], &found["cpus"]), (&6.into(), &true.into(), &2.into()));
+    assert_eq!(
+        (&found["interrupted"], &found["message"], &found["schedule"]),
+        (&false.into(), &"".into(), &Value::Null)
+    );
     let text = out(&run(&["explore-bench", "ticket", "--threads", "3", "--rounds", "1", "-n", "50"]));
     assert!(text.starts_with("ticket, 3 threads x 1 on 3 CPUs, 0 ticks, op: pass; 50 executions, "), "{text}");
     refused(&["explore-bench", "mutexes", "--threads", "2", "--rounds", "1"], "mutex");
     refused(&["explore-bench", "mutex", "--threads", "0", "--rounds", "1"], "--threads");
+    refused(&["explore-bench", "mutex", "--threads", "2", "--rounds", "501"], "--threads times --rounds is 1002");
+    // What fits does so wherever it switches.
+    let most = ["explore-bench", "mutex", "--threads", "16", "--rounds", "62", "--granularity", "insn", "-n", "10"];
+    assert_eq!(code(&run(&most)), 0);
+}
+
+#[test]
+fn standard_programs_show_what_they_found() {
+    let args = ["explore-bench", "tas", "--threads", "2", "--rounds", "4", "--starvation", "2"];
+    let output = run(&[&args[..], &["--format", "json"]].concat());
+    assert_eq!(code(&output), 1, "{output:?}");
+    let found = json(&output);
+    let (message, schedule) = (&found["message"].as_str().expect("text"), &found["schedule"].as_str().expect("events"));
+    assert!(found["verdict"] == "starvation" && !message.is_empty() && !schedule.is_empty(), "{found}");
+    let text = out(&run(&args));
+    assert!(text.ends_with(&format!("\nstarvation: {message}\n  run={schedule}\n")), "{text}");
+    let args = ["explore-bench", "mutex", "--threads", "3", "--rounds", "2", "--exhaustive"];
+    let text = out(&run(&[&args[..], &["-n", "5"]].concat()));
+    assert!(text.contains(" 5 executions, not exhausted, "), "{text}");
+}
+
+#[test]
+fn standard_programs_say_that_they_were_interrupted() {
+    let args = ["explore-bench", "mutex", "--threads", "8", "--rounds", "9", "--exhaustive", "--format", "json"];
+    let output = interrupted(&args);
+    assert_eq!(code(&output), 130, "{output:?}");
+    let found = json(&output);
+    assert_eq!((&found["interrupted"], &found["exhausted"]), (&true.into(), &false.into()));
 }
 
 #[test]
@@ -481,6 +541,25 @@ fn replay_gives_the_same_100_times_of_100() {
     assert_eq!(code(&piped), 0);
     // Step by step the same, in another process, at other addresses.
     assert_eq!(out(&piped), out(&run(&["replay", &schedule])));
+}
+
+#[test]
+fn an_interrupted_replay_says_how_many_ended_alike() {
+    let (schedule, times) = (schedule(), u64::MAX.to_string());
+    let output = interrupted(&["replay", &schedule, "--times", &times]);
+    assert_eq!(code(&output), 130, "{output:?}");
+    let last = out(&output).lines().last().expect("a line").to_owned();
+    let (same, of) = last.strip_prefix("interrupted: ").and_then(|text| text.split_once(" of ")).expect("two numbers");
+    assert!(of.starts_with(&format!("{same} more replays gave the same verdict and message")), "{last}");
+}
+
+#[test]
+fn an_interrupted_suite_shows_what_was_run() {
+    // On smp it takes a minute.
+    let output = interrupted(&["test", "misuse", "--engine", "smp", "--format", "json"]);
+    assert_eq!(code(&output), 130, "{output:?}");
+    let found = json(&output);
+    assert!(found["interrupted"] == true && found["cases"].is_array(), "{found}");
 }
 
 #[test]
@@ -620,6 +699,7 @@ fn malformed_schedules_are_refused() {
     let folder = Folder::new("malformed");
     refused(&["replay", &folder.file("empty", "")], "no schedule");
     refused(&["replay", &folder.file("binary", [0xff, 0, 0xfe])], "not text");
+    refused(&["replay", &folder.file("zeros", [0; 100])], "not text");
     refused(&["replay", &folder.file("two", format!("{good}\n{good}\n"))], "more than one");
     refused(&["replay", &folder.file("long", "x".repeat(1 << 20))], "...");
 }
@@ -754,7 +834,9 @@ fn locking_9_is_tested_cell_by_cell() {
 
 #[test]
 fn unknown_rows_and_suites_are_refused() {
-    refused(&["test", "misuse", "126"], "no row '126'");
+    for row in ["0", "126", "0-3", "120-126", "3-2", "99999999999999999999"] {
+        refused(&["test", "misuse", row], &format!("no row '{row}'; rows are 1 to 125"));
+    }
     refused(&["test", "locking", "mutexes"], "did you mean 'mutex'?");
     refused(&["test", "nothing"], "unrecognized subcommand");
     refused(&["test"], "Usage");
@@ -769,4 +851,12 @@ fn random_programs_are_judged() {
     assert_eq!((json["programs"].as_u64(), json["seed"].as_u64()), (Some(500), Some(9)));
     assert!(json["disagreement"].is_null() && json["executions"].as_u64() > Some(1500), "{json}");
     refused(&["fuzz", "--programs", "0"], "0");
+}
+
+#[test]
+fn programs_without_number_are_judged_until_they_are_interrupted() {
+    let output = interrupted(&["fuzz", "-n", "18446744073709551615", "--format", "json"]);
+    assert_eq!(code(&output), 130, "{output:?}");
+    let found = json(&output);
+    assert!(found["programs"].is_u64() && found["disagreement"].is_null(), "{found}");
 }

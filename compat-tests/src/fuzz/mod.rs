@@ -296,30 +296,34 @@ const CHUNK: u64 = 4096;
 ///
 /// The text of a Rust panic outside of any machine.
 pub fn campaign(plan: &Plan, jobs: usize, mut watch: impl FnMut(u64)) -> Result<Report, String> {
-    let chunks: Vec<u64> = (0..plan.programs.div_ceil(CHUNK)).collect();
+    // Workers count through the chunks themselves: of all the programs there can be, a list does not fit into memory.
+    let (chunks, taken) = (plan.programs.div_ceil(CHUNK), Tally::new());
     let (tally, failed) = (Tally::new(), Tally::new());
-    let work = |&chunk: &u64| {
-        let (mut judge, first) = (Judge::default(), chunk * CHUNK);
-        if failed.get() > 0 {
-            return (judge.counts, None);
+    let work = |(): &()| {
+        let (mut counts, mut found) = (Counts::default(), None);
+        while failed.get() == 0 && !workers::interrupted() {
+            let chunk = taken.next();
+            if chunk >= chunks {
+                break;
+            }
+            let (mut judge, first) = (Judge::default(), chunk * CHUNK);
+            let range = first..first.saturating_add(CHUNK).min(plan.programs);
+            let result = judge_range(&mut judge, plan, range, &tally);
+            counts.add(&judge.counts);
+            if let Err(disagreement) = result {
+                failed.add(1);
+                let index = first + judge.counts.programs.saturating_sub(1);
+                found = Some((index, judge.shrink(*disagreement)));
+            }
         }
-        let result = judge_range(&mut judge, plan, first..(first + CHUNK).min(plan.programs), &tally);
-        let index = first + judge.counts.programs.saturating_sub(1);
-        let found = result.err().map(|found| {
-            failed.add(1);
-            let counts = judge.counts;
-            let shrunk = judge.shrink(*found);
-            judge.counts = counts;
-            (index, shrunk)
-        });
-        (judge.counts, found)
+        (counts, found)
     };
-    let results = workers::map(jobs, &chunks, work, |_| watch(tally.get()));
+    let results = workers::map(jobs, &vec![(); jobs], work, |_| watch(tally.get()));
     let mut report = Report { counts: Counts::default(), disagreement: None, index: None };
     for result in results {
         let (counts, found) = result?;
         report.counts.add(&counts);
-        if let Some((index, found)) = found.filter(|_| report.disagreement.is_none()) {
+        if let Some((index, found)) = found.filter(|(index, _)| report.index.is_none_or(|first| *index < first)) {
             (report.index, report.disagreement) = (Some(index), Some(found));
         }
     }

@@ -36,7 +36,10 @@ mod interaction;
 
 pub use report::{CaseResult, Outcome, Report};
 
+use crate::registry::{self, brief};
+use freebsd_sys::host::workers;
 use freebsd_sys::machine::Engine;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 /// A table of cases.
@@ -51,7 +54,7 @@ pub enum Suite {
 /// Rows of the misuse table.
 pub const ROWS: u16 = 125;
 
-/// Runs the rows of these names, or all if there are none, on `engine`.
+/// Runs the rows of these names, or all if there are none, on `engine`; until Ctrl-C.
 ///
 /// # Errors
 ///
@@ -59,19 +62,38 @@ pub const ROWS: u16 = 125;
 pub fn run(suite: Suite, names: &[String], engine: Engine) -> Result<Report, String> {
     let rows = select(suite.rows(), names)?;
     let mut machines = run::Machines::new(engine);
-    Ok(Report::new(rows.iter().flat_map(|row| machines.row(row)).collect()))
+    let cases = rows.iter().take_while(|_| !workers::interrupted()).flat_map(|row| machines.row(row)).collect();
+    Ok(Report::new(cases, workers::interrupted()))
 }
 
 /// The rows of these names: a number or name, or a range of numbers as in `36-47`.
 fn select(rows: Vec<Row>, names: &[String]) -> Result<Vec<Row>, String> {
+    let numbers = || rows.iter().filter_map(Row::number);
     for name in names {
-        if !rows.iter().any(|row| row.is(name)) {
-            let known: Vec<_> = rows.iter().map(|row| row.id.to_string()).collect();
-            return Err(crate::registry::unknown("row", name, known.iter().map(String::as_str)));
+        let known = rows.iter().any(|row| row.is(name));
+        match (numbers().min(), numbers().max()) {
+            // A number, or a range: none is nearer than another.
+            (Some(first), Some(last)) if name.bytes().all(|b| b.is_ascii_digit() || b == b'-') => {
+                let inside = range(name).is_none_or(|range| first <= *range.start() && *range.end() <= last);
+                if !known || !inside {
+                    return Err(format!("no row '{}'; rows are {first} to {last}", brief(name)));
+                }
+            }
+            _ if !known => {
+                let known: Vec<_> = rows.iter().map(|row| row.id.to_string()).collect();
+                return Err(registry::unknown("row", name, known.iter().map(String::as_str)));
+            }
+            _ => {}
         }
     }
     let wanted = |row: &Row| names.is_empty() || names.iter().any(|name| row.is(name));
     Ok(rows.into_iter().filter(wanted).collect())
+}
+
+/// What `36-47` says.
+fn range(name: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = name.split_once('-')?;
+    Some(first.parse().ok()?..=last.parse().ok()?)
 }
 
 impl Suite {
@@ -138,9 +160,8 @@ struct Row {
 impl Row {
     /// Whether `name` is its name, or a range that it lies in.
     fn is(&self, name: &str) -> bool {
-        let range = || name.split_once('-').and_then(|(a, b)| Some(a.parse().ok()?..=b.parse().ok()?));
         self.id.to_string() == name
-            || self.number().is_some_and(|number| range().is_some_and(|range| range.contains(&number)))
+            || self.number().is_some_and(|number| range(name).is_some_and(|range| range.contains(&number)))
     }
 
     fn number(&self) -> Option<u16> {
@@ -348,5 +369,6 @@ mod tests {
         assert_eq!(chosen(&["7", "3"]), Ok(vec![3, 7]));
         assert_eq!(chosen(&["36-38", "37"]), Ok(vec![36, 37, 38]));
         assert!(chosen(&["126"]).is_err() && chosen(&["126-130"]).is_err() && chosen(&["mutex"]).is_err());
+        assert!(chosen(&["120-126"]).is_err() && chosen(&["0-3"]).is_err() && chosen(&["3-2"]).is_err());
     }
 }

@@ -48,6 +48,8 @@ impl CaseResult {
 #[derive(Debug)]
 pub struct Report {
     cases: Vec<CaseResult>,
+    /// Ctrl-C ended it early.
+    pub interrupted: bool,
 }
 
 /// A row's name in JSON: a number in the misuse table, a text in locking(9)'s.
@@ -75,11 +77,12 @@ struct JsonCase<'a> {
 #[derive(Serialize)]
 struct JsonReport<'a> {
     cases: Vec<JsonCase<'a>>,
+    interrupted: bool,
 }
 
 impl Report {
-    pub(super) fn new(cases: Vec<CaseResult>) -> Self {
-        Self { cases }
+    pub(super) fn new(cases: Vec<CaseResult>, interrupted: bool) -> Self {
+        Self { cases, interrupted }
     }
 
     /// Results that read `pass`, `fail` or `n/a`.
@@ -127,7 +130,8 @@ impl Report {
             let _ = write!(out, "\n{failures}");
         }
         let count = |result| self.count(result);
-        let _ = writeln!(out, "\n{} pass, {} fail, {} n/a", count("pass"), count("fail"), count("n/a"));
+        let cut = if self.interrupted { "interrupted: " } else { "" };
+        let _ = writeln!(out, "\n{cut}{} pass, {} fail, {} n/a", count("pass"), count("fail"), count("n/a"));
         out
     }
 
@@ -146,7 +150,8 @@ impl Report {
             let (name, switches, result) = (case.name.as_str(), case.switches, case.result());
             JsonCase { row, name, switches, result, message, expected, reason }
         });
-        let mut text = serde_json::to_string_pretty(&JsonReport { cases: cases.collect() }).unwrap_or_default();
+        let json = JsonReport { cases: cases.collect(), interrupted: self.interrupted };
+        let mut text = serde_json::to_string_pretty(&json).unwrap_or_default();
         text.push('\n');
         text
     }

@@ -5,7 +5,7 @@ use super::tools::PATIENCE;
 use super::{Case, End, Expect, Row, Switches, What, pattern};
 use freebsd_sys::host::explore::{self, Execution};
 use freebsd_sys::host::schedule::random::Random;
-use freebsd_sys::host::smp;
+use freebsd_sys::host::{smp, workers};
 use freebsd_sys::machine::{Budget, Config, Engine, Machine, Verdict};
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ impl Machines {
         &self.made[at].2
     }
 
-    /// The results of all cases of a row, under all switches.
+    /// The results of all cases of a row, under all switches; until Ctrl-C.
     pub(super) fn row(&mut self, row: &Row) -> Vec<CaseResult> {
         let mut results = Vec::new();
         for case in &row.cases {
@@ -64,6 +64,9 @@ impl Machines {
                 Some(reason) => results.push(result("any", Outcome::NotApplicable(reason))),
                 None => {
                     for switches in Switches::ALL {
+                        if workers::interrupted() {
+                            return results;
+                        }
                         let outcome = self.case(case, switches);
                         results.push(result(switches.name(), outcome));
                     }
@@ -78,7 +81,8 @@ impl Machines {
     fn case(&mut self, case: &Case, switches: Switches) -> Outcome {
         let mut outcome = self.commit(case, switches);
         for patience in [10, 100] {
-            if self.engine == Engine::Explore || !matches!(outcome, Outcome::Fail { .. }) {
+            let settled = self.engine == Engine::Explore || !matches!(outcome, Outcome::Fail { .. });
+            if settled || workers::interrupted() {
                 break;
             }
             PATIENCE.set(patience);

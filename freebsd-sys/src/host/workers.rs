@@ -23,6 +23,11 @@ impl Tally {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// Adds one; the sum before.
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// The sum so far.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
