@@ -261,9 +261,9 @@ impl Files {
     }
 }
 
-/// Most events of a kind that a schedule may insert. Interrupts may nest: with many more, an execution outgrows the kernel stacks of the
-/// emulation, or its limit of steps, and neither says anything about what runs.
-const MOST_EVENTS: i64 = 200;
+/// Most events of a kind that a schedule may insert. With many more an execution outgrows its limit of steps, which says nothing about
+/// what runs.
+const MOST_EVENTS: i64 = 1000;
 
 fn events() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(0..=MOST_EVENTS)
