@@ -167,7 +167,7 @@ fn bad_values_are_refused() {
         ["compare", "--workers", "0"],
         ["compare", "--format", "xml"],
         ["compare", "--preemption", "none"],
-        ["compare", "--ticks", "201"],
+        ["compare", "--ticks", "1001"],
         ["compare", "--interrupts", "20000"],
         ["compare", "--migrations", "-1"],
         ["replay", "--times", "0"],
