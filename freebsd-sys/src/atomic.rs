@@ -83,8 +83,8 @@ impl fmt::Debug for RawWord {
 
 /// A lock word: what `mtx_lock`, `rw_lock` and `sx_lock` are in FreeBSD.
 ///
-/// An exhaustive search takes each operation into account; at `insn` granularity it is a boundary, but for [`peek`](Self::peek), [`set`](Self::set) and what is done to the
-/// [`raw`](Self::raw) word.
+/// An exhaustive search takes each operation into account; at `insn` granularity it is a boundary, but for [`peek`](Self::peek),
+/// [`set`](Self::set) and what is done to the [`raw`](Self::raw) word.
 #[repr(transparent)]
 pub struct Word(RawWord);
 

@@ -77,10 +77,6 @@ impl Callouts {
         any
     }
 
-    /// What runs `callout` now.
-    ///
-    /// # Safety
-    ///
     /// What the end of `callout`'s run is slept for on, if it runs: `cc_exec_waiting`.
     fn wchan(&self, callout: &Callout) -> Option<usize> {
         self.lock.lock();
@@ -105,6 +101,10 @@ impl Callouts {
         dropped.pickup(loc);
     }
 
+    /// What runs `callout` now.
+    ///
+    /// # Safety
+    ///
     /// (lock)
     #[expect(clippy::mut_from_ref, reason = "the lock is what makes it exclusive")]
     unsafe fn runs(&self, callout: &Callout) -> Option<&mut Running> {
@@ -333,7 +333,23 @@ impl Callout {
             unsafe { lock.class().assert(lock, la::XLOCKED, Loc::caller()) };
             true
         });
-        self.stop_safe(locked, false)
+        let result = self.stop_safe(locked, false);
+        if result != -1 {
+            self.deactivate();
+        }
+        result
+    }
+
+    /// `callout_active()`: it was set, and neither stopped since nor called inactive, which is the driver's to say.
+    pub fn active(&self) -> bool {
+        // A boundary: it may be asked without a lock, and its time may come before the answer.
+        cpu::step("callout_active", 0);
+        self.active.get() != 0
+    }
+
+    /// `callout_deactivate()`.
+    pub fn deactivate(&self) {
+        self.active.set(0);
     }
 
     fn lock(&self) -> Option<&LockObject> {
@@ -354,6 +370,8 @@ impl Callout {
         loop {
             let result = self.stop_safe(false, true);
             if result != 0 || cpu::scheduler_stopped() {
+                // FreeBSD does not say so of one that had neither to be stopped nor waited for.
+                self.deactivate();
                 return result;
             }
             machine().callouts.wait_for(self, Loc::caller());
@@ -385,9 +403,6 @@ impl Callout {
                 _ => -1,
             }
         };
-        if result != 0 {
-            self.active.set(0);
-        }
         m.callouts.lock.unlock();
         result
     }

@@ -663,6 +663,47 @@ impl Mtx {
         curthread().spinning_on_spin_mutex.set(false);
     }
 
+    /// `mtx_wait_unlocked()`: returns once nobody owns it, or its owner of now has let it go.
+    ///
+    /// # Panics
+    ///
+    /// `mtx_wait_unlocked() of destroyed mutex %p`, `... not a sleep mutex ...`, `... waiting on myself on lock ...` (INVARIANTS), and those of
+    /// mtx_lock().
+    pub(crate) fn wait_unlocked(&self, loc: Loc) {
+        if !cpu::step("mtx_wait_unlocked", self.lock_object.id()) {
+            return;
+        }
+        let at = core::ptr::from_ref(self);
+        let (func, name) = ("mtx_wait_unlocked", self.name());
+        kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "{func}() of destroyed mutex {at:p}");
+        kassert!(!self.is_spin(), "{func}() not a sleep mutex {at:p} ({name})");
+        kassert!(!self.owned(), "{func}() waiting on myself on lock {at:p} ({name})");
+        loop {
+            // ORDERING: acquire, pairs with the owner's release.
+            let v = self.mtx_lock.load_acq();
+            if v == MTX_UNOWNED {
+                return;
+            }
+            let owner = Self::owner_of(v);
+            if owner.is_null() {
+                // A destroyed mutex, without INVARIANTS.
+                kpanic!("page fault");
+            }
+            // SAFETY: threads are type-stable, and the word named one.
+            let owner = unsafe { &*owner };
+            if !owner.still_runs() {
+                self.lock_at(0, loc);
+                self.unlock_at(loc);
+                return;
+            }
+            cpu::observe_only(self.mtx_lock.as_ptr().cast(), 8);
+            owner.observe_running();
+            if !cpu::spinwait_on(&self.lock_object) {
+                return;
+            }
+        }
+    }
+
     /// `mtx_trylock_spin()`.
     #[track_caller]
     pub fn trylock_spin(&self) -> bool {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{explore_random, mtx, passes, smp_once, spawn_at, threads, verdict};
+use common::{explore_random, mtx, passes, smp_once, spawn_at, stage, threads, verdict};
 use freebsd_sys::atomic::{Owned32, OwnedPtr, Shared32};
 use freebsd_sys::epoch::{Context, Epoch, Epochf, Tracker, global_epoch, net_epoch_preempt};
 use freebsd_sys::machine::{Config, Verdict};
@@ -86,13 +86,6 @@ fn without_any_checks_as_well() {
     let bare = Config { invariants: false, witness: false, cpus: 2, ..Config::default() };
     passes(bare.clone(), 50, || readers_and_writer(false, Epoch::wait, 300));
     passes(bare, 50, || readers_and_writer(true, Epoch::wait_preempt, 300));
-}
-
-/// Waits, spinning, until `stage` is at `n`.
-fn stage(stage: &Shared32, n: u32) {
-    while stage.get() < n && !cpu::scheduler_stopped() {
-        core::hint::spin_loop();
-    }
 }
 
 /// Without checks, and with nothing to be done at the boundaries, sections are entered the short way. On real CPUs: one is in its

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{explore_random, panic_text, passes, smp_once, spawn_at, threads, verdict};
+use common::{explore_random, panic_text, passes, smp_once, spawn_at, stage, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::rmlock::{self, PrioTracker, Rm, Rmf, ra};
@@ -349,11 +349,6 @@ fn it_holds_under_contention_on_real_cpus() {
 /// A reader that is in its section long after the writer has begun, and passes no boundary there.
 #[test]
 fn a_writer_waits_until_the_cpus_have_shown_their_readers() {
-    let stage = |at: &Shared32, n: u32| {
-        while at.get() < n && !cpu::scheduler_stopped() {
-            core::hint::spin_loop();
-        }
-    };
     for seed in 0..3 {
         let config = Config { cpus: 2, invariants: false, witness: false, ..Config::default() };
         let v = smp_once(config, seed, &|| {

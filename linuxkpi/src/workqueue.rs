@@ -48,6 +48,11 @@ mod state {
     pub(super) const TASK: usize = 2;
     pub(super) const EXEC: usize = 3;
     pub(super) const CANCEL: usize = 4;
+
+    /// Somebody has asked for the work, and no thread has taken it yet.
+    pub(super) fn is_pending(state: usize) -> bool {
+        matches!(state, TIMER | TASK | CANCEL)
+    }
 }
 
 /// `work_func_t`.
@@ -109,7 +114,7 @@ impl WorkStruct {
 
     /// `work_pending()`: queued, or its time has not come; not yet taken off.
     pub fn pending(&self) -> bool {
-        matches!(self.state.read(), state::TIMER | state::TASK | state::CANCEL)
+        state::is_pending(self.state.read())
     }
 
     /// `work_busy()`: whether it is pending or runs.
@@ -326,10 +331,9 @@ impl WorkqueueStruct {
         exec.next.set(self.exec_head.get());
         self.exec_head.set(core::ptr::from_ref(&exec).cast_mut());
         loop {
-            let asked = |old| matches!(old, state::TIMER | state::TASK | state::CANCEL);
             // SAFETY: the work is alive: not called yet, or asked for again.
-            let old = unsafe { (*work).update(|old| if asked(old) { state::EXEC } else { state::IDLE }) };
-            if !asked(old) || cpu::scheduler_stopped() {
+            let old = unsafe { (*work).update(|old| if state::is_pending(old) { state::EXEC } else { state::IDLE }) };
+            if !state::is_pending(old) || cpu::scheduler_stopped() {
                 break;
             }
             self.exec_mtx.unlock();

@@ -22,32 +22,25 @@ const _: () = {
 /// `callout_func_t`.
 type Func = unsafe extern "C-unwind" fn(*mut c_void);
 
-/// `struct callout`: with what callout_schedule() sets it again, and whether it is active, which is the driver's to say.
+/// `struct callout`: with what callout_schedule() sets it again.
 ///
 /// The fields besides the callout are written under the driver's lock, which FreeBSD demands of it.
 #[repr(C)]
 #[derive(Debug)]
 pub struct CCallout {
     callout: Callout,
-    /// `c_func`, and in a bit that no address has `CALLOUT_ACTIVE`.
+    /// `c_func`.
     func: OwnedUsize,
     /// `c_arg`.
     arg: OwnedUsize,
 }
 
-/// `CALLOUT_ACTIVE`, in [`CCallout::func`].
-const ACTIVE: usize = 1 << (usize::BITS - 1);
-
 impl CCallout {
     /// Sets it; `cpu` is -1 for where it was, or here.
     fn set(&self, sbt: i64, func: Func, arg: *mut c_void, cpu: c_int, options: c_int) -> c_int {
-        self.func.set(func as usize | ACTIVE);
+        self.func.set(func as usize);
         self.arg.set(arg.expose_provenance());
         self.callout.reset(ticks(sbt), Handler::Func(func, arg), usize::try_from(cpu).ok(), flags(options)).into()
-    }
-
-    fn deactivate(&self) {
-        self.func.set(self.func.get() & !ACTIVE);
     }
 }
 
@@ -117,7 +110,7 @@ pub unsafe extern "C-unwind" fn callout_schedule_on(c: *const CCallout, to_ticks
     const TICK: i64 = (1 << 32) / 1000;
     // SAFETY: the caller's promise.
     let c = unsafe { deref(c) };
-    let (func, arg) = (c.func.get() & !ACTIVE, c.arg.get());
+    let (func, arg) = (c.func.get(), c.arg.get());
     if func == 0 {
         kpanic!("page fault");
     }
@@ -144,10 +137,8 @@ pub unsafe extern "C-unwind" fn callout_schedule(c: *const CCallout, to_ticks: c
 /// `c` is a live callout.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn lkpi_callout_active(c: *const CCallout) -> c_int {
-    // A boundary: it may be asked without a lock, and its time may come before the answer.
-    cpu::step("callout_active", c.addr());
     // SAFETY: the caller's promise.
-    (unsafe { deref(c) }.func.get() & ACTIVE != 0).into()
+    unsafe { deref(c) }.callout.active().into()
 }
 
 /// `callout_deactivate()`.
@@ -157,9 +148,9 @@ pub unsafe extern "C-unwind" fn lkpi_callout_active(c: *const CCallout) -> c_int
 /// `c` is a live callout.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn lkpi_callout_deactivate(c: *const CCallout) {
-    cpu::step("callout_deactivate", c.addr());
+    cpu::step("callout_deactivate", 0);
     // SAFETY: the caller's promise.
-    unsafe { deref(c) }.deactivate();
+    unsafe { deref(c) }.callout.deactivate();
 }
 
 /// `CS_DRAIN`.
@@ -174,13 +165,7 @@ const CS_DRAIN: c_int = 1;
 pub unsafe extern "C-unwind" fn _callout_stop_safe(c: *const CCallout, options: c_int) -> c_int {
     // SAFETY: the caller's promise.
     let c = unsafe { deref(c) };
-    let drain = options & CS_DRAIN != 0;
-    let result = if drain { c.callout.drain() } else { c.callout.stop() };
-    // Of one that had neither to be stopped nor waited for, FreeBSD's callout_drain() does not say so.
-    if drain || result != -1 {
-        c.deactivate();
-    }
-    result
+    if options & CS_DRAIN != 0 { c.callout.drain() } else { c.callout.stop() }
 }
 
 /// `callout_pending()`.

@@ -15,12 +15,11 @@
 //! References: sys/sched.h, sys/proc.h, sys/mutex.h, kern/sched_ule.c, kern/kern_synch.c, kern/subr_witness.c.
 
 use super::{deref, text};
-use crate::atomic::Word;
 use crate::cpu::{self, curcpu, machine};
 use crate::critical::{spinlock_enter, spinlock_enter_internal, spinlock_exit};
 use crate::giant;
-use crate::lock::{Loc, LockClass, LockObject};
-use crate::mutex::{MTX_DESTROYED, MTX_FLAGMASK, MTX_UNOWNED, Mtx};
+use crate::lock::{Loc, LockObject};
+use crate::mutex::Mtx;
 use crate::panic::{kassert, kpanic};
 use crate::sched::{self, sw, swt};
 use crate::thread::{Thread, curthread, tdf};
@@ -224,41 +223,8 @@ pub unsafe extern "C-unwind" fn mtx_spin_wait_unlocked(mtx: *const Mtx) {
 /// mtx_lock().
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mtx_wait_unlocked(mtx: *const Mtx) {
-    // SAFETY: the caller's promise; the word follows the lock object, as asserted in `mutex`.
-    let (mtx, word) = unsafe { (deref(mtx), deref(mtx.cast::<LockObject>().wrapping_add(1).cast::<Word>())) };
-    let object = mtx.object();
-    if !cpu::step("mtx_wait_unlocked", object.id()) {
-        return;
-    }
-    let (func, name) = ("mtx_wait_unlocked", object.name());
-    kassert!(word.peek() != MTX_DESTROYED, "{func}() of destroyed mutex {mtx:p}");
-    kassert!(object.class() == LockClass::MtxSleep, "{func}() not a sleep mutex {mtx:p} ({name})");
-    kassert!(!mtx.owned(), "{func}() waiting on myself on lock {mtx:p} ({name})");
-    loop {
-        // ORDERING: acquire, pairs with the owner's release.
-        let v = word.load_acq();
-        if v == MTX_UNOWNED {
-            return;
-        }
-        let owner: *const Thread = core::ptr::with_exposed_provenance(v & !MTX_FLAGMASK);
-        if owner.is_null() {
-            // A destroyed mutex, without INVARIANTS.
-            kpanic!("page fault");
-        }
-        // SAFETY: threads are type-stable, and the word named one.
-        let owner = unsafe { &*owner };
-        if !owner.still_runs() {
-            let loc = Loc::caller();
-            mtx.lock_at(0, loc);
-            mtx.unlock_at(loc);
-            return;
-        }
-        cpu::observe_only(word.as_ptr().cast(), 8);
-        owner.observe_running();
-        if !cpu::spinwait_on(object) {
-            return;
-        }
-    }
+    // SAFETY: the caller's promise.
+    unsafe { deref(mtx) }.wait_unlocked(Loc::caller());
 }
 
 /// What `WITNESS_SAVE()` keeps: `struct lkpi_witness_place`.

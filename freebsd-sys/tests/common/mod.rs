@@ -5,6 +5,7 @@
     reason = "each test binary uses its part; an expectation would be unfulfilled in one that uses all"
 )]
 
+use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::host::explore::{self, Execution, Options};
 use freebsd_sys::host::schedule::{Schedule, random::Random};
 use freebsd_sys::host::smp;
@@ -12,7 +13,7 @@ use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::sleep::{self, How};
 use freebsd_sys::thread::{Kthread, kthread_add};
-use freebsd_sys::{atomic::Owned32, sched, userret};
+use freebsd_sys::{cpu, sched, userret};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,13 @@ pub(crate) fn spawn(name: &str, body: impl FnOnce() + 'static) {
 /// A kernel thread of a given priority and CPU.
 pub(crate) fn spawn_at(name: &str, priority: u32, cpu: Option<usize>, body: impl FnOnce() + 'static) {
     kthread_add(Kthread { name, priority, flags: 0, cpu }, body);
+}
+
+/// Waits until `stage` is at `n`, spinning without a boundary: on real CPUs.
+pub(crate) fn stage(stage: &Shared32, n: u32) {
+    while stage.get() < n && !cpu::scheduler_stopped() {
+        core::hint::spin_loop();
+    }
 }
 
 /// Counts threads down.

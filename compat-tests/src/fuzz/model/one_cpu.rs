@@ -424,7 +424,7 @@ impl At<'_> {
     /// not, until it releases a lock that somebody waits for.
     pub(super) fn unlend(&mut self) {
         let (owner, td) = (self.word().owner, self.td);
-        if !self.state.cpu.on || td == IDLE {
+        if !self.state.cpu.on || td == IDLE || self.kind().is_sx() {
             return;
         }
         self.state.cpu.kept &= !(1 << td);

@@ -100,9 +100,7 @@ impl At<'_> {
 
     /// Frees the word and wakes whose turn it is: writers, if any wait.
     fn pass_on(&mut self) {
-        if !self.is_sx() {
-            self.unlend();
-        }
+        self.unlend();
         let writers = self.word().waiters && (!self.is_sx() || self.waits(true));
         let keep = writers && self.word().read_waiters;
         self.word().drop_to(keep);
@@ -206,7 +204,7 @@ impl At<'_> {
         if !self.is_sx() && !word.exactly(td) && !anybody {
             kpanic!("page fault");
         }
-        if !self.is_sx() && !word.exactly(td) {
+        if !word.exactly(td) {
             self.unlend();
         }
         let readers_wait = word.read_waiters;
