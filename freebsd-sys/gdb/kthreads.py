@@ -7,7 +7,7 @@
     (gdb) kthreads bt NAME    of those whose name contains NAME
 
 A kernel thread that is not on a CPU is a coroutine that has switched away: its stack holds, from the saved stack pointer up, RIP,
-RBX and RBP (corosensei's layout on amd64). The backtrace is taken by lending these registers to a stopped host thread and putting
+RBX and RBP (`switch_stacks` in host/coroutine.rs). The backtrace is taken by lending these registers to a stopped host thread and putting
 its own back, so it needs a live process, not a core file. Those on a CPU are in gdb's own `thread apply all bt`.
 """
 
@@ -65,23 +65,12 @@ def kernel_threads(machine):
 
 
 def saved_stack_pointer(td):
-    """Where a parked thread's registers lie; None if it has no context or runs."""
-    context = inside(td["context"])
-    if "None" in str(context)[:32]:
+    """Where a parked thread's registers lie; None if it has no context."""
+    control = plain(td["control"])
+    if not control:
         return None
-    found = []
-
-    def search(value, depth=0):
-        if depth > 12 or value.type.code not in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION):
-            return
-        for field in value.type.fields():
-            if field.name == "stack_ptr":
-                found.append(value[field])
-            else:
-                search(value[field], depth + 1)
-
-    search(context)
-    return plain(found[0]) if found else None
+    kind = gdb.lookup_type("freebsd_sys::host::coroutine::Control").pointer()
+    return plain(gdb.Value(control).cast(kind).dereference()["sp"])
 
 
 class Kthreads(gdb.Command):
@@ -139,8 +128,7 @@ class Kthreads(gdb.Command):
                 # Below this the stack is the coroutine's own beginning.
                 if "::new_context::" in line:
                     break
-                if " corosensei::" not in line:
-                    print(f"      {line}")
+                print(f"      {line}")
         except gdb.error as error:
             print(f"      {error}")
         finally:

@@ -461,9 +461,7 @@ impl Machine {
         self.stack_lock.lock_raw();
         // SAFETY: (stack_lock)
         let pool = unsafe { self.stacks.get() };
-        let context = Context::new(pool, move |yielder| {
-            // SAFETY: (h) this thread runs, so nobody else looks.
-            unsafe { *td.yielder.get() = yielder };
+        let context = Context::new(pool, move || {
             // fork_exit: the new thread drops what mi_switch held for it.
             crate::critical::spinlock_exit_internal();
             crate::sched::resumed();
@@ -471,11 +469,13 @@ impl Machine {
             crate::sched::thread_exit();
         });
         self.stack_lock.unlock_raw();
+        td.control.set(core::ptr::from_ref(context.control()).cast_mut());
         context
     }
 
     /// Ends `td`'s context, unwinding it if it has frames to drop.
     pub(crate) fn end_context(&self, td: &Thread, context: Context) {
+        td.control.set(core::ptr::null_mut());
         let parked = td.flags.get() & (crate::thread::tdf::PARKED | crate::thread::tdf::DISCARD) != 0;
         // SAFETY: (h) the host loop that ran it calls this.
         let pool = || unsafe { self.stacks.get() };

@@ -199,8 +199,7 @@ fn sched_switch(td: &Thread, flags: u32) {
         machine().sched_lock.unlock_raw();
         return;
     }
-    cpu.next.set(next.ptr());
-    host::switch();
+    host::switch_to(cpu, next);
 }
 
 /// Called by the host loop with the scheduler's lock held and the old thread's context saved.

@@ -5,7 +5,7 @@
 
 use crate::atomic::{Guarded, Owned32, Owned64, OwnedI32, OwnedPtr, OwnedUsize, Shared32};
 use crate::cpu::{self, machine};
-use crate::host::coroutine::{Context, YielderPtr};
+use crate::host::coroutine::{Context, Control};
 use crate::host::footprint::{Operand, key, touch, touch_thread};
 use crate::host::gs;
 use crate::kproc::{self, Proc};
@@ -194,8 +194,8 @@ pub struct Thread {
     // -- the emulation's own
     /// (h) Its stack and registers.
     pub(crate) context: Guarded<Option<Context>>,
-    /// (h) What it suspends itself with.
-    pub(crate) yielder: Guarded<YielderPtr>,
+    /// (h) That context's words; null if there is none.
+    pub(crate) control: OwnedPtr<Control>,
     /// `smp`: it has exited and its context is gone, so that it may be used again.
     pub(crate) ended: Shared32,
     /// The machine ended and this thread's frames are being dropped.
@@ -324,7 +324,7 @@ impl Thread {
             epochs: Guarded::new(Vec::new()),
             profile: Guarded::new(crate::lock_profile::Thread::new()),
             context: Guarded::new(None),
-            yielder: Guarded::new(core::ptr::null()),
+            control: OwnedPtr::null(),
             ended: Shared32::new(0),
             unwinding: Flag::new(),
             leaves_frame: Flag::new(),

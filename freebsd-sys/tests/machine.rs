@@ -61,6 +61,29 @@ fn disaster_in_any_thread_is_a_verdict() {
     }
 }
 
+/// Of threads that go on with each other, as the schedule says, one after the other meets it on one machine.
+#[test]
+fn disaster_between_locks_is_a_verdict() {
+    let m = Machine::new(no_witness(), Engine::Explore);
+    for (what, disaster) in disasters() {
+        for index in 0..if what == "endless" { 1 } else { 50 } {
+            let e = explore::run(&m, &mut Random::new(1), Options { index, ..Options::default() }, &|| {
+                let m = mtx(c"m", Mtxf::DEF);
+                threads(3, move |i| {
+                    for round in 0..3 {
+                        m.lock();
+                        m.unlock();
+                        if i == 1 && round == 2 {
+                            disaster();
+                        }
+                    }
+                });
+            });
+            assert!(matches!(&e.verdict, Verdict::Error(text) if text.contains(what)), "{what}: {}", e.verdict);
+        }
+    }
+}
+
 #[test]
 fn machine_works_on_after_a_disaster() {
     let m = Machine::new(Config::default(), Engine::Explore);
@@ -128,6 +151,19 @@ fn frames_of_all_threads_are_dropped_after_a_panic() {
     });
     assert_eq!(e.verdict, Verdict::Panic("critical_exit: td_critnest == 0".to_owned()));
     assert_eq!(drops.get(), 3);
+}
+
+#[test]
+fn what_a_thread_that_never_ran_owns_is_dropped() {
+    let drops = Arc::new(Owned32::new(0));
+    let count = Arc::clone(&drops);
+    let e = once(Config { cpus: 1, ..no_witness() }, move || {
+        let owned = Dropped(Arc::clone(&count));
+        spawn("never", move || drop(owned));
+        critical::critical_exit();
+    });
+    assert_eq!(e.verdict, Verdict::Panic("critical_exit: td_critnest == 0".to_owned()));
+    assert_eq!(drops.get(), 1);
 }
 
 #[test]

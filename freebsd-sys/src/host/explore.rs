@@ -1,7 +1,7 @@
 //! The `explore` engine: all virtual CPUs on one host thread; at each boundary a [`Schedule`] decides what happens next.
 //!
 //! A boundary asks which event comes: a CPU performs its next primitive, an interrupt arrives, the clock ticks. If it is this
-//! CPU's move, the primitive just goes on; otherwise the coroutine suspends to [`run`], which resumes the other CPU's. A
+//! CPU's move, the primitive just goes on; otherwise the coroutine switches to the other CPU's. A
 //! thread in `spinwait` is disabled until a value that it read has changed, so endless spinning costs nothing and is recognised:
 //! when nothing is enabled, nothing pending can change that, and somebody spins, the execution is a livelock.
 //!
@@ -22,8 +22,6 @@ use crate::lock::{Loc, LockObject};
 use crate::machine::{Budget, Config, Engine, Granularity, Machine, Preemption, Unit, Verdict};
 use crate::thread::{self, Kthread, Observed, PlainAccess, Rest, Thread, curthread, tdf};
 use crate::{callout, sched};
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The exploring side of a machine.
 pub(crate) struct Explorer {
@@ -986,11 +984,55 @@ fn wait_for_event(what: Next) -> Event {
     let moved = if m.only_moves.get() { x.next_move(m, cpu, what) } else { None };
     match moved.unwrap_or_else(|| x.next_event(m, cpu, what)) {
         Turn::Own => {}
-        Turn::Others => super::switch(),
+        Turn::Others => go_on_with_event(m, x),
         Turn::Nobodys => super::park_forever(),
     }
     explorer(m).transition.woken = false;
     explorer(m).event
+}
+
+/// Suspends the running thread for the CPU whose event is next.
+#[inline(always)]
+fn go_on_with_event(m: &Machine, x: &Explorer) {
+    match x.event.cpu() {
+        Some(cpu) if x.exploring => {
+            let cpu = &m.cpus[cpu];
+            go_on_with(cpu, cpu.current());
+        }
+        // The CPUs are started one after the other.
+        _ => super::switch(),
+    }
+}
+
+/// Suspends the running thread and goes on with `next`, the one of `cpu`, as [`drive`] would.
+#[inline(always)]
+fn go_on_with(cpu: &Pcpu, next: &Thread) {
+    let own = curthread().control.get();
+    let control = next.control.get();
+    if control.is_null() {
+        // That is for the loop to say.
+        return super::switch();
+    }
+    let block = gs::block_here();
+    // SAFETY: GS points at the run's block, which consists of cells. The running thread's context is its own, and the other one is suspended:
+    // there is one host thread, and the context of a thread that has ended is taken away.
+    unsafe {
+        (*block).curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut());
+        (*block).curthread.set(next.ptr());
+        (*own).switch_to(&*control);
+    }
+}
+
+/// Suspends the running thread, whose CPU goes on with `next`.
+pub(crate) fn switch_to(cpu: &Pcpu, next: &Thread) {
+    if explorer(machine()).exploring {
+        // Nobody sees that this thread's registers are not saved yet.
+        sched::finish_switch(cpu, next);
+        go_on_with(cpu, next);
+    } else {
+        cpu.next.set(next.ptr());
+        super::switch();
+    }
 }
 
 /// Carries out `event` on `td`'s stack.
@@ -1784,13 +1826,6 @@ pub(crate) fn finish() -> ! {
 
 /// Resumes coroutines until the execution has its verdict.
 fn drive(m: &Machine) {
-    // Around the loop rather than each turn of it: what the loop does after a Rust panic is to end.
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drive_cpus(m))) {
-        m.set_verdict(Verdict::Error(panic_text(&*payload)));
-    }
-}
-
-fn drive_cpus(m: &Machine) {
     // The other CPUs' idle threads first: until one has run, its CPU is as the scheduler left it, with interrupts off.
     let mut starting = m.cpus.len();
     let mut at = start_next(m, &mut starting);
@@ -1805,12 +1840,15 @@ fn drive_cpus(m: &Machine) {
         block.curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut());
         block.curthread.set(td.ptr());
         // SAFETY: (h) this loop runs the CPU.
-        let context = unsafe { td.context.get() }.as_mut();
+        let context = unsafe { td.context.get() };
         let Some(context) = context else {
             m.set_verdict(Verdict::Error(NO_CONTEXT.to_owned()));
             return;
         };
-        let stop = if recorded { resume_recorded(m, context) } else { context.resume() };
+        // SAFETY: (h) this loop runs the CPUs, and `run` has seen to it that the context began on this host thread.
+        let stop = unsafe { if recorded { resume_recorded(m, context) } else { context.resume() } };
+        // They have gone on with each other meanwhile.
+        let (td, cpu) = (curthread(), curcpu());
         match stop {
             Stop::Suspended => {}
             Stop::Returned => {
@@ -1819,10 +1857,7 @@ fn drive_cpus(m: &Machine) {
                     m.end_context(td, context);
                 }
             }
-            Stop::Faulted => {
-                let text = super::fault::take_message();
-                m.set_verdict(Verdict::Error(format!("{} in thread {}", text, td.name())));
-            }
+            stop => _ = m.set_verdict(broken(td, stop)),
         }
         let next = cpu.next.get();
         if next.is_null() && starting > 0 {
@@ -1833,6 +1868,7 @@ fn drive_cpus(m: &Machine) {
             cpu.next.set(core::ptr::null_mut());
             // SAFETY: threads are type-stable.
             sched::finish_switch(cpu, unsafe { &*next });
+            at = cpu.cpuid;
         }
     }
 }
@@ -1851,7 +1887,11 @@ fn start_next(m: &Machine, at: &mut usize) -> usize {
 }
 
 /// [`Context::resume`], with what the context allocates from the search's heap.
-fn resume_recorded(m: &Machine, context: &mut Context) -> Stop {
+///
+/// # Safety
+///
+/// As for that.
+unsafe fn resume_recorded(m: &Machine, context: &Context) -> Stop {
     // Taken back when a Rust panic comes through as well.
     struct Used<'a>(&'a heap::Lease);
     impl Drop for Used<'_> {
@@ -1863,27 +1903,29 @@ fn resume_recorded(m: &Machine, context: &mut Context) -> Stop {
         heap.used(true);
         Used(heap)
     });
-    context.resume()
+    // SAFETY: the caller's promise.
+    unsafe { context.resume() }
 }
 
-const NO_CONTEXT: &str = "a thread without a context was to run";
+/// The error of a machine that has nothing to resume.
+pub(crate) const NO_CONTEXT: &str = "a thread without a context was to run";
 
-/// Resumes a context; a Rust panic that came out of it is the error.
-pub(crate) fn resume(context: Option<&mut Context>) -> Result<Stop, String> {
-    let Some(context) = context else {
-        return Err(NO_CONTEXT.to_owned());
+/// The verdict on a machine whose thread `td` came to such an end.
+#[cold]
+pub(crate) fn broken(td: &Thread, stop: Stop) -> Verdict {
+    let text = match stop {
+        Stop::Faulted => super::fault::take_message(),
+        _ => {
+            // SAFETY: the running thread's own context.
+            let panic = unsafe { td.context.get() }.as_ref().and_then(Context::take_panic);
+            let text = panic.as_deref().and_then(|panic| {
+                panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            });
+            let text = text.unwrap_or("a panic without a text");
+            return Verdict::Error(format!("Rust panic in thread {}: {text}", td.name()));
+        }
     };
-    catch_unwind(AssertUnwindSafe(|| context.resume())).map_err(|payload| panic_text(&*payload))
-}
-
-/// The text of a Rust panic that came out of the running thread's context.
-fn panic_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a text".to_owned());
-    format!("Rust panic in thread {}: {text}", curthread().name())
+    Verdict::Error(format!("{text} in thread {}", td.name()))
 }
 
 /// Drops what the threads have on their stacks, under SCHEDULER_STOPPED.

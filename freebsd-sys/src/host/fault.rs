@@ -224,7 +224,6 @@ pub(crate) fn take_message() -> String {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a siginfo_t and a ucontext_t; GS points at a live block.
     unsafe {
@@ -239,12 +238,10 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
             block.fault[0].set(signal as usize);
             block.fault[1].set((*info).si_addr() as usize);
             block.fault[2].set(registers[libc::REG_RIP as usize] as usize);
-            let trap = running.trap();
-            registers[libc::REG_RIP as usize] = trap.rip as i64;
-            registers[libc::REG_RSP as usize] = trap.rsp as i64;
-            registers[libc::REG_RBP as usize] = trap.rbp as i64;
-            registers[libc::REG_RDI as usize] = trap.rdi as i64;
-            registers[libc::REG_RSI as usize] = trap.rsi as i64;
+            let [pc, sp, told] = running.abandon();
+            registers[libc::REG_RIP as usize] = pc as i64;
+            registers[libc::REG_RSP as usize] = sp as i64;
+            registers[libc::REG_RAX as usize] = told as i64;
             return;
         }
         if signal == watchdog_signal() {
@@ -259,13 +256,5 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
         } else {
             libc::signal(signal, libc::SIG_DFL);
         }
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-extern "C" fn on_signal(signal: i32, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
-    if signal != watchdog_signal() {
-        // SAFETY: back to the default: on other processors a fault is not contained.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }

@@ -18,6 +18,7 @@ use crate::cpu::Pcpu;
 use crate::machine::Machine;
 use crate::rmlock::PrioTracker;
 use crate::thread::Thread;
+use core::arch::asm;
 
 /// Bits of the seam's word. Zero is the fast path.
 pub mod word {
@@ -99,275 +100,156 @@ impl Block {
 /// The block of every host thread that runs no virtual CPU.
 static OUTSIDE: Block = Block::new(word::OUTSIDE);
 
-#[cfg(target_arch = "x86_64")]
-mod imp {
-    use super::{Block, OUTSIDE, Owned32};
-    use core::arch::asm;
-
-    macro_rules! load {
-        ($off:literal) => {{
-            let value: usize;
-            // SAFETY: GS points at a live `Block` from the process's start (`start`) to its end.
-            unsafe {
-                asm!(concat!("mov {}, qword ptr gs:[", $off, "]"), out(reg) value,
-                     options(nostack, preserves_flags, readonly));
-            }
-            value
-        }};
-    }
-
-    #[inline(always)]
-    pub(super) fn curthread() -> usize {
-        load!("0")
-    }
-    #[inline(always)]
-    pub(super) fn curcpu() -> usize {
-        load!("8")
-    }
-    #[inline(always)]
-    pub(super) fn machine() -> usize {
-        load!("24")
-    }
-    #[inline(always)]
-    pub(super) fn word() -> u32 {
-        let value: u32;
-        // SAFETY: as in `load`.
+macro_rules! load {
+    ($off:literal) => {{
+        let value: usize;
+        // SAFETY: GS points at a live `Block` from the process's start (`start`) to its end.
         unsafe {
-            asm!("mov {:e}, dword ptr gs:[16]", out(reg) value, options(nostack, preserves_flags, readonly));
+            asm!(concat!("mov {}, qword ptr gs:[", $off, "]"), out(reg) value,
+                 options(nostack, preserves_flags, readonly));
         }
         value
-    }
-
-    /// A comparison and a branch: a load would be one instruction more, at each boundary.
-    #[inline(always)]
-    pub(super) fn quiet() -> bool {
-        // SAFETY: as in `load`. Both ways out leave registers and stack as they were.
-        unsafe {
-            asm!("cmp dword ptr gs:[16], 0", "jne {}", label { return false }, options(nostack, readonly));
-        }
-        true
-    }
-    #[inline(always)]
-    pub(super) fn reader() -> usize {
-        load!("40")
-    }
-    #[inline(always)]
-    pub(super) fn set_reader(reader: usize) {
-        // SAFETY: as in `load`; the block's fields are cells, and this one is written by its own host thread alone.
-        unsafe { asm!("mov qword ptr gs:[40], {}", in(reg) reader, options(nostack, preserves_flags)) };
-    }
-    #[inline(always)]
-    pub(super) fn reader_is(reader: usize) -> bool {
-        // SAFETY: as in `quiet`.
-        unsafe {
-            asm!("cmp qword ptr gs:[40], {}", "jne {}", in(reg) reader, label { return false }, options(nostack, readonly));
-        }
-        true
-    }
-    #[inline(always)]
-    pub(super) fn busy() -> usize {
-        let busy: usize;
-        // SAFETY: as in `load`. Writing the lower half of a register clears the upper one.
-        unsafe {
-            asm!("mov {0:e}, dword ptr gs:[16]", "or {0}, qword ptr gs:[40]", out(reg) busy, options(nostack, readonly));
-        }
-        busy
-    }
-    #[inline(always)]
-    pub(super) fn readmasked(word: usize) -> usize {
-        let masked: usize;
-        // SAFETY: as in `load`.
-        unsafe { asm!("and {}, qword ptr gs:[48]", inout(reg) word => masked, options(nostack, readonly)) };
-        masked
-    }
-
-    const ARCH_SET_GS: libc::c_int = 0x1001;
-    const ARCH_GET_GS: libc::c_int = 0x1004;
-
-    /// `HWCAP2_FSGSBASE`: processes may use `wrgsbase` and its kin.
-    const HWCAP2_FSGSBASE: libc::c_ulong = 1 << 1;
-
-    /// Whether [`HWCAP2_FSGSBASE`] is there: 0 before [`start`] has asked, so that nothing is assumed.
-    static INSTRUCTIONS: Owned32 = Owned32::new(0);
-
-    pub(super) fn get() -> usize {
-        let mut base = 0usize;
-        if INSTRUCTIONS.get() != 0 {
-            // SAFETY: the kernel says that processes may use the instruction; it only reads a register.
-            unsafe { asm!("rdgsbase {}", out(reg) base, options(nomem, nostack, preserves_flags)) };
-            return base;
-        }
-        // SAFETY: ARCH_GET_GS writes one word through the pointer.
-        let rc = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_GET_GS, &raw mut base) };
-        assert_eq!(rc, 0, "arch_prctl(ARCH_GET_GS) is refused here");
-        base
-    }
-
-    pub(super) fn set(base: usize) {
-        if INSTRUCTIONS.get() != 0 {
-            // SAFETY: the kernel says that processes may use the instruction, and nothing in a Linux process but this module uses GS.
-            // What it changes is what the accessors read, so it may not be moved across them.
-            unsafe { asm!("wrgsbase {}", in(reg) base, options(nostack, preserves_flags)) };
-            return;
-        }
-        // SAFETY: nothing in a Linux process but this module uses GS.
-        let rc = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, base) };
-        assert_eq!(rc, 0, "arch_prctl(ARCH_SET_GS) is refused here");
-    }
-
-    extern "C" fn start() {
-        // SAFETY: a plain call.
-        let instructions = unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE != 0;
-        INSTRUCTIONS.set(instructions.into());
-        set(&raw const OUTSIDE as usize);
-    }
-
-    /// Runs before main: threads started later inherit the value.
-    #[used]
-    #[unsafe(link_section = ".init_array")]
-    static START: extern "C" fn() = start;
-
-    pub(super) fn block() -> *const Block {
-        get() as *const Block
-    }
-    #[inline(always)]
-    pub(super) fn block_here() -> *const Block {
-        load!("32") as *const Block
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-mod imp {
-    //! The fallback: thread-local storage, behind calls that are never inlined, so that no address of it outlives a switch.
-    use super::{Block, OUTSIDE};
-    use core::cell::Cell;
-
-    std::thread_local! { static BLOCK: Cell<*const Block> = const { Cell::new(&raw const OUTSIDE) }; }
-
-    #[inline(never)]
-    pub(super) fn block() -> *const Block {
-        BLOCK.with(Cell::get)
-    }
-    pub(super) fn block_here() -> *const Block {
-        block()
-    }
-    pub(super) fn curthread() -> usize {
-        // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
-        unsafe { (*block()).curthread.get() as usize }
-    }
-    pub(super) fn curcpu() -> usize {
-        // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
-        unsafe { (*block()).curcpu.get() as usize }
-    }
-    pub(super) fn machine() -> usize {
-        // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
-        unsafe { (*block()).machine.get() as usize }
-    }
-    pub(super) fn word() -> u32 {
-        // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
-        unsafe { (*block()).word.get() }
-    }
-    pub(super) fn quiet() -> bool {
-        word() == 0
-    }
-    pub(super) fn reader() -> usize {
-        // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
-        unsafe { (*block()).reader.get() as usize }
-    }
-    pub(super) fn set_reader(reader: usize) {
-        // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
-        unsafe { (*block()).reader.set(reader as *mut _) }
-    }
-    pub(super) fn reader_is(other: usize) -> bool {
-        reader() == other
-    }
-    pub(super) fn busy() -> usize {
-        word() as usize | reader()
-    }
-    pub(super) fn readmasked(word: usize) -> usize {
-        // SAFETY: the pointer is `OUTSIDE` or what `set` was given, which outlives its use.
-        word & unsafe { (*block()).readmask.get() }
-    }
-    #[inline(never)]
-    pub(super) fn get() -> usize {
-        block() as usize
-    }
-    #[inline(never)]
-    pub(super) fn set(base: usize) {
-        BLOCK.with(|b| b.set(base as *const Block));
-    }
+    }};
 }
 
 /// The running kernel thread; null outside a machine.
 #[inline(always)]
 pub(crate) fn curthread() -> *const Thread {
-    imp::curthread() as *const Thread
+    load!("0") as *const Thread
 }
 
 /// The virtual CPU that this host thread is driving; null outside a machine.
 #[inline(always)]
 pub(crate) fn curcpu() -> *const Pcpu {
-    imp::curcpu() as *const Pcpu
+    load!("8") as *const Pcpu
 }
 
 /// The machine that this host thread belongs to; null outside a machine.
 #[inline(always)]
 pub(crate) fn machine() -> *const Machine {
-    imp::machine() as *const Machine
+    load!("24") as *const Machine
 }
 
 /// The seam's word.
 #[inline(always)]
 pub(crate) fn word() -> u32 {
-    imp::word()
+    let value: u32;
+    // SAFETY: as in `load`.
+    unsafe {
+        asm!("mov {:e}, dword ptr gs:[16]", out(reg) value, options(nostack, preserves_flags, readonly));
+    }
+    value
 }
 
-/// Whether [`word()`] is 0.
+/// Whether [`word()`] is 0: a comparison and a branch, where a load would be one instruction more, at each boundary.
 #[inline(always)]
 pub(crate) fn quiet() -> bool {
-    imp::quiet()
+    // SAFETY: as in `load`. Both ways out leave registers and stack as they were.
+    unsafe {
+        asm!("cmp dword ptr gs:[16], 0", "jne {}", label { return false }, options(nostack, readonly));
+    }
+    true
 }
 
 /// [`Block::reader`] of this host thread.
 #[inline(always)]
 pub(crate) fn reader() -> *mut PrioTracker {
-    imp::reader() as *mut PrioTracker
+    load!("40") as *mut PrioTracker
 }
 
 /// Sets [`Block::reader`] of this host thread.
 #[inline(always)]
 pub(crate) fn set_reader(reader: *mut PrioTracker) {
-    imp::set_reader(reader as usize);
+    // SAFETY: as in `load`; the block's fields are cells, and this one is written by its own host thread alone.
+    unsafe { asm!("mov qword ptr gs:[40], {}", in(reg) reader, options(nostack, preserves_flags)) };
 }
 
 /// Whether [`reader`] is `reader`.
 #[inline(always)]
 pub(crate) fn reader_is(reader: *mut PrioTracker) -> bool {
-    imp::reader_is(reader as usize)
+    // SAFETY: as in `quiet`.
+    unsafe {
+        asm!("cmp qword ptr gs:[40], {}", "jne {}", in(reg) reader, label { return false }, options(nostack, readonly));
+    }
+    true
 }
 
 /// Not 0 if there is something to do at a boundary or a [`reader`].
 #[inline(always)]
 pub(crate) fn busy() -> usize {
-    imp::busy()
+    let busy: usize;
+    // SAFETY: as in `load`. Writing the lower half of a register clears the upper one.
+    unsafe {
+        asm!("mov {0:e}, dword ptr gs:[16]", "or {0}, qword ptr gs:[40]", out(reg) busy, options(nostack, readonly));
+    }
+    busy
 }
 
 /// What `word` has of [`Block::readmask`].
 #[inline(always)]
 pub(crate) fn readmasked(word: usize) -> usize {
-    imp::readmasked(word)
+    let masked: usize;
+    // SAFETY: as in `load`.
+    unsafe { asm!("and {}, qword ptr gs:[48]", inout(reg) word => masked, options(nostack, readonly)) };
+    masked
 }
 
 /// This host thread's block, by a system call: for `host` only.
 pub(crate) fn block() -> *const Block {
-    imp::block()
+    get() as *const Block
 }
 
 /// This host thread's block, without a system call: the block holds its own address.
 #[inline(always)]
 pub(crate) fn block_here() -> *const Block {
-    imp::block_here()
+    load!("32") as *const Block
 }
+
+const ARCH_SET_GS: libc::c_int = 0x1001;
+const ARCH_GET_GS: libc::c_int = 0x1004;
+
+/// `HWCAP2_FSGSBASE`: processes may use `wrgsbase` and its kin.
+const HWCAP2_FSGSBASE: libc::c_ulong = 1 << 1;
+
+/// Whether [`HWCAP2_FSGSBASE`] is there: 0 before [`start`] has asked, so that nothing is assumed.
+static INSTRUCTIONS: Owned32 = Owned32::new(0);
+
+fn get() -> usize {
+    let mut base = 0usize;
+    if INSTRUCTIONS.get() != 0 {
+        // SAFETY: the kernel says that processes may use the instruction; it only reads a register.
+        unsafe { asm!("rdgsbase {}", out(reg) base, options(nomem, nostack, preserves_flags)) };
+        return base;
+    }
+    // SAFETY: ARCH_GET_GS writes one word through the pointer.
+    let rc = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_GET_GS, &raw mut base) };
+    assert_eq!(rc, 0, "arch_prctl(ARCH_GET_GS) is refused here");
+    base
+}
+
+fn set(base: usize) {
+    if INSTRUCTIONS.get() != 0 {
+        // SAFETY: the kernel says that processes may use the instruction, and nothing in a Linux process but this module uses GS.
+        // What it changes is what the accessors read, so it may not be moved across them.
+        unsafe { asm!("wrgsbase {}", in(reg) base, options(nostack, preserves_flags)) };
+        return;
+    }
+    // SAFETY: nothing in a Linux process but this module uses GS.
+    let rc = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, base) };
+    assert_eq!(rc, 0, "arch_prctl(ARCH_SET_GS) is refused here");
+}
+
+extern "C" fn start() {
+    // SAFETY: a plain call.
+    let instructions = unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE != 0;
+    INSTRUCTIONS.set(instructions.into());
+    set(&raw const OUTSIDE as usize);
+}
+
+/// Runs before main: threads started later inherit the value.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static START: extern "C" fn() = start;
 
 /// Points GS at a machine's block until dropped.
 #[derive(Debug)]
@@ -378,21 +260,21 @@ impl Entered {
     ///
     /// `block` outlives the guard, and the guard is dropped on the host thread that made it.
     pub(crate) unsafe fn new(block: *const Block) -> Self {
-        let old = imp::get();
+        let old = get();
         // SAFETY: the caller's promise.
         unsafe { (*block).this.set(block.cast_mut()) };
-        imp::set(block as usize);
+        set(block as usize);
         Self(old)
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        imp::set(self.0);
+        set(self.0);
     }
 }
 
 /// Points a new host thread's GS back at [`OUTSIDE`], whatever its parent ran.
 pub(crate) fn leave() {
-    imp::set(&raw const OUTSIDE as usize);
+    set(&raw const OUTSIDE as usize);
 }

@@ -1,8 +1,9 @@
-//! What a machine needs of its host: about eight functions. No lock names anything in here.
+//! What a machine needs of its host: about nine functions. No lock names anything in here.
 //!
 //! | function | `explore` | `smp` |
 //! |---|---|---|
 //! | `switch` | suspend to the engine's loop | the same, to this CPU's loop |
+//! | `switch_to` | the next thread's stack | by this CPU's loop |
 //! | `idle` | wait for an event of the schedule | futex(2) |
 //! | `end` | the verdict | the verdict, and all CPUs stop |
 //! | `park_forever` | until unwound | until unwound |
@@ -10,6 +11,11 @@
 //! | `explore::boundary`, `explore::spinwait`, `smp::relax`, `smp::wake` | | |
 
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "the host side is where std's threads belong")]
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+compile_error!(
+    "the emulation runs on Linux/amd64: GS, the switch of stacks and what a fault leaves behind are written for it"
+);
 
 pub(crate) mod addresses;
 pub(crate) mod coroutine;
@@ -26,16 +32,27 @@ pub mod tsan;
 pub(crate) mod units;
 pub mod workers;
 
-use crate::cpu::{engine, machine};
+use crate::cpu::{Pcpu, engine, machine};
 use crate::machine::{Engine, Verdict};
-use crate::thread::{Rest, curthread};
+use crate::thread::{Rest, Thread, curthread};
 
 /// Suspends the running thread to the loop that drives its CPU; `Pcpu::next` says who runs next.
 #[inline]
 pub(crate) fn switch() {
-    let td = curthread();
-    // SAFETY: the yielder belongs to the running context, set when it started.
-    unsafe { (**td.yielder.get()).suspend(()) };
+    // SAFETY: the running thread's context runs.
+    unsafe { (*curthread().control.get()).suspend() };
+}
+
+/// Suspends the running thread, whose CPU goes on with `next`.
+#[inline]
+pub(crate) fn switch_to(cpu: &Pcpu, next: &Thread) {
+    match engine() {
+        Engine::Explore => explore::switch_to(cpu, next),
+        Engine::Smp => {
+            cpu.next.set(next.ptr());
+            switch();
+        }
+    }
 }
 
 /// The idle thread has nothing to run: returns when that may have changed.

@@ -340,23 +340,24 @@ fn drive(m: &Machine, at: usize) {
         block.curthread.set(td.ptr());
         progressed();
         // SAFETY: (h) this loop runs the CPU.
-        match explore::resume(unsafe { td.context.get() }.as_mut()) {
-            Ok(Stop::Suspended) => {}
-            Ok(Stop::Returned) => {
+        let Some(context) = (unsafe { td.context.get() }) else {
+            m.set_verdict(Verdict::Error(explore::NO_CONTEXT.to_owned()));
+            stop(m);
+            break;
+        };
+        // SAFETY: (h) this loop runs the CPU. Kernel threads move between host threads at each switch, and find theirs by GS alone.
+        match unsafe { context.resume() } {
+            Stop::Suspended => {}
+            Stop::Returned => {
                 // SAFETY: (h) this loop runs the CPU, and the context has just returned.
                 if let Some(context) = unsafe { td.context.get() }.take() {
                     m.end_context(td, context);
                 }
                 over = Some(td);
             }
-            Ok(Stop::Faulted) => {
-                let text = super::fault::take_message();
-                m.set_verdict(Verdict::Error(format!("{text} in thread {}", td.name())));
-                stop(m);
-            }
-            Err(text) => {
-                m.set_verdict(Verdict::Error(text));
-                stop(m);
+            stop => {
+                m.set_verdict(explore::broken(td, stop));
+                self::stop(m);
             }
         }
         let next = cpu.next.get();
