@@ -126,8 +126,12 @@ list_splice_tail_init(struct list_head *from, struct list_head *to)
 #define list_entry(ptr, type, member) container_of(ptr, type, member)
 #define list_first_entry(head, type, member) list_entry((head)->next, type, member)
 #define list_last_entry(head, type, member) list_entry((head)->prev, type, member)
-#define list_first_entry_or_null(head, type, member)			\
-	(list_empty(head) ? NULL : list_first_entry(head, type, member))
+#define list_first_entry_or_null(head, type, member) ({			\
+	const struct list_head *lkpi_head_ = (head);			\
+	struct list_head *lkpi_first_ = READ_ONCE(lkpi_head_->next);	\
+									\
+	lkpi_first_ == lkpi_head_ ? NULL : list_entry(lkpi_first_, type, member); \
+})
 #define list_next_entry(pos, member)					\
 	list_entry((pos)->member.next, __typeof__(*(pos)), member)
 #define list_prev_entry(pos, member)					\

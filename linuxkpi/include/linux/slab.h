@@ -34,14 +34,18 @@ void LKPI(kfree_sensitive)(const void *);
 
 struct kmem_cache;
 
-struct kmem_cache *lkpi_kmem_cache_create(const char *, size_t, void (*)(void *));
+struct kmem_cache *lkpi_kmem_cache_create(const char *, size_t, unsigned long, void (*)(void *));
 void *lkpi_kmem_cache_alloc(struct kmem_cache *, gfp_t);
 
-#define kmem_cache_create(name, size, align, flags, ctor) lkpi_kmem_cache_create((name), (size), (ctor))
+void LKPI(kmem_cache_free)(const struct kmem_cache *, void *);
+void lkpi_kmem_cache_destroy(struct kmem_cache *);
+
+#define kmem_cache_create(name, size, align, flags, ctor)		\
+	((void)(align), lkpi_kmem_cache_create((name), (size), (flags), (ctor)))
 #define KMEM_CACHE(type, flags) kmem_cache_create(#type, sizeof(struct type), 0, (flags), NULL)
 #define kmem_cache_alloc(cache, flags) lkpi_kmem_cache_alloc((cache), (flags))
 #define kmem_cache_zalloc(cache, flags) lkpi_kmem_cache_alloc((cache), (flags) | __GFP_ZERO)
-#define kmem_cache_free(cache, at) ((void)(cache), LKPI(kfree)(at))
-#define kmem_cache_destroy(cache) LKPI(kfree)(cache)
+#define kmem_cache_free(cache, at) LKPI(kmem_cache_free)((cache), (at))
+#define kmem_cache_destroy(cache) lkpi_kmem_cache_destroy(cache)
 
 #endif /* _LINUX_SLAB_H_ */

@@ -1,0 +1,99 @@
+//! What Linux promises a C driver, and what a driver may pass without ending more than its machine.
+
+use compat_tests::c_units::{CUnit, units};
+use freebsd_sys::host::explore::{self, Execution, Options};
+use freebsd_sys::host::schedule::random::Random;
+use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
+
+fn cells(scenario: &str) -> Vec<CUnit> {
+    let cells: Vec<_> = units().into_iter().filter(|unit| unit.scenario == scenario).collect();
+    assert!(!cells.is_empty(), "no scenario {scenario}");
+    cells
+}
+
+/// `n` random executions; the first that does not pass.
+fn explored(cell: &CUnit, n: u64) -> Option<Execution> {
+    let machine = Machine::new(Config::default(), Engine::Explore);
+    let units = (cell.units)();
+    let mut schedule = Random::new(1);
+    (0..n)
+        .map(|index| explore::run(&machine, &mut schedule, Options { trace: false, index, units: &units }, &cell.run))
+        .find(|execution| execution.verdict != Verdict::Pass)
+}
+
+fn passes(scenario: &str, n: u64) {
+    for cell in cells(scenario).iter().filter(|cell| cell.mapping != "busted") {
+        if let Some(execution) = explored(cell, n) {
+            panic!("{scenario} on {}: {} {:?}", cell.mapping, execution.verdict, execution.console);
+        }
+    }
+}
+
+/// The verdict of a scenario that fails, under today's mapping; the process goes on.
+fn verdict(scenario: &str) -> Verdict {
+    let cell = cells(scenario).into_iter().find(|cell| cell.mapping == "linuxkpi_today").expect("a mapping");
+    explored(&cell, 3).unwrap_or_else(|| panic!("{scenario} passes")).verdict
+}
+
+#[test]
+fn irq_work_queue_says_whether_it_queued() {
+    passes("selftest-irq-work-twice", 20);
+}
+
+#[test]
+fn arguments_are_evaluated_once() {
+    passes("selftest-wait-arguments", 3);
+}
+
+#[test]
+fn jiffies_do_not_wrap() {
+    passes("selftest-jiffies", 1);
+}
+
+#[test]
+fn a_timer_may_be_set_far_ahead() {
+    passes("selftest-timer-far", 3);
+}
+
+#[test]
+fn max_schedule_timeout_is_for_ever() {
+    let Verdict::Deadlock(text) = verdict("selftest-wait-for-ever") else { panic!("it returned") };
+    assert!(text.contains("completion"), "{text}");
+}
+
+#[test]
+fn more_memory_than_there_is() {
+    passes("selftest-huge-allocations", 1);
+}
+
+#[test]
+fn interrupts_that_nobody_has() {
+    passes("selftest-irq-numbers", 20);
+}
+
+#[test]
+fn a_workqueue_of_default_concurrency_runs_two_works_at_once() {
+    passes("selftest-workqueue-default", 100);
+}
+
+#[test]
+fn a_typesafe_cache_waits_for_readers() {
+    passes("selftest-typesafe-cache", 300);
+}
+
+#[test]
+fn null_objects_are_page_faults() {
+    for what in ["work", "dwork", "irq-work", "timer", "tasklet", "wait", "rcu"] {
+        let Verdict::Panic(text) = verdict(&format!("selftest-null-{what}")) else { panic!("{what}: no panic") };
+        assert!(text.starts_with("page fault"), "{what}: {text}");
+    }
+}
+
+#[test]
+fn what_was_never_initialised_is_a_verdict() {
+    for what in ["zero-timer", "zero-tasklet", "zero-work", "zero-irq-work", "zero-held", "garbage-held", "rcu-twice"] {
+        let verdict = verdict(&format!("selftest-{what}"));
+        println!("{what}: {verdict}");
+        assert!(matches!(verdict, Verdict::Panic(_) | Verdict::Error(_)), "{what}: {verdict}");
+    }
+}
