@@ -12,9 +12,13 @@
 #include <linux/interrupt.h>
 #include <linux/irq_work.h>
 #include <linux/jiffies.h>
+#include <linux/kref.h>
 #include <linux/kthread.h>
 #include <linux/list.h>
+#include <linux/log2.h>
 #include <linux/rcupdate.h>
+#include <linux/refcount.h>
+#include <linux/rwsem.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/timer.h>
@@ -103,14 +107,14 @@ LKPI_SCENARIO(selftest_wait_for_ever)
 
 LKPI_SCENARIO(selftest_huge_allocations)
 {
-	static const size_t sizes[] = { ULONG_MAX, ULONG_MAX - 7, ULONG_MAX - 40, ULONG_MAX / 2, ULONG_MAX / 2 + 2, 1UL << 62, 1UL << 40 };
+	static const size_t sizes[] = { SIZE_MAX, SIZE_MAX - 7, SIZE_MAX - 40, SIZE_MAX / 2, SIZE_MAX / 2 + 2, 1UL << 62, 1UL << 40 };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		LKPI_CHECK(kmalloc(sizes[i], GFP_ATOMIC) == NULL);
 		LKPI_CHECK(kzalloc(sizes[i], GFP_KERNEL) == NULL);
 	}
-	LKPI_CHECK(kmalloc_array(ULONG_MAX / 2, 3, GFP_KERNEL) == NULL);
+	LKPI_CHECK(kmalloc_array(SIZE_MAX / 2, 3, GFP_KERNEL) == NULL);
 }
 
 static unsigned int handled;
@@ -300,4 +304,249 @@ LKPI_SCENARIO(selftest_rcu_twice)
 	call_rcu(&head, free_nothing);
 	call_rcu(&head, free_nothing);
 	rcu_barrier();
+}
+
+static int evaluated;
+
+static bool
+evaluate(void)
+{
+	evaluated++;
+	return (true);
+}
+
+/* Once is once: the text, and the evaluation of the condition each time. */
+LKPI_SCENARIO(selftest_warn_once)
+{
+	int i;
+
+	evaluated = 0;
+	for (i = 0; i < 3; i++) {
+		LKPI_CHECK(WARN_ONCE(evaluate(), "once %d\n", i));
+		LKPI_CHECK(WARN_ON_ONCE(evaluate()));
+	}
+	LKPI_CHECK(evaluated == 6);
+}
+
+static void
+release(struct kref *kref)
+{
+	evaluated++;
+}
+
+LKPI_SCENARIO(selftest_refcount)
+{
+	static DEFINE_MUTEX(mutex);
+	static DEFINE_SPINLOCK(lock);
+	struct kref kref = KREF_INIT(7);
+	refcount_t r = REFCOUNT_INIT(1);
+	atomic_t a = ATOMIC_INIT(INT_MAX);
+
+	evaluated = 0;
+	kref_init(&kref);
+	kref_get(&kref);
+	LKPI_CHECK(kref_read(&kref) == 2 && kref_put(&kref, release) == 0 && evaluated == 0);
+	LKPI_CHECK(kref_get_unless_zero(&kref) && !kref_put_lock(&kref, release, &lock) && !spin_is_locked(&lock));
+	LKPI_CHECK(kref_put_mutex(&kref, release, &mutex) == 1 && evaluated == 1 && mutex_is_locked(&mutex));
+	mutex_unlock(&mutex);
+	LKPI_CHECK(!kref_get_unless_zero(&kref) && kref_read(&kref) == 0);
+
+	/* Whatever goes wrong saturates, and never comes to zero again. */
+	refcount_inc(&r);
+	LKPI_CHECK(refcount_read(&r) == 2 && !refcount_dec_and_test(&r) && refcount_dec_and_test(&r));
+	refcount_inc(&r);
+	LKPI_CHECK(refcount_read(&r) == (unsigned int)REFCOUNT_SATURATED && REFCOUNT_SATURATED == INT_MIN / 2);
+	LKPI_CHECK(!refcount_dec_and_test(&r) && !refcount_dec_and_lock(&r, &lock) && refcount_inc_not_zero(&r));
+	refcount_set(&r, REFCOUNT_MAX);
+	refcount_inc(&r);
+	LKPI_CHECK(refcount_read(&r) == (unsigned int)REFCOUNT_SATURATED);
+	refcount_set(&r, 0);
+	LKPI_CHECK(!refcount_dec_and_test(&r) && refcount_read(&r) == (unsigned int)REFCOUNT_SATURATED);
+
+	/* Plain atomics wrap. */
+	LKPI_CHECK(atomic_add_unless(&a, 1, 0) && atomic_read(&a) == INT_MIN);
+	LKPI_CHECK(!atomic_inc_unless_negative(&a) && atomic_dec_unless_positive(&a) && atomic_read(&a) == INT_MAX);
+	atomic_andnot(1, &a);
+	LKPI_CHECK(atomic_fetch_andnot(2, &a) == INT_MAX - 1 && atomic_read(&a) == INT_MAX - 3);
+	atomic_set(&a, 2);
+	LKPI_CHECK(atomic_dec_and_mutex_lock(&a, &mutex) == 0 && atomic_dec_and_mutex_lock(&a, &mutex) == 1);
+	mutex_unlock(&mutex);
+}
+
+LKPI_SCENARIO(selftest_bits)
+{
+	unsigned long map[2] = { 0, 0 };
+	unsigned long bit;
+	atomic_long_t l = ATOMIC_LONG_INIT(5);
+	long old = 5;
+	int n = 0;
+
+	LKPI_CHECK(find_first_bit(map, 100) == 100 && find_first_zero_bit(map, 100) == 0);
+	LKPI_CHECK(!test_and_set_bit_lock(3, map) && test_and_set_bit_lock(3, map));
+	LKPI_CHECK(!__test_and_set_bit(99, map) && !test_and_change_bit(64, map));
+	for_each_set_bit(bit, map, 99)
+		n += (int)bit;
+	LKPI_CHECK(n == 67 && find_next_bit(map, 100, 65) == 99 && find_next_bit(map, 99, 65) == 99);
+	LKPI_CHECK(find_next_zero_bit(map, 100, 3) == 4 && __test_and_clear_bit(99, map));
+	LKPI_CHECK(fls64(0) == 0 && fls64(1UL << 63) == 64 && __fls(12) == 3 && ffz(7) == 3);
+	LKPI_CHECK(ilog2(1) == 0 && ilog2(4095) == 11 && roundup_pow_of_two(5) == 8 && rounddown_pow_of_two(5) == 4);
+	LKPI_CHECK(is_power_of_2(64) && !is_power_of_2(0) && round_up(5, 4) == 8 && IS_ALIGNED(8, 4));
+	LKPI_CHECK(atomic_long_try_cmpxchg(&l, &old, 6) && !atomic_long_try_cmpxchg(&l, &old, 7) && old == 6);
+	LKPI_CHECK(atomic_long_add_return(1, &l) == 7 && atomic_long_sub_and_test(7, &l));
+}
+
+struct item {
+	struct list_head entry;
+	int value;
+};
+
+LKPI_SCENARIO(selftest_lists)
+{
+	LIST_HEAD(a);
+	LIST_HEAD(b);
+	struct item items[4], *at, *next;
+	int i, seen = 0;
+
+	for (i = 0; i < 4; i++) {
+		items[i].value = i;
+		list_add_tail(&items[i].entry, i < 2 ? &a : &b);
+	}
+	list_splice_tail(&b, &a);
+	list_for_each_entry_safe_reverse(at, next, &a, entry)
+		seen = seen * 10 + at->value;
+	LKPI_CHECK(seen == 3210 && list_is_first(&items[0].entry, &a));
+	list_bulk_move_tail(&a, &items[1].entry, &items[2].entry);
+	seen = 0;
+	list_for_each_entry(at, &a, entry)
+		seen = seen * 10 + at->value;
+	LKPI_CHECK(seen == 312);
+	LKPI_CHECK(list_first_entry_or_null(&a, struct item, entry) == &items[0]);
+}
+
+LKPI_SCENARIO(selftest_rwsem)
+{
+	static DECLARE_RWSEM(known);
+	struct rw_semaphore sem;
+
+	init_rwsem(&sem);
+	LKPI_CHECK(!rwsem_is_locked(&sem));
+	down_read(&sem);
+	LKPI_CHECK(down_read_trylock(&sem) && !down_write_trylock(&sem) && rwsem_is_locked(&sem));
+	up_read(&sem);
+	up_read(&sem);
+	LKPI_CHECK(down_write_killable(&sem) == 0 && rwsem_is_locked(&sem));
+	lockdep_assert_held_write(&sem);
+	downgrade_write(&sem);
+	LKPI_CHECK(down_read_killable(&sem) == 0);
+	up_read(&sem);
+	up_read(&sem);
+	LKPI_CHECK(!rwsem_is_locked(&sem));
+	down_write(&known);
+	up_write(&known);
+}
+
+struct flexible {
+	size_t n;
+	unsigned int values[];
+};
+
+LKPI_SCENARIO(selftest_slab)
+{
+	struct flexible *at;
+	char *text;
+
+	LKPI_CHECK(struct_size(at, values, 3) == sizeof(*at) + 12);
+	LKPI_CHECK(struct_size(at, values, SIZE_MAX / 2) == SIZE_MAX);
+	text = kstrdup("text", GFP_KERNEL);
+	LKPI_CHECK(text != NULL && kstrdup(NULL, GFP_KERNEL) == NULL);
+	text = krealloc(text, 100, GFP_KERNEL);
+	LKPI_CHECK(text != NULL && strcmp(text, "text") == 0);
+	LKPI_CHECK(krealloc_array(text, SIZE_MAX / 2, 3, GFP_KERNEL) == NULL);
+	LKPI_CHECK(krealloc(text, 0, GFP_KERNEL) == NULL);
+}
+
+/* Those that wait, woken as they are: the last to come first, and one for each call. */
+static int order;
+static int waiting;
+static DEFINE_SPINLOCK(event_lock);
+static unsigned long word;
+
+static void
+wait_in_order(void *arg)
+{
+	DECLARE_WAITQUEUE(entry, current);
+	int *place = arg;
+
+	add_wait_queue(&queue, &entry);
+	set_current_state(TASK_UNINTERRUPTIBLE);
+	__atomic_add_fetch(&waiting, 1, __ATOMIC_SEQ_CST);
+	schedule();
+	*place = __atomic_add_fetch(&order, 1, __ATOMIC_SEQ_CST);
+	remove_wait_queue(&queue, &entry);
+}
+
+static void
+wait_for_event(void *arg)
+{
+	spin_lock_irq(&event_lock);
+	wait_event_lock_irq(queue, (assert_spin_locked(&event_lock), READ_ONCE(order) == 7), event_lock);
+	assert_spin_locked(&event_lock);
+	spin_unlock_irq(&event_lock);
+	LKPI_CHECK(wait_on_bit(&word, 5, TASK_UNINTERRUPTIBLE) == 0);
+}
+
+static void
+make_event(void *arg)
+{
+	spin_lock_irq(&event_lock);
+	WRITE_ONCE(order, 7);
+	spin_unlock_irq(&event_lock);
+	wake_up_all(&queue);
+	clear_and_wake_up_bit(5, &word);
+}
+
+LKPI_SCENARIO(selftest_wait_lock_irq)
+{
+	const struct lkpi_syscall threads[] = {
+		{ "waiter", LKPI_BATCH, -1, wait_for_event, NULL },
+		{ "waker", LKPI_BATCH, -1, make_event, NULL },
+	};
+
+	set_bit(5, &word);
+	LKPI_CHECK(wait_on_bit_timeout(&word, 5, TASK_UNINTERRUPTIBLE, 2) == -EWOULDBLOCK);
+	LKPI_CHECK(!signal_pending(current) && !signal_pending_state(TASK_INTERRUPTIBLE, current));
+	lkpi_syscalls(threads, ARRAY_SIZE(threads));
+}
+
+static int first_place, second_place;
+
+static int
+first_waiter(void *arg)
+{
+	wait_in_order(&first_place);
+	return (0);
+}
+
+static int
+second_waiter(void *arg)
+{
+	wait_in_order(&second_place);
+	return (0);
+}
+
+LKPI_SCENARIO(selftest_wait_order)
+{
+	kthread_run(first_waiter, NULL, "first");
+	while (READ_ONCE(waiting) != 1)
+		msleep(1);
+	kthread_run(second_waiter, NULL, "second");
+	while (READ_ONCE(waiting) != 2)
+		msleep(1);
+	msleep(1);
+	wake_up(&queue);
+	msleep(5);
+	LKPI_CHECK(READ_ONCE(second_place) == 1 && READ_ONCE(first_place) == 0);
+	wake_up(&queue);
+	msleep(5);
+	LKPI_CHECK(READ_ONCE(first_place) == 2 && !waitqueue_active(&queue));
 }
