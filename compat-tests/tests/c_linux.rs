@@ -126,6 +126,30 @@ fn a_lock_is_given_up_while_its_holder_waits() {
 }
 
 #[test]
+fn time_goes_on_while_a_driver_polls() {
+    passes("selftest-poll", 3);
+}
+
+#[test]
+fn lists_that_readers_walk() {
+    passes("selftest-rculist", 300);
+}
+
+/// What is enabled more often than disabled is no large count from then on.
+#[test]
+fn enabling_too_often_is_a_panic() {
+    for (scenario, name) in [
+        ("selftest-preempt-underflow", "preempt_enable"),
+        ("selftest-irq-underflow", "local_irq_enable"),
+        ("selftest-bh-underflow", "local_bh_enable"),
+    ] {
+        let cell = cells(scenario).into_iter().find(|cell| cell.mapping == "cpu_mutex").expect("a mapping");
+        let verdict = explored(&cell, 1).expect("it fails").verdict;
+        assert_eq!(verdict, Verdict::Panic(format!("{name}: was not disabled")), "{scenario}");
+    }
+}
+
+#[test]
 fn null_objects_are_page_faults() {
     for what in ["work", "dwork", "irq-work", "timer", "tasklet", "wait", "rcu"] {
         let Verdict::Panic(text) = verdict(&format!("selftest-null-{what}")) else { panic!("{what}: no panic") };

@@ -56,6 +56,7 @@
 #include <linux/rwlock.h>
 #include <linux/refcount.h>
 #include <linux/rcupdate.h>
+#include <linux/rculist.h>
 #include <linux/printk.h>
 #include <linux/preempt.h>
 #include <linux/mutex.h>
@@ -63,6 +64,7 @@
 #include <linux/log2.h>
 #include <linux/lockdep.h>
 #include <linux/list.h>
+#include <linux/ktime.h>
 #include <linux/kthread.h>
 #include <linux/kref.h>
 #include <linux/kernel.h>

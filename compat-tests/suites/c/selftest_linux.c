@@ -14,8 +14,10 @@
 #include <linux/jiffies.h>
 #include <linux/kref.h>
 #include <linux/kthread.h>
+#include <linux/ktime.h>
 #include <linux/list.h>
 #include <linux/log2.h>
+#include <linux/rculist.h>
 #include <linux/rcupdate.h>
 #include <linux/refcount.h>
 #include <linux/rwsem.h>
@@ -549,4 +551,82 @@ LKPI_SCENARIO(selftest_wait_order)
 	wake_up(&queue);
 	msleep(5);
 	LKPI_CHECK(READ_ONCE(first_place) == 2 && !waitqueue_active(&queue));
+}
+
+/* Enabled more often than disabled. */
+LKPI_SCENARIO(selftest_preempt_underflow)
+{
+	preempt_enable();
+}
+
+LKPI_SCENARIO(selftest_irq_underflow)
+{
+	local_irq_enable();
+}
+
+LKPI_SCENARIO(selftest_bh_underflow)
+{
+	spinlock_t lock;
+
+	spin_lock_init(&lock);
+	spin_lock(&lock);
+	spin_unlock_bh(&lock);
+}
+
+/* A driver that polls a register, with a limit: time goes on while it is busy. */
+LKPI_SCENARIO(selftest_poll)
+{
+	unsigned long end = jiffies + 5;
+	ktime_t limit = ktime_add_ms(ktime_get(), 5);
+
+	while (!time_after(jiffies, end))
+		udelay(100);
+	while (ktime_before(ktime_get(), ktime_add_ms(limit, 5)))
+		cpu_relax();
+	end = jiffies;
+	mdelay(3);
+	LKPI_CHECK(time_after_eq(jiffies, end + 3));
+}
+
+static struct list_head rcu_list;
+
+static void
+walk(void *arg)
+{
+	struct item *at;
+	int last = -1;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(at, &rcu_list, entry) {
+		LKPI_CHECK(at->value > last);
+		last = at->value;
+	}
+	LKPI_CHECK(last == 1 || last == 2);
+	rcu_read_unlock();
+}
+
+static void
+change(void *arg)
+{
+	struct item *items = arg;
+
+	items[2].value = 2;
+	list_add_tail_rcu(&items[2].entry, &rcu_list);
+	list_del_rcu(&items[0].entry);
+	synchronize_rcu();
+	memset(&items[0], 0xff, sizeof(items[0]));
+}
+
+LKPI_SCENARIO(selftest_rculist)
+{
+	struct item items[3] = { { .value = 0 }, { .value = 1 }, { .value = 0 } };
+	const struct lkpi_syscall threads[] = {
+		{ "reader", LKPI_BATCH, -1, walk, NULL },
+		{ "writer", LKPI_BATCH, -1, change, items },
+	};
+
+	INIT_LIST_HEAD(&rcu_list);
+	list_add_rcu(&items[1].entry, &rcu_list);
+	list_add_rcu(&items[0].entry, &rcu_list);
+	lkpi_syscalls(threads, ARRAY_SIZE(threads));
 }
