@@ -573,19 +573,14 @@ LKPI_SCENARIO(selftest_bh_underflow)
 	spin_unlock_bh(&lock);
 }
 
-/* A driver that polls a register, with a limit: time goes on while it is busy. */
-LKPI_SCENARIO(selftest_poll)
+LKPI_SCENARIO(selftest_ktime)
 {
-	unsigned long end = jiffies + 5;
-	ktime_t limit = ktime_add_ms(ktime_get(), 5);
+	ktime_t start = ktime_get();
 
-	while (!time_after(jiffies, end))
-		udelay(100);
-	while (ktime_before(ktime_get(), ktime_add_ms(limit, 5)))
-		cpu_relax();
-	end = jiffies;
-	mdelay(3);
-	LKPI_CHECK(time_after_eq(jiffies, end + 3));
+	msleep(5);
+	LKPI_CHECK(ktime_ms_delta(ktime_get(), start) >= 5 && ktime_after(ktime_get(), start));
+	LKPI_CHECK(ktime_compare(ktime_add_us(start, 1000), ktime_add_ms(start, 1)) == 0);
+	LKPI_CHECK(usecs_to_jiffies(1) == 1 && nsecs_to_jiffies(ktime_to_ns(ms_to_ktime(7))) == 7);
 }
 
 static struct list_head rcu_list;
