@@ -56,6 +56,30 @@ pub unsafe fn text<'a>(at: *const c_char) -> &'a str {
 ///
 /// `page fault`.
 pub unsafe fn deref<'a, T>(at: *const T) -> &'a T {
+    check(at);
+    // SAFETY: the caller's promise.
+    unsafe { &*at }
+}
+
+/// Makes `value` of the memory whose address C passed; what is wrong with an address is said as [`deref`] says it.
+///
+/// # Safety
+///
+/// Unless null or misaligned, `at` is the address of memory for a `T` that is the caller's alone.
+///
+/// # Panics
+///
+/// `page fault`.
+pub unsafe fn place<'a, T>(at: *mut T, value: T) -> &'a T {
+    check(at);
+    // SAFETY: the caller's promise.
+    unsafe {
+        at.write(value);
+        &*at
+    }
+}
+
+fn check<T>(at: *const T) {
     if at.is_null() || !at.is_aligned() {
         panic_args(format_args!(
             "page fault (fault virtual address {:#x}, {})",
@@ -63,8 +87,6 @@ pub unsafe fn deref<'a, T>(at: *const T) -> &'a T {
             core::any::type_name::<T>()
         ));
     }
-    // SAFETY: the caller's promise.
-    unsafe { &*at }
 }
 
 /// A lock of `size` bytes was initialised at `at`: if in a frame of the running thread, the machine does not list it.

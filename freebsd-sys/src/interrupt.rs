@@ -269,6 +269,11 @@ pub unsafe fn setup_ithread(
     setup(irq, None, Some(Box::new(move || unsafe { handler(arg) })), cookie);
 }
 
+/// Whether [`create`] made it.
+pub fn exists(irq: Irq) -> bool {
+    usize::from(irq.0) < machine().interrupts.len()
+}
+
 /// `bus_teardown_intr()`: removes the handler; waits for a running one. May sleep.
 pub fn teardown(irq: Irq, cookie: usize) {
     if !cpu::step("bus_teardown_intr", 0) {

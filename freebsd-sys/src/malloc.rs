@@ -150,13 +150,17 @@ pub fn malloc(size: usize, what: &'static str, flags: M) -> *mut u8 {
     kassert!(curthread().critnest.get() == 0, "malloc: called with spinlock or critical section held");
     if flags.contains(M::WAITOK) {
         // The check is the zone allocator's, which comes after malloc(9)'s own and knows the size and not the type.
-        let zone = size.next_power_of_two().max(16);
+        let zone = size.checked_next_power_of_two().unwrap_or(0).max(16);
         crate::witness::warn(None, Loc::caller(), format_args!("uma_zalloc_debug: zone \"malloc-{zone}\""));
     }
     alloc_at(size, what, flags)
 }
 
 fn alloc_at(size: usize, what: &'static str, flags: M) -> *mut u8 {
+    // A size that no memory has, such as a negative one: nothing below may round it up to a small one.
+    if size > isize::MAX as usize / 2 {
+        return core::ptr::null_mut();
+    }
     let arena = &machine().malloc;
     arena.lock.lock();
     // SAFETY: (lock) is held.

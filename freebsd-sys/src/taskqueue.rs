@@ -459,8 +459,35 @@ impl Taskqueue {
         self.enqueue_locked(task, loc);
     }
 
+    /// `taskqueue_enqueue_flags(.., TASKQUEUE_FAIL_IF_PENDING)`: as [`Taskqueue::enqueue`], unless `task` is queued; whether it was not.
+    ///
+    /// # Panics
+    ///
+    /// As [`Taskqueue::enqueue`].
+    ///
+    /// # Safety
+    ///
+    /// As [`Taskqueue::enqueue`].
+    #[track_caller]
+    pub unsafe fn enqueue_unless_pending(&self, task: &Task) -> bool {
+        if !cpu::step("taskqueue_enqueue_flags", self.mutex.object().id()) {
+            return false;
+        }
+        let loc = Loc::caller();
+        self.lock(loc);
+        if task.pending.get() != 0 {
+            self.unlock(loc);
+            return false;
+        }
+        self.enqueue_locked(task, loc);
+        true
+    }
+
     /// `taskqueue_enqueue_locked()`: entered with the mutex held, returns without it.
     fn enqueue_locked(&self, task: &Task, loc: Loc) {
+        // SAFETY: set before the task is first enqueued, and then only while nobody does.
+        let known = unsafe { task.func.get() }.is_some();
+        kassert!(known, "enqueueing task with NULL func");
         let pending = task.pending.get();
         if pending != 0 {
             task.pending.set(pending.saturating_add(1));

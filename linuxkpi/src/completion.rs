@@ -13,7 +13,8 @@
 //!
 //! # Deviations from Linux (LinuxKPI's)
 //!
-//! A wait does not warn about held locks: WITNESS hears nothing of it. `complete` saturates at UINT_MAX.
+//! A wait does not warn about held locks: WITNESS hears nothing of it. `complete` saturates at UINT_MAX. As in Linux, and not in
+//! LinuxKPI, which makes 25 days of it, MAX_SCHEDULE_TIMEOUT is for ever.
 //!
 //! References: sys/compat/linuxkpi/common/src/linux_compat.c (linux_complete_common), linux/completion.h.
 
@@ -145,12 +146,15 @@ impl Completion {
             return 0;
         }
         let wchan = self.wchan();
-        let end = timeout.map(|timeout| jiffies() as i64 + timeout.clamp(1, MAX_SCHEDULE_TIMEOUT));
+        // For ever is no time at all: virtual time would come to its end where nothing else can move.
+        let forever = timeout.is_some_and(|timeout| timeout >= MAX_SCHEDULE_TIMEOUT);
+        let end = timeout.filter(|_| !forever).map(|timeout| jiffies() as i64 + timeout.max(1));
         loop {
             sleepqueue::lock(wchan);
             if self.take() {
                 sleepqueue::release(wchan);
-                return end.map_or(0, |end| (end - jiffies() as i64).max(1));
+                let none = if forever { MAX_SCHEDULE_TIMEOUT } else { 0 };
+                return end.map_or(none, |end| (end - jiffies() as i64).max(1));
             }
             sleepqueue::add(wchan, 0, "completion", Type::Sleep, 0);
             if let Some(end) = end {

@@ -123,6 +123,11 @@ fn uninstall(ent: &'static IrqEnt) {
     }
 }
 
+/// `irq_default_primary_handler()`: what a request without a handler has for one.
+pub(crate) unsafe extern "C-unwind" fn irq_default_primary_handler(_irq: c_int, _dev: *mut c_void) -> IrqReturn {
+    IRQ_WAKE_THREAD
+}
+
 /// `request_irq()`: 0, `-EBUSY` if somebody has it, `-EINVAL` for no such interrupt. Thread context.
 ///
 /// # Safety
@@ -145,7 +150,7 @@ pub unsafe fn request_threaded_irq<M: LockMapping>(
     thread_fn: Option<IrqHandler>,
     dev: *mut c_void,
 ) -> i32 {
-    let Some(ent) = TABLE.get().0.get(usize::from(irq.0)) else { return -EINVAL };
+    let Some(ent) = TABLE.get().0.get(usize::from(irq.0)).filter(|_| interrupt::exists(irq)) else { return -EINVAL };
     if ent.handler.get() != 0 {
         return -EBUSY;
     }
@@ -198,5 +203,7 @@ pub fn enable_irq(irq: Irq) -> i32 {
 ///
 /// Those of a sleep, if it has to wait.
 pub fn synchronize_irq(irq: Irq) {
-    interrupt::drain(irq);
+    if requested(irq).is_some() {
+        interrupt::drain(irq);
+    }
 }

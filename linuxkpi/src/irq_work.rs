@@ -76,7 +76,7 @@ impl IrqWork {
         unsafe { self.task.init_fn(0, run, core::ptr::from_ref(self).cast_mut().cast()) };
     }
 
-    /// `irq_work_queue()`: any context.
+    /// `irq_work_queue()`: any context. False, and nothing done, if it waits to run already.
     ///
     /// # Safety
     ///
@@ -85,9 +85,9 @@ impl IrqWork {
     /// # Panics
     ///
     /// None of FreeBSD's in a critical section or under a spin mutex; that is what it is for.
-    pub unsafe fn queue(&self) {
+    pub unsafe fn queue(&self) -> bool {
         // SAFETY: the caller's promise; the task is part of the work.
-        unsafe { tq().enqueue(&self.task) };
+        unsafe { tq().enqueue_unless_pending(&self.task) }
     }
 
     /// `irq_work_sync()`: waits until it is neither queued nor running. Sleeps.

@@ -17,7 +17,14 @@ use freebsd_sys::userret::userret;
 pub type KthreadFunc = unsafe extern "C-unwind" fn(*mut c_void) -> c_int;
 
 /// `kthread_run()`: a thread that runs `body`. The name may be formatted. Not under a spin mutex.
-pub fn kthread_run(name: &str, body: impl FnOnce() -> i32 + 'static) -> &'static Task {
+///
+/// The thread may be another host thread, so what it runs must be fit to be sent there.
+///
+/// ```compile_fail
+/// let cell = std::rc::Rc::new(0);
+/// linuxkpi::kthread::kthread_run("thread", move || *cell);
+/// ```
+pub fn kthread_run(name: &str, body: impl FnOnce() -> i32 + Send + 'static) -> &'static Task {
     of(kthread_add(Kthread { name, priority: pri::PI_SOFT, flags: 0, cpu: None }, move || {
         let task = current();
         if !kthread_should_stop_task(task) {
@@ -36,8 +43,9 @@ pub fn kthread_run(name: &str, body: impl FnOnce() -> i32 + 'static) -> &'static
 ///
 /// `func` may be called with `data` from another thread.
 pub unsafe fn kthread_run_fn(func: KthreadFunc, data: *mut c_void, name: &str) -> &'static Task {
+    let data = data.expose_provenance();
     // SAFETY: the caller's promise.
-    kthread_run(name, move || unsafe { func(data) })
+    kthread_run(name, move || unsafe { func(core::ptr::with_exposed_provenance_mut(data)) })
 }
 
 /// Whether `kthread_stop` was called for `task`.
@@ -72,7 +80,7 @@ pub fn kthread_stop(task: &Task) -> i32 {
 ///
 /// Not Linux's: scenarios start their threads so. Panics of the new thread: rows 101 to 105 of the misuse table (INVARIANTS,
 /// WITNESS).
-pub fn kthread_syscall(name: &str, body: impl FnOnce() + 'static) -> &'static Task {
+pub fn kthread_syscall(name: &str, body: impl FnOnce() + Send + 'static) -> &'static Task {
     of(kthread_add(Kthread { name, priority: pri::PUSER, flags: 0, cpu: None }, move || {
         body();
         userret();

@@ -28,7 +28,7 @@ use crate::Loc;
 use crate::completion::Completion;
 use freebsd_sys::atomic::{OwnedUsize, thread_fence_seq_cst};
 use freebsd_sys::sleepqueue::{self, EWOULDBLOCK, Type};
-use freebsd_sys::thread::{LKPI_AREA, Thread, curthread};
+use freebsd_sys::thread::{LKPI_AREA, Thread, curthread, tdf};
 use freebsd_sys::{cpu, sched, sleep, witness};
 
 /// `TASK_RUNNING`.
@@ -181,7 +181,12 @@ pub(crate) fn sleep_as_announced(wmesg: &'static str, timeout: i64, state: u32, 
         sleepqueue::release(wchan);
         return 0;
     }
-    mpass!(state & !TASK_NORMAL == 0, "(state & ~TASK_NORMAL) == 0", loc);
+    sleep_on(wchan, wmesg, timeout, state, loc)
+}
+
+/// `linux_add_to_sleepqueue()`, and what it returns when the sleep is over; the lock of `wchan`'s sleep queue is held, and released.
+pub(crate) fn sleep_on(wchan: usize, wmesg: &'static str, timeout: i64, state: u32, loc: Loc) -> i32 {
+    mpass!(state & !(TASK_PARKED | TASK_NORMAL) == 0, "(state & ~(TASK_PARKED | TASK_NORMAL)) == 0", loc);
     sleepqueue::add(wchan, 0, wmesg, Type::Sleep, 0);
     let interruptible = state & TASK_INTERRUPTIBLE != 0;
     let error = if timeout < MAX_SCHEDULE_TIMEOUT {
@@ -198,6 +203,17 @@ pub(crate) fn sleep_as_announced(wmesg: &'static str, timeout: i64, state: u32, 
         EWOULDBLOCK => -EWOULDBLOCK,
         _ => -ERESTARTSYS,
     }
+}
+
+/// `signal_pending()`: whether a signal waits for `task`, so that an interruptible sleep would end at once.
+pub fn signal_pending(task: &Task) -> bool {
+    cpu::step("signal_pending", 0) && thread_of(task).flags.get() & tdf::SIGPENDING != 0
+}
+
+/// The thread that `task` lies in.
+fn thread_of(task: &Task) -> &Thread {
+    // SAFETY: a task is what `of` returns: the area of a thread, and threads are type-stable.
+    unsafe { &*core::ptr::from_ref(task).byte_sub(core::mem::offset_of!(Thread, lkpi_area)).cast() }
 }
 
 /// `wake_up_state()`: wakes `task` if it has announced one of `mask`. Does not sleep; legal in a critical section and under a spin

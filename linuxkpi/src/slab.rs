@@ -10,7 +10,8 @@
 //! # Deviations from Linux (LinuxKPI's)
 //!
 //! GFP flags are malloc(9)'s. GFP_ATOMIC in a critical section is a panic. A kmem_cache allocates from malloc(9) and keeps UMA's
-//! texts; constructors are not run again on reuse, since nothing is reused.
+//! texts; constructors are not run again on reuse, since nothing is reused. So an object of a typesafe cache is never found to
+//! have become another one.
 //!
 //! References: sys/compat/linuxkpi/common/src/linux_slab.c, malloc(9), drm-kmod #9, PR #388.
 
@@ -18,6 +19,7 @@ use crate::irq_work;
 use crate::llist::{LlistHead, LlistNode};
 use crate::mapping::{self, LockMapping};
 use crate::once::Once;
+use crate::rcupdate::{self, RcuHead};
 use bitflags::bitflags;
 use core::ffi::{c_int, c_void};
 use core::fmt;
@@ -280,13 +282,32 @@ pub struct KmemCache {
     name: &'static str,
     size: usize,
     ctor: Option<unsafe extern "C-unwind" fn(*mut c_void)>,
+    typesafe: bool,
+}
+
+/// What follows an object of a cache that is `SLAB_TYPESAFE_BY_RCU`: what its grace period is counted with.
+#[repr(C)]
+struct Typesafe {
+    head: RcuHead,
+    object: *mut c_void,
 }
 
 impl KmemCache {
     /// `kmem_cache_create()`; `ctor` runs on each object that is handed out.
     pub const fn new(name: &'static str, size: usize, ctor: Option<unsafe extern "C-unwind" fn(*mut c_void)>) -> Self {
         let node = size_of::<LlistNode>();
-        Self { name, size: if size < node { node } else { size }, ctor }
+        Self { name, size: if size < node { node } else { size }, ctor, typesafe: false }
+    }
+
+    /// `kmem_cache_create()` with `SLAB_TYPESAFE_BY_RCU`: what is freed stays readable until the readers of that time have left.
+    #[must_use]
+    pub const fn typesafe_by_rcu(self) -> Self {
+        Self { typesafe: true, ..self }
+    }
+
+    /// Where the trailer of a typesafe object lies.
+    const fn trailer(&self) -> usize {
+        self.size.next_multiple_of(align_of::<Typesafe>())
     }
 
     /// `kmem_cache_alloc()`: null if memory is short. May sleep with [`Gfp::KERNEL`].
@@ -300,7 +321,8 @@ impl KmemCache {
             curthread().critnest.get() == 0,
             format_args!("uma_zalloc_arg: called with spinlock or critical section held"),
         );
-        let at = malloc::malloc(self.size, self.name, check_m_flags(flags)).cast::<c_void>();
+        let size = if self.typesafe { self.trailer() + size_of::<Typesafe>() } else { self.size };
+        let at = malloc::malloc(size, self.name, check_m_flags(flags)).cast::<c_void>();
         if let Some(ctor) = self.ctor
             && !at.is_null()
         {
@@ -320,7 +342,30 @@ impl KmemCache {
     ///
     /// As [`kfree`].
     pub unsafe fn free<M: LockMapping>(&self, at: *mut c_void) {
+        if self.typesafe && !at.is_null() {
+            // SAFETY: `alloc` left room for the trailer, which is RCU's until the callback has it.
+            unsafe {
+                let trailer = at.byte_add(self.trailer()).cast::<Typesafe>();
+                trailer.write(Typesafe { head: RcuHead::new(), object: at });
+                rcupdate::call_rcu(&raw mut (*trailer).head, free_typesafe);
+            }
+            return;
+        }
         // SAFETY: the caller's promise; objects are blocks of malloc(9).
         unsafe { kfree::<M>(at) };
     }
+
+    /// `kmem_cache_destroy()`, but for the memory of the cache itself: what RCU still has of it is freed. Sleeps if it is typesafe.
+    #[track_caller]
+    pub fn destroy(&self) {
+        if self.typesafe {
+            rcupdate::rcu_barrier();
+        }
+    }
+}
+
+/// `lkpi_kmem_cache_free_rcu_callback()`: the grace period of an object is over.
+unsafe extern "C-unwind" fn free_typesafe(head: *mut RcuHead) {
+    // SAFETY: the head of a trailer that `KmemCache::free` wrote; this is a thread, where freeing is allowed.
+    free(unsafe { (*head.cast::<Typesafe>()).object });
 }

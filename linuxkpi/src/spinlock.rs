@@ -37,8 +37,14 @@ macro_rules! spinlock {
                 Self { raw: <M::$backend as SpinBackend>::ZEROED, data: UnsafeCell::new(data) }
             }
 
-            #[doc = concat!("`", $init, "()`; may be repeated.")]
+            #[doc = concat!("`", $init, "()`; may be repeated while nobody holds the lock.")]
+            ///
+            /// # Panics
+            ///
+            /// A Rust panic if somebody does: the lock would be free, and its data another holder's as well.
+            #[track_caller]
             pub fn init(&self) {
+                assert!(!self.raw.is_locked(), concat!($init, ": the lock is held"));
                 self.raw.init();
             }
 

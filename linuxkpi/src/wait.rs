@@ -17,18 +17,20 @@
 //!
 //! `wake_up` wakes one task, exclusive or not, where Linux wakes all that are not exclusive. [`WaitQueueHead::is_active`] takes the
 //! lock. A sleep warns of no held locks. `wait_event_timeout` sleeps for the whole time again when it was woken and the
-//! condition does not hold.
+//! condition does not hold. From LinuxKPI: with MAX_SCHEDULE_TIMEOUT it returns what is left, as Linux's does, where LinuxKPI says 0.
 //!
 //! References: sys/compat/linuxkpi/common/src/linux_schedule.c, linux/wait.h.
 
 use crate::Loc;
+use crate::ffi::SPINLOCK_SIZE;
 use crate::mapping::{self, Context, How, LockMapping, SpinBackend};
 use crate::sched::{self, TASK_INTERRUPTIBLE, TASK_NORMAL, TASK_RUNNING, TASK_UNINTERRUPTIBLE, Task, current, jiffies};
 use core::ffi::{c_int, c_uint, c_void};
 use core::fmt;
+use core::mem::ManuallyDrop;
 use freebsd_sys::atomic::{Owned32, OwnedPtr, OwnedUsize};
 use freebsd_sys::cpu;
-use freebsd_sys::sleepqueue::EWOULDBLOCK;
+use freebsd_sys::sleepqueue::{self, EWOULDBLOCK, Type};
 
 pub use crate::sched::{
     ERESTARTSYS, MAX_SCHEDULE_TIMEOUT, schedule, schedule_timeout, set_current_state, wake_up_process, wake_up_state,
@@ -63,17 +65,17 @@ impl ListHead {
         self.next.get().is_null() || self.next.get() == self.ptr()
     }
 
-    /// `list_add_tail()`.
+    /// `list_add()`.
     fn push(&self, new: &Self) {
         if self.next.get().is_null() {
             self.init();
         }
-        let last = self.prev.get();
-        new.next.set(self.ptr());
-        new.prev.set(last);
+        let first = self.next.get();
+        new.next.set(first);
+        new.prev.set(self.ptr());
         // SAFETY: invariants 1 and 2: the neighbours are alive and nobody else looks.
-        unsafe { (*last).next.set(new.ptr()) };
-        self.prev.set(new.ptr());
+        unsafe { (*first).prev.set(new.ptr()) };
+        self.next.set(new.ptr());
     }
 
     /// `list_del_init()`.
@@ -179,12 +181,56 @@ pub unsafe extern "C-unwind" fn autoremove_wake_function(
     }
 }
 
-/// `wait_queue_head_t`: the mapping's spinlock and a list; 48 bytes or less under every mapping.
+/// A lock in the room that C's `spinlock_t` has, so that what follows it lies at the same place under every mapping.
+#[repr(C)]
+union Room<L> {
+    lock: ManuallyDrop<L>,
+    room: [u64; SPINLOCK_SIZE / 8],
+}
+
+/// `wake_up_bit()`: wakes one task that waits for what `address` stands for. Does not sleep; any context.
+pub fn wake_up_address(address: usize) {
+    if cpu::step("wake_up_bit", 0) {
+        sleepqueue::lock(address);
+        sleepqueue::signal(address, Type::Sleep, 0, 0);
+        sleepqueue::release(address);
+    }
+}
+
+/// `wait_on_bit_timeout()`: sleeps until `done` holds, which is looked at with the lock of the sleep queue of `address` held: 0,
+/// `-EWOULDBLOCK` or `-ERESTARTSYS`. `address` stands for the bit, and need not be memory.
+///
+/// # Panics
+///
+/// As [`schedule`], if it has to sleep.
+#[track_caller]
+pub fn wait_on_address(address: usize, mut done: impl FnMut() -> bool, timeout: i64, state: u32) -> i32 {
+    if !cpu::step("wait_on_bit", 0) {
+        return 0;
+    }
+    let timeout = timeout.clamp(1, MAX_SCHEDULE_TIMEOUT);
+    let error = loop {
+        sleepqueue::lock(address);
+        if done() || cpu::scheduler_stopped() {
+            sleepqueue::release(address);
+            break 0;
+        }
+        sched::store_state(state);
+        let error = sched::sleep_on(address, "wbit", timeout, state, Loc::caller());
+        if error != 0 {
+            break error;
+        }
+    };
+    sched::store_state(TASK_RUNNING);
+    error
+}
+
+/// `wait_queue_head_t`: the mapping's spinlock and a list, which drivers walk themselves.
 ///
 /// Usable after `init`. It must not move while somebody waits.
 #[repr(C)]
 pub struct WaitQueueHead<M: LockMapping = mapping::Default> {
-    lock: M::Spin,
+    lock: Room<M::Spin>,
     task_list: ListHead,
 }
 
@@ -197,36 +243,38 @@ impl WaitQueueHead {
 }
 
 impl<M: LockMapping> WaitQueueHead<M> {
-    const SIZE: () = assert!(size_of::<Self>() <= 48);
+    const SIZE: () = assert!(size_of::<Self>() == 48 && core::mem::offset_of!(Self, task_list) == SPINLOCK_SIZE);
 
     /// A queue under the mapping `M`.
     pub const fn with_mapping() -> Self {
         let () = Self::SIZE;
-        Self { lock: <M::Spin as SpinBackend>::ZEROED, task_list: ListHead::new() }
+        let lock = Room { lock: ManuallyDrop::new(<M::Spin as SpinBackend>::ZEROED) };
+        Self { lock, task_list: ListHead::new() }
     }
 
     /// `init_waitqueue_head()`; may be repeated while nobody waits.
     pub fn init(&self) {
-        self.lock.init();
+        self.lock().init();
         self.task_list.init();
     }
 
     /// `DECLARE_WAIT_QUEUE_HEAD`'s SYSINIT: the lock is enrolled in WITNESS.
     pub fn init_static(&self) {
-        self.lock.init_static();
+        self.lock().init_static();
         self.task_list.init();
     }
 
     /// The lock, for the `_locked` forms.
     pub fn lock(&self) -> &M::Spin {
-        &self.lock
+        // SAFETY: every constructor stores a lock there; C's memory is one once `init` was called, and all-zero bytes are one before.
+        unsafe { &self.lock.lock }
     }
 
     fn locked<R>(&self, loc: Loc, body: impl FnOnce() -> R) -> R {
         let how = How::new(Context::Plain, loc);
-        let flags = self.lock.lock(how);
+        let flags = self.lock().lock(how);
         let result = body();
-        self.lock.unlock(how, flags);
+        self.lock().unlock(how, flags);
         result
     }
 
@@ -289,7 +337,7 @@ impl<M: LockMapping> WaitQueueHead<M> {
             }
         }
         drop(waiting);
-        if timeout >= MAX_SCHEDULE_TIMEOUT || error == -ERESTARTSYS {
+        if error == -ERESTARTSYS {
             i64::from(error)
         } else if error == -EWOULDBLOCK {
             i64::from(condition())
@@ -325,7 +373,7 @@ impl<M: LockMapping> WaitQueueHead<M> {
     /// As [`WaitQueueHead::wait_event`].
     #[track_caller]
     pub fn wait_event_interruptible(&self, condition: impl FnMut() -> bool) -> i32 {
-        self.wait_common(condition, MAX_SCHEDULE_TIMEOUT, TASK_INTERRUPTIBLE) as i32
+        self.wait_common(condition, MAX_SCHEDULE_TIMEOUT, TASK_INTERRUPTIBLE).min(0) as i32
     }
 
     /// `wait_event_interruptible_timeout()`: as [`WaitQueueHead::wait_event_timeout`], or `-ERESTARTSYS`.
@@ -338,7 +386,8 @@ impl<M: LockMapping> WaitQueueHead<M> {
         self.wait_common(condition, timeout, TASK_INTERRUPTIBLE)
     }
 
-    /// `__wake_up_locked()`: wakes up to `nr` tasks in `mask` (0: all), in the order in which they came; the lock is held.
+    /// `__wake_up_locked()`: wakes up to `nr` tasks in `mask` (0: all), the last to come first, as in Linux those that are
+    /// not exclusive are; the lock is held.
     pub fn wake_up_locked(&self, mask: u32, nr: usize) {
         if cpu::scheduler_stopped() {
             return;
@@ -367,7 +416,7 @@ impl<M: LockMapping> WaitQueueHead<M> {
         self.locked(Loc::caller(), || self.wake_up_locked(mask, nr));
     }
 
-    /// `wake_up()`: wakes the first task. Takes the queue's lock, so its context is that of the mapping's `spin_lock`.
+    /// `wake_up()`: wakes the last task to come. Takes the queue's lock, so its context is that of the mapping's `spin_lock`.
     ///
     /// # Panics
     ///
@@ -397,7 +446,7 @@ impl<M: LockMapping> WaitQueueHead<M> {
         self.wake(TASK_NORMAL, 0);
     }
 
-    /// `wake_up_interruptible()`: the first task that waits interruptibly.
+    /// `wake_up_interruptible()`: the last to come of those that wait interruptibly.
     ///
     /// # Panics
     ///

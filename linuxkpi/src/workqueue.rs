@@ -39,7 +39,7 @@ use freebsd_sys::taskqueue::{Task, Taskqueue};
 use freebsd_sys::{cpu, witness};
 
 /// Threads of a queue; one that waits for another's work needs a second.
-const THREADS: usize = 2;
+pub(crate) const THREADS: usize = 2;
 
 /// `WORK_ST_*`.
 mod state {

@@ -148,3 +148,17 @@ fn assert_held_by_nobody_is_freebsds_assertion() {
     });
     assert!(text.starts_with("mutex lnxspin not owned at "), "{text}");
 }
+
+/// Otherwise two guards, and two exclusive references to the data, would be had without `unsafe`.
+#[test]
+fn a_held_lock_is_not_made_new() {
+    let verdict = explored(Config::default(), 1, || {
+        let lock = SpinLock::<u64, LinuxkpiToday>::with_mapping(0);
+        lock.init();
+        lock.init();
+        let held = lock.lock();
+        lock.init();
+        drop(held);
+    });
+    assert!(verdict.message().contains("spin_lock_init: the lock is held"), "{verdict}");
+}

@@ -181,7 +181,7 @@ fn a_bad_task_state_is_linuxkpis_assertion() {
         set_current_state(0x40);
         schedule_timeout(1);
     });
-    assert!(text.starts_with("Assertion (state & ~TASK_NORMAL) == 0 failed at "), "{text}");
+    assert!(text.starts_with("Assertion (state & ~(TASK_PARKED | TASK_NORMAL)) == 0 failed at "), "{text}");
 }
 
 #[test]

@@ -356,7 +356,7 @@ fn irq_work_may_be_queued_in_a_critical_section() {
         threads(1, move |_| {
             critical_enter();
             // SAFETY: the work is initialised, and is waited for below.
-            unsafe { irq.work.queue() };
+            assert!(unsafe { irq.work.queue() });
             critical_exit();
         });
         end.work.sync();

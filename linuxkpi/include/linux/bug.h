@@ -35,9 +35,16 @@
 	bool lkpi_warn_once_ = !!(cond);				\
 									\
 	if (lkpi_warn_once_ && !__atomic_exchange_n(&lkpi_warned_, true, __ATOMIC_RELAXED)) \
-		WARN_ON(cond);						\
+		printk("WARNING %s failed at %s:%d", #cond, __FILE__, __LINE__); \
 	unlikely(lkpi_warn_once_);					\
 })
-#define WARN_ONCE(cond, ...) WARN(cond, __VA_ARGS__)
+#define WARN_ONCE(cond, ...) ({						\
+	static bool lkpi_warned_;					\
+	bool lkpi_warn_once_ = !!(cond);				\
+									\
+	if (lkpi_warn_once_ && !__atomic_exchange_n(&lkpi_warned_, true, __ATOMIC_RELAXED)) \
+		WARN(true, __VA_ARGS__);				\
+	unlikely(lkpi_warn_once_);					\
+})
 
 #endif /* _LINUX_BUG_H_ */

@@ -19,5 +19,11 @@
 #define GFP_ATOMIC __GFP_NOWAIT
 #define GFP_NOWAIT __GFP_NOWAIT
 #define GFP_NOFS __GFP_WAITOK
+#define GFP_NOIO __GFP_WAITOK
+#define GFP_USER __GFP_WAITOK
+#define GFP_HIGHUSER __GFP_WAITOK
+#define __GFP_NOFAIL __GFP_WAITOK
+#define __GFP_RETRY_MAYFAIL 0u
+#define __GFP_COMP 0u
 
 #endif /* _LINUX_GFP_H_ */

@@ -21,6 +21,23 @@
 #define UINT_MAX (__INT_MAX__ * 2U + 1)
 #define LONG_MAX __LONG_MAX__
 #define ULONG_MAX (__LONG_MAX__ * 2UL + 1)
+#define INT_MIN (-INT_MAX - 1)
+#define LONG_MIN (-LONG_MAX - 1)
+#ifndef SIZE_MAX
+#define SIZE_MAX ULONG_MAX
+#endif
+#define S32_MAX INT_MAX
+#define S64_MAX LONG_MAX
+#define U8_MAX ((u8)~0U)
+#define U16_MAX ((u16)~0U)
+#define IS_ALIGNED(x, a) (((x) & ((__typeof__(x))(a) - 1)) == 0)
+#define PTR_ALIGN(p, a) ((__typeof__(p))ALIGN((uintptr_t)(p), (a)))
+#define round_down(x, a) ((x) & ~((__typeof__(x))(a) - 1))
+#define round_up(x, a) ALIGN(x, a)
+#define lower_32_bits(x) ((u32)(x))
+#define upper_32_bits(x) ((u32)((u64)(x) >> 32))
+#define clamp(x, low, high) min(max((x), (low)), (high))
+#define clamp_t(type, x, low, high) min_t(type, max_t(type, (x), (low)), (high))
 #define U32_MAX ((u32)~0U)
 #define U64_MAX ((u64)~0ULL)
 

@@ -105,6 +105,55 @@ list_is_singular(const struct list_head *head)
 	return (head->next != head && head->next == head->prev);
 }
 
+/* The head of `from` is left as it is. */
+static inline void
+list_splice(const struct list_head *from, struct list_head *to)
+{
+	if (list_empty(from))
+		return;
+	from->next->prev = to;
+	from->prev->next = to->next;
+	to->next->prev = from->prev;
+	to->next = from->next;
+}
+
+static inline void
+list_splice_tail(const struct list_head *from, struct list_head *to)
+{
+	list_splice(from, to->prev);
+}
+
+static inline bool
+list_is_first(const struct list_head *node, const struct list_head *head)
+{
+	return (node->prev == head);
+}
+
+static inline bool
+list_is_head(const struct list_head *node, const struct list_head *head)
+{
+	return (node == head);
+}
+
+static inline void
+list_replace_init(struct list_head *old, struct list_head *node)
+{
+	list_replace(old, node);
+	INIT_LIST_HEAD(old);
+}
+
+/* first .. last, which lie together in one list, become the last of `head`'s. */
+static inline void
+list_bulk_move_tail(struct list_head *head, struct list_head *first, struct list_head *last)
+{
+	first->prev->next = last->next;
+	last->next->prev = first->prev;
+	head->prev->next = first;
+	first->prev = head->prev;
+	last->next = head;
+	head->prev = last;
+}
+
 static inline void
 list_splice_init(struct list_head *from, struct list_head *to)
 {
@@ -126,8 +175,12 @@ list_splice_tail_init(struct list_head *from, struct list_head *to)
 #define list_entry(ptr, type, member) container_of(ptr, type, member)
 #define list_first_entry(head, type, member) list_entry((head)->next, type, member)
 #define list_last_entry(head, type, member) list_entry((head)->prev, type, member)
-#define list_first_entry_or_null(head, type, member)			\
-	(list_empty(head) ? NULL : list_first_entry(head, type, member))
+#define list_first_entry_or_null(head, type, member) ({			\
+	const struct list_head *lkpi_head_ = (head);			\
+	struct list_head *lkpi_first_ = READ_ONCE(lkpi_head_->next);	\
+									\
+	lkpi_first_ == lkpi_head_ ? NULL : list_entry(lkpi_first_, type, member); \
+})
 #define list_next_entry(pos, member)					\
 	list_entry((pos)->member.next, __typeof__(*(pos)), member)
 #define list_prev_entry(pos, member)					\
@@ -141,6 +194,24 @@ list_splice_tail_init(struct list_head *from, struct list_head *to)
 #define list_for_each_entry(pos, head, member)				\
 	for ((pos) = list_first_entry(head, __typeof__(*(pos)), member);	\
 	    &(pos)->member != (head); (pos) = list_next_entry(pos, member))
+#define list_entry_is_head(pos, head, member) (&(pos)->member == (head))
+#define list_for_each_prev(pos, head)					\
+	for ((pos) = (head)->prev; (pos) != (head); (pos) = (pos)->prev)
+#define list_for_each_entry_continue(pos, head, member)			\
+	for ((pos) = list_next_entry(pos, member); &(pos)->member != (head); \
+	    (pos) = list_next_entry(pos, member))
+#define list_for_each_entry_continue_reverse(pos, head, member)		\
+	for ((pos) = list_prev_entry(pos, member); &(pos)->member != (head); \
+	    (pos) = list_prev_entry(pos, member))
+#define list_for_each_entry_from(pos, head, member)			\
+	for (; &(pos)->member != (head); (pos) = list_next_entry(pos, member))
+#define list_for_each_entry_safe_from(pos, n, head, member)		\
+	for ((n) = list_next_entry(pos, member); &(pos)->member != (head); \
+	    (pos) = (n), (n) = list_next_entry(n, member))
+#define list_for_each_entry_safe_reverse(pos, n, head, member)		\
+	for ((pos) = list_last_entry(head, __typeof__(*(pos)), member),	\
+	    (n) = list_prev_entry(pos, member); &(pos)->member != (head);	\
+	    (pos) = (n), (n) = list_prev_entry(n, member))
 #define list_for_each_entry_reverse(pos, head, member)			\
 	for ((pos) = list_last_entry(head, __typeof__(*(pos)), member);	\
 	    &(pos)->member != (head); (pos) = list_prev_entry(pos, member))

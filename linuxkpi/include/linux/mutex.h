@@ -7,6 +7,7 @@
 #ifndef _LINUX_MUTEX_H_
 #define _LINUX_MUTEX_H_
 
+#include <linux/atomic.h>
 #include <linux/lockdep.h>
 #include <linux/spinlock.h>
 #include <linuxkpi/mapping.h>
@@ -40,6 +41,22 @@ int lkpi_mutex_is_locked(const struct mutex *);
 #define mutex_trylock(m) lkpi_mutex_trylock((m), LKPI_HERE)
 #define mutex_unlock(m) lkpi_mutex_unlock((m), LKPI_HERE)
 #define mutex_is_locked(m) lkpi_mutex_is_locked(m)
+
+#define mutex_lock_io(m) mutex_lock(m)
+#define mutex_lock_nest_lock(m, outer) mutex_lock_nested((m), sizeof(outer))
+
+/* The mutex is held only where the count has come to zero, and is taken before that. */
+static inline int
+atomic_dec_and_mutex_lock(atomic_t *count, struct mutex *mutex)
+{
+	if (atomic_add_unless(count, -1, 1))
+		return (0);
+	mutex_lock(mutex);
+	if (atomic_dec_and_test(count))
+		return (1);
+	mutex_unlock(mutex);
+	return (0);
+}
 
 #define DEFINE_MUTEX(name)						\
 	struct mutex name;						\

@@ -26,13 +26,18 @@ void lkpi_rcu_barrier(void);
 #define synchronize_rcu() lkpi_synchronize_rcu()
 #define synchronize_rcu_expedited() lkpi_synchronize_rcu()
 #define call_rcu(head, func) lkpi_call_rcu((head), (func))
-#define kfree_rcu(at, member) lkpi_kfree_rcu(&(at)->member, offsetof(__typeof__(*(at)), member))
+/* Above 4095 an offset would be taken for a function: it does not compile. */
+#define kfree_rcu(at, member) do {					\
+	_Static_assert(offsetof(__typeof__(*(at)), member) < 4096, "kfree_rcu: the head lies too far from the start"); \
+	lkpi_kfree_rcu(&(at)->member, offsetof(__typeof__(*(at)), member)); \
+} while (0)
 #define rcu_barrier() lkpi_rcu_barrier()
 
 #define rcu_dereference(p) __atomic_load_n(&(p), __ATOMIC_ACQUIRE)
 #define rcu_dereference_raw(p) rcu_dereference(p)
 #define rcu_dereference_check(p, cond) ((void)(cond), rcu_dereference(p))
 #define rcu_dereference_protected(p, cond) ((void)(cond), READ_ONCE(p))
+#define rcu_pointer_handoff(p) (p)
 #define rcu_access_pointer(p) READ_ONCE(p)
 #define rcu_assign_pointer(p, value) __atomic_store_n(&(p), (value), __ATOMIC_RELEASE)
 #define rcu_replace_pointer(p, value, cond) ({				\

@@ -30,6 +30,10 @@ bool lkpi_timer_pending(struct timer_list *);
 #define timer_delete(timer) lkpi_del_timer(timer)
 #define del_timer_sync(timer) lkpi_del_timer_sync(timer)
 #define timer_delete_sync(timer) lkpi_del_timer_sync(timer)
+#define timer_setup_on_stack(timer, func, flags) timer_setup((timer), (func), (flags))
+#define destroy_timer_on_stack(timer) ((void)(timer))
+#define del_singleshot_timer_sync(timer) del_timer_sync(timer)
+#define timer_container_of(var, timer, member) from_timer(var, timer, member)
 #define timer_pending(timer) lkpi_timer_pending(timer)
 #define from_timer(var, timer, member) container_of((timer), __typeof__(*(var)), member)
 

@@ -50,6 +50,7 @@ bool lkpi_flush_delayed_work(struct delayed_work *);
 #define WQ_HIGHPRI 0x0010
 #define WQ_UNBOUND 0x0002
 #define WQ_MEM_RECLAIM 0x0008
+#define WQ_FREEZABLE 0x0004
 
 #define INIT_WORK(work, func) lkpi_init_work((work), (func))
 #define INIT_WORK_ONSTACK(work, func) lkpi_init_work((work), (func))
@@ -57,10 +58,14 @@ bool lkpi_flush_delayed_work(struct delayed_work *);
 #define system_wq lkpi_system_wq()
 #define system_unbound_wq lkpi_system_wq()
 #define system_highpri_wq lkpi_system_wq()
+#define system_long_wq lkpi_system_wq()
+#define system_power_efficient_wq lkpi_system_wq()
 #define schedule_work(work) lkpi_queue_work(system_wq, (work))
 #define queue_work(wq, work) lkpi_queue_work((wq), (work))
 #define flush_work(work) lkpi_flush_work(work)
 #define cancel_work_sync(work) lkpi_cancel_work_sync(work)
+#define queue_work_on(cpu, wq, work) ((void)(cpu), queue_work((wq), (work)))
+#define flush_scheduled_work() lkpi_flush_workqueue(system_wq)
 #define flush_workqueue(wq) lkpi_flush_workqueue(wq)
 #define work_pending(work) lkpi_work_pending(work)
 #define work_busy(work) lkpi_work_busy(work)

@@ -24,6 +24,7 @@ use freebsd_sys::cpu;
 use freebsd_sys::lint;
 use freebsd_sys::lock::{Lo, Loc, LockClass, LockObject};
 use freebsd_sys::module::Dpcpu;
+use freebsd_sys::panic::kassert_args;
 use freebsd_sys::sched::{sched_pin, sched_unpin};
 use freebsd_sys::thread::{curthread, thread_no_sleeping, thread_sleeping_ok};
 use freebsd_sys::turnstile;
@@ -156,8 +157,22 @@ fn first(task: &Task, what: usize) -> bool {
 }
 
 /// Counts one less of `what`; true if it was the last.
+///
+/// # Panics
+///
+/// What was never counted is not given back: it would be borrowed from the next count (INVARIANTS). Without them nothing is done.
 #[inline]
 fn last(task: &Task, what: usize) -> bool {
+    let counted = (task.owns.get() / what) & owns::DEPTH != 0;
+    let name = match what {
+        owns::PREEMPT => "preempt_enable",
+        owns::BH => "local_bh_enable",
+        _ => "local_irq_enable",
+    };
+    kassert_args(counted, format_args!("{name}: was not disabled"));
+    if !counted {
+        return false;
+    }
     let owned = task.owns.get() - what;
     task.owns.set(owned);
     (owned / what) & owns::DEPTH == 0

@@ -11,10 +11,11 @@ use crate::rcupdate::{self, RcuCallback, RcuHead};
 use crate::sched::{self, Task};
 use crate::slab::{self, Gfp, KmemCache};
 use crate::timer::{Timer, TimerFunc};
-use crate::wait::{WaitQueueEntry, WaitQueueHead};
+use crate::wait::{self, WaitQueueEntry, WaitQueueHead};
 use crate::workqueue::{self, DelayedWork, WorkFunc, WorkStruct, WorkqueueStruct};
 use core::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong, c_void};
-use freebsd_sys::ffi::text;
+use freebsd_sys::atomic::Word;
+use freebsd_sys::ffi::{place, text};
 
 /// Bytes of C's `struct timer_list`.
 const TIMER_SIZE: usize = 256;
@@ -30,8 +31,16 @@ const _: () = {
     assert!(size_of::<Completion>() == 4);
 };
 
+/// `linux/slab.h`'s.
+const SLAB_TYPESAFE_BY_RCU: c_ulong = 0x0004;
+
 fn gfp(flags: c_uint) -> Gfp {
     Gfp::from_bits_retain(flags)
+}
+
+/// The interrupt of that number, if there can be one.
+fn irq(number: c_uint) -> Option<Irq> {
+    u16::try_from(number).ok().map(Irq)
 }
 
 /// Bodies that depend on the mapping. Their safety is the module's.
@@ -100,32 +109,34 @@ mod body {
         unsafe { slab::kfree_sensitive::<M>(at) };
     }
 
+    pub(super) unsafe fn kmem_cache_free<M: LockMapping>(cache: *const KmemCache, at: *mut c_void) {
+        // SAFETY: the module's: an object of that cache, or null.
+        unsafe { deref(cache).free::<M>(at) };
+    }
+
     pub(super) unsafe fn request_threaded_irq<M: LockMapping>(
         irq: c_uint,
-        handler: IrqHandler,
+        handler: Option<IrqHandler>,
         thread_fn: Option<IrqHandler>,
         _flags: c_ulong,
         _name: *const c_char,
         dev: *mut c_void,
     ) -> c_int {
+        // Without a handler of its own the thread function runs each time; without either there is nothing to run.
+        let handler = handler.or(thread_fn.is_some().then_some(interrupt::irq_default_primary_handler as IrqHandler));
+        let (Some(irq), Some(handler)) = (super::irq(irq), handler) else { return -interrupt::EINVAL };
         // SAFETY: the module's: the driver frees the interrupt before what the handler uses goes.
-        unsafe { interrupt::request_threaded_irq::<M>(Irq(irq as u16), handler, thread_fn, dev) }
+        unsafe { interrupt::request_threaded_irq::<M>(irq, handler, thread_fn, dev) }
     }
 
     pub(super) unsafe fn tasklet_init<M: LockMapping>(tasklet: *mut c_void, func: TaskletFunc, data: *mut c_void) {
         // SAFETY: the module's: memory for a tasklet that is not scheduled; the driver kills it before what its function uses goes.
-        unsafe {
-            tasklet.cast::<Tasklet>().write(Tasklet::new());
-            deref(tasklet.cast::<Tasklet>()).init::<M>(func, data);
-        }
+        unsafe { place(tasklet.cast(), Tasklet::new()).init::<M>(func, data) };
     }
 
     pub(super) unsafe fn timer_setup<M: LockMapping>(timer: *mut c_void, func: TimerFunc) {
         // SAFETY: the module's; C's function takes the timer itself.
-        unsafe {
-            timer.cast::<Timer>().write(Timer::new());
-            deref(timer.cast::<Timer>()).setup::<M>(func, timer);
-        }
+        unsafe { place(timer.cast(), Timer::new()).setup::<M>(func, timer) };
     }
 }
 
@@ -134,7 +145,7 @@ macro_rules! headers {
         const _: () = {
             type M = $mapping;
 
-            assert!(size_of::<WaitQueueHead<M>>() <= super::SPINLOCK_SIZE + 16, $name);
+            assert!(size_of::<WaitQueueHead<M>>() == super::SPINLOCK_SIZE + 16, $name);
 
             symbols! { $name;
                 "init_waitqueue_head" = init_waitqueue_head<M>(head: *const c_void);
@@ -148,7 +159,8 @@ macro_rules! headers {
                 "waitqueue_active" = waitqueue_active<M>(head: *const c_void) -> bool;
                 "kfree" = kfree<M>(at: *mut c_void);
                 "kfree_sensitive" = kfree_sensitive<M>(at: *mut c_void);
-                "request_threaded_irq" = request_threaded_irq<M>(irq: c_uint, handler: IrqHandler,
+                "kmem_cache_free" = kmem_cache_free<M>(cache: *const KmemCache, at: *mut c_void);
+                "request_threaded_irq" = request_threaded_irq<M>(irq: c_uint, handler: Option<IrqHandler>,
                     thread_fn: Option<IrqHandler>, flags: c_ulong, name: *const c_char, dev: *mut c_void) -> c_int;
                 "tasklet_init" = tasklet_init<M>(tasklet: *mut c_void, func: TaskletFunc, data: *mut c_void);
                 "timer_setup" = timer_setup<M>(timer: *mut c_void, func: TimerFunc);
@@ -178,6 +190,11 @@ plain! {
         // SAFETY: the module's: unless no address at all, `done` is that of a live object of this type.
         unsafe { deref(done) }.init();
     }
+    /// `reinit_completion()`: a boundary, unlike the first initialisation, which nobody else sees.
+    fn lkpi_reinit_completion(done: *const Completion) {
+        // SAFETY: the module's: unless no address at all, `done` is that of a live object of this type.
+        unsafe { deref(done) }.reinit();
+    }
     /// `complete()`.
     fn lkpi_complete(done: *const Completion) {
         // SAFETY: the module's: unless no address at all, `done` is that of a live object of this type.
@@ -203,6 +220,11 @@ plain! {
         // SAFETY: the module's: unless no address at all, `done` is that of a live object of this type.
         unsafe { deref(done) }.wait_interruptible()
     }
+    /// `wait_for_completion_interruptible_timeout()`.
+    fn lkpi_wait_for_completion_interruptible_timeout(done: *const Completion, timeout: c_long) -> c_long {
+        // SAFETY: the module's: unless no address at all, `done` is that of a live object of this type.
+        unsafe { deref(done) }.wait_interruptible_timeout(timeout)
+    }
     /// `try_wait_for_completion()`.
     fn lkpi_try_wait_for_completion(done: *const Completion) -> bool {
         // SAFETY: the module's: unless no address at all, `done` is that of a live object of this type.
@@ -216,7 +238,7 @@ plain! {
     /// `init_wait()`.
     fn lkpi_init_wait(entry: *mut WaitQueueEntry) {
         // SAFETY: the module's: the caller's own variable.
-        unsafe { entry.write(WaitQueueEntry::new()) };
+        unsafe { place(entry, WaitQueueEntry::new()) };
     }
     /// `current`.
     fn lkpi_current() -> *const Task {
@@ -235,6 +257,36 @@ plain! {
         // SAFETY: the module's: unless no address at all, `task` is that of a live object of this type.
         sched::wake_up_process(unsafe { deref(task) })
     }
+    /// `wake_up_state()`.
+    fn lkpi_wake_up_state(task: *const Task, mask: c_uint) -> bool {
+        // SAFETY: the module's: unless no address at all, `task` is that of a live object of this type.
+        sched::wake_up_state(unsafe { deref(task) }, mask)
+    }
+    /// `signal_pending()`.
+    fn lkpi_signal_pending(task: *const Task) -> bool {
+        // SAFETY: the module's: unless no address at all, `task` is that of a live object of this type.
+        sched::signal_pending(unsafe { deref(task) })
+    }
+    /// `default_wake_function()`.
+    fn lkpi_default_wake_function(entry: *mut WaitQueueEntry, mode: c_uint, flags: c_int, key: *mut c_void) -> c_int {
+        // SAFETY: the module's: an entry of a queue whose lock is held.
+        unsafe { wait::default_wake_function(entry, mode, flags, key) }
+    }
+    /// `autoremove_wake_function()`.
+    fn lkpi_autoremove_wake_function(entry: *mut WaitQueueEntry, mode: c_uint, flags: c_int, key: *mut c_void) -> c_int {
+        // SAFETY: the module's: an entry of a queue whose lock is held.
+        unsafe { wait::autoremove_wake_function(entry, mode, flags, key) }
+    }
+    /// `wake_up_bit()`, `wake_up_var()`.
+    fn lkpi_wake_up_address(address: usize) {
+        wait::wake_up_address(address);
+    }
+    /// One sleep of a wait for what is at `address`, unless `*word & mask` is clear: 0, -EWOULDBLOCK or -ERESTARTSYS.
+    fn lkpi_wait_on_bit(address: usize, word: *const usize, mask: usize, state: c_uint, timeout: c_long) -> c_int {
+        // SAFETY: the module's: unless no address at all, `word` is that of a live word, which others change atomically.
+        let word = unsafe { deref(word.cast::<Word>()) };
+        wait::wait_on_address(address, || word.read() & mask == 0, timeout, state)
+    }
     /// `cond_resched()`.
     fn lkpi_cond_resched() -> c_int {
         sched::cond_resched();
@@ -245,8 +297,8 @@ plain! {
         freebsd_sys::cpu::spinwait();
     }
     /// `jiffies`.
-    fn lkpi_jiffies() -> c_int {
-        sched::jiffies() as c_int
+    fn lkpi_jiffies() -> c_ulong {
+        sched::jiffies()
     }
     /// `might_sleep()`.
     fn lkpi_might_sleep(file: *const c_char, line: c_int) {
@@ -279,19 +331,25 @@ plain! {
     /// `free_irq()`.
     fn lkpi_free_irq(irq: c_uint, dev: *mut c_void) {
         let _ = dev;
-        interrupt::free_irq(Irq(irq as u16));
+        if let Some(irq) = self::irq(irq) {
+            interrupt::free_irq(irq);
+        }
     }
     /// `disable_irq()`.
     fn lkpi_disable_irq(irq: c_uint) {
-        interrupt::disable_irq(Irq(irq as u16));
+        if let Some(irq) = self::irq(irq) {
+            interrupt::disable_irq(irq);
+        }
     }
     /// `enable_irq()`.
     fn lkpi_enable_irq(irq: c_uint) -> c_int {
-        interrupt::enable_irq(Irq(irq as u16))
+        self::irq(irq).map_or(-interrupt::EINVAL, interrupt::enable_irq)
     }
     /// `synchronize_irq()`.
     fn lkpi_synchronize_irq(irq: c_uint) {
-        interrupt::synchronize_irq(Irq(irq as u16));
+        if let Some(irq) = self::irq(irq) {
+            interrupt::synchronize_irq(irq);
+        }
     }
     /// `rcu_read_lock()`.
     fn lkpi_rcu_read_lock() {
@@ -312,7 +370,10 @@ plain! {
     /// `call_rcu()`.
     fn lkpi_call_rcu(head: *mut RcuHead, func: RcuCallback) {
         // SAFETY: the module's: `head` is live and not queued, and lives until `func` is called with it.
-        unsafe { rcupdate::call_rcu(head, func) };
+        unsafe {
+            deref(head);
+            rcupdate::call_rcu(head, func);
+        }
     }
     /// `kfree_rcu()`.
     fn lkpi_kfree_rcu(head: *mut RcuHead, offset: usize) {
@@ -326,10 +387,7 @@ plain! {
     /// `INIT_WORK()`.
     fn lkpi_init_work(work: *mut WorkStruct, func: WorkFunc) {
         // SAFETY: the module's: memory for a work that is not queued.
-        unsafe {
-            work.write(WorkStruct::new());
-            deref(work).init(func);
-        }
+        unsafe { place(work, WorkStruct::new()).init(func) };
     }
     /// `system_wq`.
     fn lkpi_system_wq() -> *const WorkqueueStruct {
@@ -368,10 +426,7 @@ plain! {
     /// `INIT_DELAYED_WORK()`.
     fn lkpi_init_delayed_work(dwork: *mut DelayedWork, func: WorkFunc) {
         // SAFETY: the module's: memory for a work that is not queued.
-        unsafe {
-            dwork.write(DelayedWork::new());
-            deref(dwork).init(func);
-        }
+        unsafe { place(dwork, DelayedWork::new()).init(func) };
         on_stack(dwork);
     }
     /// `queue_delayed_work()`.
@@ -432,16 +487,12 @@ plain! {
     /// `init_irq_work()`.
     fn lkpi_init_irq_work(work: *mut IrqWork, func: IrqWorkFunc) {
         // SAFETY: the module's: memory for a work that is not queued.
-        unsafe {
-            work.write(IrqWork::new());
-            deref(work).init(func);
-        }
+        unsafe { place(work, IrqWork::new()).init(func) };
     }
     /// `irq_work_queue()`.
     fn lkpi_irq_work_queue(work: *const IrqWork) -> bool {
         // SAFETY: the module's: the work lives until it ran.
-        unsafe { deref(work).queue() };
-        true
+        unsafe { deref(work).queue() }
     }
     /// `irq_work_sync()`.
     fn lkpi_irq_work_sync(work: *const IrqWork) {
@@ -451,7 +502,7 @@ plain! {
     /// `mod_timer()`, with the time from now: `lkpi_mod_timer`.
     fn lkpi_mod_timer(timer: *const Timer, jiffies: c_ulong) -> bool {
         // A time that has passed is the next tick.
-        let jiffies = if (jiffies as c_long) < 1 { 1 } else { u64::from(jiffies as u32) };
+        let jiffies = (jiffies as c_long).clamp(1, c_int::MAX.into()) as u64;
         // SAFETY: the module's: unless no address at all, `timer` is that of a live object of this type.
         unsafe { deref(timer) }.modify(jiffies)
     }
@@ -483,13 +534,25 @@ plain! {
         slab::ksize(at)
     }
     /// `kmem_cache_create()`.
-    fn lkpi_kmem_cache_create(name: *const c_char, size: usize, ctor: Option<unsafe extern "C-unwind" fn(*mut c_void)>) -> *mut KmemCache {
+    fn lkpi_kmem_cache_create(name: *const c_char, size: usize, flags: c_ulong,
+        ctor: Option<unsafe extern "C-unwind" fn(*mut c_void)>) -> *mut KmemCache {
         let at: *mut KmemCache = slab::kmalloc(size_of::<KmemCache>(), Gfp::KERNEL).cast();
         if !at.is_null() {
-            // SAFETY: fresh memory, aligned to 16 bytes; the name is a literal.
-            unsafe { at.write(KmemCache::new(text(name), size, ctor)) };
+            // SAFETY: the module's; the name is a literal.
+            let cache = KmemCache::new(unsafe { text(name) }, size, ctor);
+            let cache = if flags & SLAB_TYPESAFE_BY_RCU != 0 { cache.typesafe_by_rcu() } else { cache };
+            // SAFETY: fresh memory, aligned to 16 bytes.
+            unsafe { at.write(cache) };
         }
         at
+    }
+    /// `kmem_cache_destroy()`; null is fine.
+    fn lkpi_kmem_cache_destroy(cache: *mut KmemCache) {
+        if !cache.is_null() {
+            // SAFETY: the module's: a cache that nobody uses any more.
+            unsafe { deref(cache) }.destroy();
+            freebsd_sys::malloc::free(cache.cast(), "lkpikmalloc");
+        }
     }
     /// `kmem_cache_alloc()`.
     fn lkpi_kmem_cache_alloc(cache: *const KmemCache, flags: c_uint) -> *mut c_void {
@@ -511,7 +574,9 @@ unsafe extern "C-unwind" fn lkpi_alloc_workqueue(name: *const c_char, threads: c
         unsafe {
             at.write(WorkqueueStruct::default());
             let name = if name.is_null() { c"lkpi_wq" } else { CStr::from_ptr(name) };
-            deref(at).init(name, usize::try_from(threads).unwrap_or(0).clamp(1, 4));
+            // None asked for is the default, as for the system's own.
+            let threads = if threads == 0 { workqueue::THREADS } else { usize::try_from(threads).unwrap_or(1).min(4) };
+            deref(at).init(name, threads);
         }
     }
     at
