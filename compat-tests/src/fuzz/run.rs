@@ -253,7 +253,7 @@ impl Shared<'static> {
     /// thread0 of a program with one CPU, where there are so many others, all as good as it is.
     fn share(&'static self, others: usize) {
         for at in 1..=others {
-            kthread_add(Kthread { name: "T1", priority: pri::PUSER, flags: 0, cpu: Some(0) }, move || {
+            kthread_add(Kthread { name: ["", "T1", "T2"][at], priority: pri::PUSER, flags: 0, cpu: Some(0) }, move || {
                 // SAFETY: as of the first thread.
                 unsafe { thread::discard_stack() };
                 self.thread(at);

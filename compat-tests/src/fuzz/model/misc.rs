@@ -2,7 +2,7 @@
 
 use super::one_cpu::IDLE;
 use super::{At, Call, Mutation, Run, Stop, kpanic};
-use crate::fuzz::program::{Act, ITHREAD};
+use crate::fuzz::program::Act;
 
 impl At<'_> {
     /// Makes the call.
@@ -113,7 +113,7 @@ impl At<'_> {
     fn userret(&mut self) -> Call {
         let (invariants, witness) = (self.rules.invariants, self.rules.witness);
         // The scheduler asks before everybody.
-        if self.state.cpu.on && self.td != ITHREAD && self.rules.urgent(self.state, self.td) {
+        if self.state.cpu.on && !self.rules.is_ithread(self.td) && self.rules.urgent(self.state, self.td) {
             if !invariants {
                 // It loses what it was lent, and nobody lends it again.
                 return Err(Stop::Wild);

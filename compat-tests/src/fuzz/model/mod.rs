@@ -238,6 +238,8 @@ struct State {
     threads: [Thread; THREADS + 1],
     words: [Word; LOCKS],
     readers: [rm::Active; LOCKS],
+    /// With one CPU: whose trackers are on its queue.
+    trackers: [rm::Queue; LOCKS],
     cv: condvar::Queue,
     cpu: one_cpu::Cpu,
     /// What the filter's calls returned.
@@ -282,6 +284,9 @@ impl std::hash::Hash for State {
         self.readers.iter().for_each(|active| hasher.write_u64(active.digest()));
         hasher.write_u64(self.cv.digest());
         hasher.write_u64(self.cpu.digest());
+        if self.cpu.on {
+            self.trackers.iter().for_each(|queue| queue.hash(hasher));
+        }
     }
 }
 
