@@ -215,7 +215,7 @@ impl Rules<'_> {
             return Ok(());
         }
         if idle {
-            At { rules: self, state, td: IDLE, lock: 0, line: 0 }.switch()?;
+            At { rules: self, state, td: IDLE, lock: 0, line: 0, base: 0 }.switch()?;
         }
         state.dispatch(best);
         Ok(())
@@ -242,7 +242,7 @@ impl Rules<'_> {
         if usize::from(state.threads[td].pc) < self.program.list(self.list(state, td)).len() {
             return Some(self.step(state, td));
         }
-        let mut at = At { rules: self, state, td, lock: 0, line: 0 };
+        let mut at = At { rules: self, state, td, lock: 0, line: 0, base: 0 };
         Some(match (frame, td) {
             (Some(_), _) => Step::of(at.filter_ends()),
             (None, td) if self.is_ithread(td) => Step::of(at.ithread_ends()),
@@ -404,7 +404,7 @@ impl At<'_> {
     pub(super) fn by_idle(&mut self, act: Act) -> Call {
         let kind = self.kind();
         if kind.is_spin() && matches!(act, Act::SpinLock | Act::SpinTry | Act::SpinUnlock)
-            || matches!(act, Act::Assert(_))
+            || matches!(act, Act::Assert(_) | Act::Owned)
         {
             return Ok(());
         }

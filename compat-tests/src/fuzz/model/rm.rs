@@ -87,7 +87,7 @@ impl Queue {
 
 impl At<'_> {
     /// How often the caller reads the lock.
-    fn rm_held(&mut self) -> u8 {
+    pub(super) fn rm_held(&mut self) -> u8 {
         let lock = self.lock;
         self.me().rm[lock]
     }
@@ -110,7 +110,7 @@ impl At<'_> {
 
     /// Whether the call is in its part `n`; the one before it ends with [`Stop::Later`].
     fn phase(&mut self, n: u8) -> bool {
-        self.me().phase == n
+        self.me().phase == self.base + n
     }
 
     /// `mtx_lock()` of the mutex behind, which counts as a lock like any other.
@@ -124,7 +124,7 @@ impl At<'_> {
         Ok(())
     }
 
-    fn sleepable_rm(&self) -> bool {
+    pub(super) fn sleepable_rm(&self) -> bool {
         self.kind() == Kind::RmSleepable
     }
 
@@ -185,14 +185,14 @@ impl At<'_> {
             self.behind_take()?;
             if self.word().tokens != 0 {
                 self.collect();
-                self.me().phase = 2;
+                self.me().phase = self.base + 2;
             }
         }
         // Readers that came before are waited for, one after the other: by a writer that has taken tokens. One that found none counts on
         // whoever did, even if the mutex was released behind that one's back.
-        let phase = self.me().phase;
+        let collected = self.phase(2);
         let first = &mut self.state.readers[self.lock].list[0];
-        if first.owner != 0 && phase == 2 {
+        if first.owner != 0 && collected {
             first.signal = true;
             let owner = first.owner;
             return self.block_on(false, owner);
@@ -321,14 +321,14 @@ impl At<'_> {
     }
 
     /// `rm_assert()`.
-    fn rm_assert(&mut self, what: u32) -> Call {
+    pub(super) fn rm_assert(&mut self, what: u32) -> Call {
         if !self.rules.invariants {
             return Ok(());
         }
         let (td, name, loc) = (self.td, self.name(), self.loc());
         let (mine, held) = (self.word().mine(td), self.rm_held());
         match what & !0x18 {
-            1 | 2 => {
+            1 | 2 if what & 0x18 != 0x18 => {
                 if mine {
                     if what & 2 != 0 {
                         kpanic!("Lock {name} exclusively locked @ {loc}");
