@@ -419,7 +419,7 @@ impl Lock {
         loop {
             let x = self.lk_lock.read();
             if can_share(x, request.flags) {
-                if self.lk_lock.fcmpset_acq(x, x + LK_ONE_SHARER).is_ok() {
+                if self.lk_lock.fcmpset_acq(x, x.wrapping_add(LK_ONE_SHARER)).is_ok() {
                     break;
                 }
                 continue;
