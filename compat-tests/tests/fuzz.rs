@@ -303,7 +303,8 @@ fn writers_and_readers_of_an_rmlock_lend_to_each_other() {
         let other = [a(Act::CvSignal)];
         let reader = interrupted(&[kind], &[&[a(Act::RLock)], &other], &[], &[a(Act::Lock)]);
         assert!(agreed(&reader, Switches::None).contains(&stuck), "{kind:?}");
-        let writer = interrupted(&[kind], &[&[a(Act::Lock)], &other], &[], &[a(Act::RLock)]);
+        let reads = [a(Act::RLock), a(Act::RUnlock)];
+        let writer = interrupted(&[kind], &[&[a(Act::Lock)], &other], &[], &reads);
         assert_eq!(agreed(&writer, Switches::None).contains(&stuck), kind != Kind::RmSleepable, "{kind:?}");
     }
 }
