@@ -449,6 +449,11 @@ impl Program {
         self.calls().filter(|call| call.act == Act::Pause || call.act.times_out()).count()
     }
 
+    /// Whether a thread yields its CPU.
+    pub fn relinquishes(&self) -> bool {
+        self.calls().any(|call| call.act == Act::Relinquish)
+    }
+
     /// Programs that are smaller by a thread, a call or an unused lock.
     pub fn smaller(&self) -> Vec<Self> {
         let mut all = Vec::new();

@@ -11,7 +11,7 @@
 //!
 //! # What the model leaves out
 //!
-//! Interrupts, and threads that share a CPU, are modelled where there is one CPU: see `one_cpu`.
+//! Interrupts, and threads that share a CPU, are modelled where there is one CPU: see `one_cpu`. Of lockmgr(9) see `lockmgr`.
 //!
 //! A call after which FreeBSD works on memory that is no lock any more (a reader's release of a write-locked word takes 32 off the
 //! owner's address) has no rules: see [`Verdict::Wild`]. The console is predicted of programs with one
