@@ -117,7 +117,8 @@ impl At<'_> {
 
     /// Whether the chain is locked from when the interlock goes until the thread sleeps. msleep_spin() unlocks it for what WITNESS has to say.
     fn chain_locked(&self, act: Act) -> bool {
-        !self.sleepable_interlock() && !(act.sleeps_spin() && self.rules.witness)
+        let lets_go = act.sleeps_spin() && self.rules.witness;
+        !self.sleepable_interlock() && !lets_go
     }
 
     /// `sleepq_add()`.
@@ -241,7 +242,7 @@ impl At<'_> {
         }
         let waiters = || queue.waiters.iter().filter(|waiter| **waiter != 0).map(|&waiter| usize::from(waiter) - 1);
         let asleep = |td: &usize| self.state.threads[*td].run == Run::Waiting;
-        if let Some(td) = waiters().filter(asleep).last().or(waiters().next()) {
+        if let Some(td) = waiters().rfind(asleep).or(waiters().next()) {
             self.state.leave_cv(td, Place::Signalled);
         }
         Ok(())

@@ -115,8 +115,8 @@ impl At<'_> {
             }
             _ => {}
         }
-        if !invariants && (!word.free() && !(kind.is_mtx() && word.exactly(td)) || word.data > 0 || self.rm_held() > 0)
-        {
+        let mine = kind.is_mtx() && word.exactly(td);
+        if !invariants && (!word.free() && !mine || word.data > 0 || self.rm_held() > 0) {
             // Somebody goes on holding it.
             return Err(Stop::Wild);
         }
