@@ -295,6 +295,114 @@ fn who_spins_by_turns_has_a_watchdog() {
     assert!(outcomes.contains(&"panic: spin lock held too long".to_owned()), "{outcomes:?}");
 }
 
+/// A writer lends to the reader that it waits for; a reader lends to the writer, unless that may sleep.
+#[test]
+fn writers_and_readers_of_an_rmlock_lend_to_each_other() {
+    let stuck = Outcome::Stuck.to_string();
+    for kind in [Kind::Rm, Kind::RmRecurse, Kind::RmSleepable] {
+        let other = [a(Act::CvSignal)];
+        let reader = interrupted(&[kind], &[&[a(Act::RLock)], &other], &[], &[a(Act::Lock)]);
+        assert!(agreed(&reader, Switches::None).contains(&stuck), "{kind:?}");
+        let reads = [a(Act::RLock), a(Act::RUnlock)];
+        let writer = interrupted(&[kind], &[&[a(Act::Lock)], &other], &[], &reads);
+        assert_eq!(agreed(&writer, Switches::None).contains(&stuck), kind != Kind::RmSleepable, "{kind:?}");
+    }
+}
+
+/// Three threads on one CPU take it in the order in which they came to want it.
+#[test]
+fn three_threads_share_a_cpu() {
+    let calls = [a(Act::Lock), a(Act::Relinquish), a(Act::Unlock)];
+    for kind in [Kind::Mtx, Kind::Sx, Kind::Rm, Kind::RmSleepable, Kind::Lockmgr] {
+        let three = program(&[kind], &[&calls, &calls, &calls]);
+        assert_eq!(agreed(&Program { shared: true, ..three }, Switches::Witness), ["ends"]);
+    }
+}
+
+/// An assertion may ask for recursion, or for none, and not for both.
+#[test]
+fn no_lock_is_both_recursed_and_not() {
+    let kinds = [
+        (Kind::MtxRecurse, "panic: unknown mtx_assert at program:2"),
+        (Kind::RwRecurse, "panic: Unknown rw lock assertion: 28 @ program:2"),
+        (Kind::SxRecurse, "panic: Unknown sx lock assertion: 28 @ program:2"),
+        (Kind::RmRecurse, "panic: Unknown rm lock assertion: 28 @ program:2"),
+        (Kind::LockmgrRecurse, "panic: Unknown lockmgr assertion: 28 @ program:2"),
+    ];
+    for (kind, text) in kinds {
+        let both = program(&[kind], &[&[a(Act::Lock), a(Act::Assert(4 | 8 | 0x10))]]);
+        for switches in [Switches::Invariants, Switches::Witness] {
+            assert_eq!(outcomes(&both, switches), [text]);
+        }
+        Judge::default().judge(&both, 1, EFFORT).expect("agreement");
+    }
+    // LA_LOCKED is nothing that mtx_assert() knows.
+    let locked = program(&[Kind::Mtx], &[&[a(Act::Lock), a(Act::Assert(1))]]);
+    assert_eq!(outcomes(&locked, Switches::Witness), ["panic: unknown mtx_assert at program:2"]);
+    Judge::default().judge(&locked, 1, EFFORT).expect("agreement");
+}
+
+/// msleep_spin() lets the sleep queue go for what WITNESS has to say: a wake-up may spare who may not switch the panic, there only.
+#[test]
+fn a_wakeup_may_come_before_a_sleep_with_a_spin_mutex() {
+    let sleeper = [a(Act::CriticalEnter), a(Act::SpinLock), a(Act::SpinSleep)];
+    let both = program(&[Kind::Spin], &[&sleeper, &[a(Act::Wakeup)]]);
+    let switch = "panic: mi_switch: switch in a critical section";
+    assert_eq!(agreed(&both, Switches::Invariants), [switch]);
+    assert_eq!(agreed(&both, Switches::Witness), ["ends", switch]);
+}
+
+/// What is asserted of an interlock that one may not sleep with comes before what is asserted of the sleeper.
+#[test]
+fn a_recursed_interlock_is_noticed_before_the_sleep() {
+    let calls = [a(Act::NoSleeping), a(Act::RLock), a(Act::RLock), a(Act::Sleep)];
+    for (kind, text) in [
+        (Kind::RmRecurse, "panic: Lock a recursed @ program:4"),
+        (Kind::RmSleepable, "panic: rm_rlock: recursed on non-recursive rmlock a @ program:3"),
+    ] {
+        let twice = program(&[kind], &[&calls]);
+        assert_eq!(outcomes(&twice, Switches::Invariants), [text]);
+        Judge::default().judge(&twice, 1, EFFORT).expect("agreement");
+    }
+}
+
+/// Who upgrades a lockmgr lock that nobody shares has it, if nobody looks.
+#[test]
+fn an_upgrade_of_what_is_not_shared() {
+    let upgrade = program(&[Kind::Lockmgr], &[&[a(Act::Upgrade), a(Act::Owned)]]);
+    assert_eq!(outcomes(&upgrade, Switches::None), ["ends, thread 0's tries: [true, true]"]);
+    assert_eq!(outcomes(&upgrade, Switches::Invariants), ["panic: Lock a not sharelocked @ program:1"]);
+    Judge::default().judge(&upgrade, 1, EFFORT).expect("agreement");
+}
+
+/// wakeup_any() takes who went to sleep last, and not who is about to, if it can.
+#[test]
+fn wakeup_any_wakes_the_latest() {
+    let sleeper = [a(Act::RLock), a(Act::Sleep), a(Act::CriticalEnter), a(Act::Pause)];
+    let waits = program(&[Kind::Sx], &[&sleeper, &[a(Act::RLock), a(Act::Sleep)], &[a(Act::WakeupAny)]]);
+    let outcomes = agreed(&Program { shared: true, ..waits }, Switches::Invariants);
+    assert_eq!(outcomes, ["threads wait for ever"]);
+}
+
+/// A destroyed lock says so whatever is asked of it, and a lock is initialised once.
+#[test]
+fn a_destroyed_lock_is_none() {
+    for (kind, text) in [
+        (Kind::Mtx, "panic: mtx_lock() of destroyed mutex @ program:2"),
+        (Kind::Rw, "panic: rw_wlock() of destroyed rwlock @ program:2"),
+        (Kind::Sx, "panic: sx_xlock() of destroyed sx @ program:2"),
+        (Kind::Rm, "panic: rm_wlock() of destroyed rmlock @ program:2"),
+    ] {
+        let used = program(&[kind], &[&[a(Act::Destroy), a(Act::Lock)]]);
+        assert_eq!(outcomes(&used, Switches::Witness), [text]);
+        let again = program(&[kind], &[&[a(Act::Destroy), a(Act::Init), a(Act::Lock), a(Act::Init)]]);
+        assert_eq!(outcomes(&again, Switches::Witness), ["panic: lock \"a\" %p already initialized"]);
+        for program in [used, again] {
+            Judge::default().judge(&program, 1, EFFORT).expect("agreement");
+        }
+    }
+}
+
 /// What a program with one thread prints.
 fn printed(program: &Program) -> Vec<String> {
     let mut model = Model::default();

@@ -141,7 +141,12 @@ impl Cv {
     /// `cv_wait_unlock()`: as [`Cv::wait`], but returns without the lock.
     #[track_caller]
     pub fn wait_unlock(&self, lock: &LockObject) {
-        self.wait_at("_cv_wait_unlock", lock, How { ticks: None, catch: false, relock: false }, Loc::caller());
+        self.wait_unlock_from(lock, Loc::caller());
+    }
+
+    /// `_cv_wait_unlock()`, called from `loc`.
+    pub fn wait_unlock_from(&self, lock: &LockObject, loc: Loc) {
+        self.wait_at("_cv_wait_unlock", lock, How { ticks: None, catch: false, relock: false }, loc);
     }
 
     /// `cv_wait_sig()`: as [`Cv::wait`]; returns 0, or [`sleepqueue::EINTR`] if a signal ended it.

@@ -465,6 +465,7 @@ pub(crate) unsafe fn lc_assert_interlock(lock: &LockObject, loc: Loc) {
                 Mtx::from_object(lock).assert_at(ma::OWNED | ma::NOTRECURSED, loc);
             }
             LockClass::Rw => Rw::from_object(lock).assert_at(ra::LOCKED | ra::NOTRECURSED, loc),
+            LockClass::Rm => Rm::from_object(lock).assert_at(ra::LOCKED | ra::NOTRECURSED, loc),
             _ => {}
         }
     }
@@ -562,8 +563,11 @@ impl LockClass {
         // SAFETY: as in `unlock`.
         unsafe {
             match self {
-                // Of a mutex LA_LOCKED says what LA_XLOCKED does.
-                Self::MtxSpin | Self::MtxSleep => Mtx::from_object(lock).assert_at(what, loc),
+                Self::MtxSpin | Self::MtxSleep => {
+                    // Of a mutex LA_LOCKED says what LA_XLOCKED does: here, and not in mtx_assert().
+                    let what = if what & ma::LOCKED != 0 { what & !ma::LOCKED | ma::OWNED } else { what };
+                    Mtx::from_object(lock).assert_at(what, loc);
+                }
                 Self::Rw => Rw::from_object(lock).assert_at(what, loc),
                 Self::Sx => Sx::from_object(lock).assert_at(what, loc),
                 Self::Rm | Self::RmSleepable => Rm::from_object(lock).assert_at(what, loc),

@@ -419,7 +419,7 @@ impl Lock {
         loop {
             let x = self.lk_lock.read();
             if can_share(x, request.flags) {
-                if self.lk_lock.fcmpset_acq(x, x + LK_ONE_SHARER).is_ok() {
+                if self.lk_lock.fcmpset_acq(x, x.wrapping_add(LK_ONE_SHARER)).is_ok() {
                     break;
                 }
                 continue;
@@ -553,19 +553,43 @@ impl Lock {
     /// `lockmgr_upgrade()`.
     fn upgrade(&self, request: &mut Request<'_>, op: u32) -> i32 {
         self.assert_at(ka::SLOCKED, request.loc);
-        let waiters = self.lk_lock.read() & LK_ALL_WAITERS;
-        let alone = LK_SHARE | LK_ONE_SHARER | waiters;
-        if self.lk_lock.fcmpset_acq(alone, curthread_word() | waiters).is_ok() {
-            witness::upgrade(&self.lock_object, request.loc);
-            curthread().lk_slocks.sub(1);
-            return 0;
+        let mut x = self.lk_lock.read();
+        loop {
+            // LK_SHARERS() does not look at LK_SHARE: without INVARIANTS, a lock that nobody holds is upgraded, and an owner's address is many.
+            if x / LK_ONE_SHARER > 1 {
+                if op == lk::TRYUPGRADE {
+                    cpu::observe(self.lk_lock.as_ptr().cast(), 8);
+                    return EBUSY;
+                }
+                match self.lk_lock.fcmpset_rel(x, x - LK_ONE_SHARER) {
+                    Ok(()) => break,
+                    Err(seen) => x = seen,
+                }
+                continue;
+            }
+            mpass!(
+                x & !LK_ALL_WAITERS == LK_SHARE | LK_ONE_SHARER,
+                "(v & ~LK_ALL_WAITERS) == LK_SHARERS_LOCK(1)",
+                request.loc
+            );
+            match self.lk_lock.fcmpset_acq(x, curthread_word() | x & LK_ALL_WAITERS) {
+                Ok(()) => {
+                    witness::upgrade(&self.lock_object, request.loc);
+                    curthread().lk_slocks.sub(1);
+                    return 0;
+                }
+                Err(seen) => x = seen,
+            }
         }
-        if op == lk::TRYUPGRADE {
-            cpu::observe(self.lk_lock.as_ptr().cast(), 8);
-            return EBUSY;
-        }
-        self.sunlock(request.loc);
+        self.note_sunlock(request.loc);
         self.xlock(request)
+    }
+
+    /// `lockmgr_note_shared_release()`.
+    fn note_sunlock(&self, loc: Loc) {
+        witness::unlock(&self.lock_object, false, loc);
+        self.count(-1);
+        curthread().lk_slocks.sub(1);
     }
 
     fn downgrade(&self, request: &mut Request<'_>) -> i32 {
@@ -643,9 +667,7 @@ impl Lock {
                 Err(seen) => x = seen,
             }
         }
-        witness::unlock(&self.lock_object, false, loc);
-        self.count(-1);
-        curthread().lk_slocks.sub(1);
+        self.note_sunlock(loc);
     }
 
     /// `lockmgr_xunlock_hard()`.
@@ -779,6 +801,8 @@ impl Lock {
         let x = self.lk_lock.read();
         let shared = x & LK_SHARE != 0;
         match what & !(ka::RECURSED | ka::NOTRECURSED) {
+            // FreeBSD lists what it knows, and nothing that is both.
+            _ if recursion == ka::RECURSED | ka::NOTRECURSED => kpanic!("Unknown lockmgr assertion: {what} @ {loc}"),
             how @ (ka::LOCKED | ka::SLOCKED) => {
                 let must_share = how == ka::SLOCKED;
                 // WITNESS does not know of a lock that was disowned, so it is not asked about exclusive ones.

@@ -798,7 +798,9 @@ impl Mtx {
         }
         let recursion = what & (ma::RECURSED | ma::NOTRECURSED);
         match what & !(ma::RECURSED | ma::NOTRECURSED) {
-            ma::OWNED | ma::LOCKED => {
+            // FreeBSD lists what it knows, and nothing that is both.
+            _ if recursion == ma::RECURSED | ma::NOTRECURSED => kpanic!("unknown mtx_assert at {loc}"),
+            ma::OWNED => {
                 if !self.owned() {
                     kpanic!("mutex {} not owned at {loc}", self.name());
                 }

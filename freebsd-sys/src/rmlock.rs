@@ -1022,6 +1022,8 @@ impl Rm {
         }
         let recursion = what & (ra::RECURSED | ra::NOTRECURSED);
         match what & !(ra::RECURSED | ra::NOTRECURSED) {
+            // FreeBSD lists what it knows, and nothing that is both.
+            _ if recursion == ra::RECURSED | ra::NOTRECURSED => kpanic!("Unknown rm lock assertion: {what} @ {loc}"),
             ra::LOCKED | ra::RLOCKED => {
                 let must_read = what & ra::RLOCKED != 0;
                 if self.wowned() {

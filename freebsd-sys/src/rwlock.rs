@@ -864,6 +864,8 @@ impl Rw {
         }
         let recursion = what & (ra::RECURSED | ra::NOTRECURSED);
         match what & !(ra::RECURSED | ra::NOTRECURSED) {
+            // FreeBSD lists what it knows, and nothing that is both.
+            _ if recursion == ra::RECURSED | ra::NOTRECURSED => kpanic!("Unknown rw lock assertion: {what} @ {loc}"),
             ra::LOCKED | ra::RLOCKED if cpu::witness() => witness::assert(&self.lock_object, what, loc),
             ra::LOCKED | ra::RLOCKED => {
                 let v = self.rw_lock.peek();

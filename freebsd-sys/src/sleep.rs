@@ -110,7 +110,15 @@ pub fn tsleep(ident: usize, wmesg: &'static str, ticks: u64) -> i32 {
 /// Row 89 of the misuse table.
 #[track_caller]
 pub fn msleep_spin(ident: usize, mtx: &crate::mutex::Mtx, wmesg: &'static str, ticks: u64) -> i32 {
-    let loc = Loc::caller();
+    msleep_spin_from(ident, mtx, wmesg, ticks, Loc::caller())
+}
+
+/// [`msleep_spin`], called from `loc`.
+///
+/// # Panics
+///
+/// As [`msleep_spin`].
+pub fn msleep_spin_from(ident: usize, mtx: &crate::mutex::Mtx, wmesg: &'static str, ticks: u64, loc: Loc) -> i32 {
     if !cpu::step("msleep_spin", 0) {
         return 0;
     }
@@ -126,8 +134,15 @@ pub fn msleep_spin(ident: usize, mtx: &crate::mutex::Mtx, wmesg: &'static str, t
     let saved = crate::witness::save(mtx.object());
     mtx.unlock_spin_at(loc);
     let dropped = giant::drop_giant(loc);
-    crate::witness::warn(None, loc, format_args!("Sleeping on \"{wmesg}\""));
-    released.lock_again(ident);
+    if cpu::witness() {
+        // WITNESS would find the chain's lock: it goes for as long as that takes, and a wake-up may come.
+        released.free();
+        crate::witness::warn(None, loc, format_args!("Sleeping on \"{wmesg}\""));
+        cpu::step("sleepq_lock", ident);
+        sleepqueue::lock(ident);
+    } else {
+        released.lock_again(ident);
+    }
     let error = if ticks != 0 {
         sleepqueue::timedwait(ident)
     } else {

@@ -124,6 +124,13 @@ pub(crate) fn release_for(wchan: usize, interlock: Option<&LockObject>) -> Relea
 }
 
 impl Released {
+    /// The chain is free from here on, for interrupts too.
+    pub(crate) fn free(self) {
+        if self.sleepable == Some(false) {
+            critical::spinlock_exit_internal();
+        }
+    }
+
     /// `sleepq_lock()` again, once the interlock is gone. If FreeBSD's chain is free meanwhile, anything may have come in between. If it is
     /// not, nobody wakes the caller before it has switched; here a wake-up may have come, and must not spare a caller who may not switch
     /// its panic.

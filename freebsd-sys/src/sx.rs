@@ -908,6 +908,8 @@ impl Sx {
         }
         let recursion = what & (sa::RECURSED | sa::NOTRECURSED);
         match what & !(sa::RECURSED | sa::NOTRECURSED) {
+            // FreeBSD lists what it knows, and nothing that is both.
+            _ if recursion == sa::RECURSED | sa::NOTRECURSED => kpanic!("Unknown sx lock assertion: {what} @ {loc}"),
             sa::LOCKED | sa::SLOCKED if cpu::witness() => witness::assert(&self.lock_object, what, loc),
             sa::LOCKED | sa::SLOCKED => {
                 let x = self.sx_lock.peek();

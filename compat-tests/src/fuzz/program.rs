@@ -43,6 +43,10 @@ pub enum Kind {
     RmRecurse,
     /// `RM_SLEEPABLE`.
     RmSleepable,
+    /// lockmgr(9).
+    Lockmgr,
+    /// `LK_CANRECURSE`.
+    LockmgrRecurse,
 }
 
 impl Kind {
@@ -61,34 +65,87 @@ impl Kind {
         matches!(self, Self::Rm | Self::RmRecurse | Self::RmSleepable)
     }
 
+    /// Whether it is a lockmgr lock.
+    pub fn is_lockmgr(self) -> bool {
+        matches!(self, Self::Lockmgr | Self::LockmgrRecurse)
+    }
+
     /// Whether it is an sx lock.
     pub fn is_sx(self) -> bool {
         matches!(self, Self::Sx | Self::SxRecurse)
     }
 
-    /// A kind whose rules are stated for CPUs that are shared: readers of an rmlock are not.
-    fn on_one_cpu(self) -> Self {
-        match self {
-            Self::Rm => Self::Spin,
-            Self::RmRecurse => Self::Rw,
-            Self::RmSleepable => Self::Mtx,
-            other => other,
-        }
-    }
-
     /// `LO_RECURSABLE`.
     pub fn recursable(self) -> bool {
-        matches!(self, Self::MtxRecurse | Self::SpinRecurse | Self::RwRecurse | Self::SxRecurse | Self::RmRecurse)
+        matches!(
+            self,
+            Self::MtxRecurse
+                | Self::SpinRecurse
+                | Self::RwRecurse
+                | Self::SxRecurse
+                | Self::RmRecurse
+                | Self::LockmgrRecurse
+        )
     }
 
     /// What can be asked of it.
     fn calls(self) -> &'static [Act] {
-        use Act::{Assert, CvTimedwait, CvWait, Downgrade, Lock, RLock, RUnlock, Sleep};
-        use Act::{SpinLock, SpinTry, SpinUnlock, TimedSleep, Try, TryR, Unlock, Upgrade};
+        use Act::{
+            Assert, CvTimedwait, CvWait, CvWaitUnlock, Downgrade, Lock, Owned, RLock, RUnlock, Sleep, SleepDrop,
+        };
+        use Act::{Disown, SleepFail, UpgradeWait};
+        use Act::{SpinLock, SpinSleep, SpinTry, SpinUnlock, TimedSleep, TimedSpinSleep, Try, TryR, Unlock, Upgrade};
         if self.is_mtx() {
-            &[Lock, Unlock, Try, SpinLock, SpinUnlock, SpinTry, CvWait, CvTimedwait, Sleep, TimedSleep, Assert(0)]
+            &[
+                Lock,
+                Unlock,
+                Try,
+                SpinLock,
+                SpinUnlock,
+                SpinTry,
+                CvWait,
+                CvTimedwait,
+                CvWaitUnlock,
+                Sleep,
+                TimedSleep,
+                SleepDrop,
+                SpinSleep,
+                TimedSpinSleep,
+                Assert(0),
+                Owned,
+            ]
+        } else if self.is_lockmgr() {
+            &[
+                Lock,
+                Unlock,
+                Try,
+                SleepFail,
+                RLock,
+                RUnlock,
+                TryR,
+                Upgrade,
+                UpgradeWait,
+                Downgrade,
+                Disown,
+                Assert(0),
+                Owned,
+            ]
         } else if self.is_rm() {
-            &[Lock, Unlock, RLock, RUnlock, TryR, Assert(0)]
+            &[
+                Lock,
+                Unlock,
+                RLock,
+                RUnlock,
+                TryR,
+                CvWait,
+                CvTimedwait,
+                CvWaitUnlock,
+                Sleep,
+                TimedSleep,
+                SleepDrop,
+                Assert(0),
+                Owned,
+            ]
         } else {
             &[
                 Lock,
@@ -101,9 +158,12 @@ impl Kind {
                 Downgrade,
                 CvWait,
                 CvTimedwait,
+                CvWaitUnlock,
                 Sleep,
                 TimedSleep,
+                SleepDrop,
                 Assert(0),
+                Owned,
             ]
         }
     }
@@ -121,11 +181,11 @@ pub struct LockSpec {
 /// What a call does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Act {
-    /// `mtx_lock`, `rw_wlock`, `sx_xlock`, `rm_wlock`.
+    /// `mtx_lock`, `rw_wlock`, `sx_xlock`, `rm_wlock`, `LK_EXCLUSIVE`.
     Lock,
-    /// `mtx_unlock`, `rw_wunlock`, `sx_xunlock`, `rm_wunlock`.
+    /// `mtx_unlock`, `rw_wunlock`, `sx_xunlock`, `rm_wunlock`, `LK_RELEASE`.
     Unlock,
-    /// `mtx_trylock`, `rw_try_wlock`, `sx_try_xlock`.
+    /// `mtx_trylock`, `rw_try_wlock`, `sx_try_xlock`, `LK_EXCLUSIVE` with `LK_NOWAIT`.
     Try,
     /// `mtx_lock_spin`.
     SpinLock,
@@ -133,18 +193,30 @@ pub enum Act {
     SpinUnlock,
     /// `mtx_trylock_spin`.
     SpinTry,
-    /// `rw_rlock`, `sx_slock`, `rm_rlock`.
+    /// `rw_rlock`, `sx_slock`, `rm_rlock`, `LK_SHARED`.
     RLock,
-    /// `rw_runlock`, `sx_sunlock`, `rm_runlock`.
+    /// `rw_runlock`, `sx_sunlock`, `rm_runlock`, `LK_RELEASE`.
     RUnlock,
-    /// `rw_try_rlock`, `sx_try_slock`, `rm_try_rlock`.
+    /// `rw_try_rlock`, `sx_try_slock`, `rm_try_rlock`, `LK_SHARED` with `LK_NOWAIT`.
     TryR,
-    /// `rw_try_upgrade`, `sx_try_upgrade`.
+    /// `rw_try_upgrade`, `sx_try_upgrade`, `LK_TRYUPGRADE`.
     Upgrade,
-    /// `rw_downgrade`, `sx_downgrade`.
+    /// `rw_downgrade`, `sx_downgrade`, `LK_DOWNGRADE`.
     Downgrade,
+    /// `LK_EXCLUSIVE` with `LK_SLEEPFAIL`.
+    SleepFail,
+    /// `LK_UPGRADE`.
+    UpgradeWait,
+    /// `lockmgr_disown`.
+    Disown,
     /// `mtx_assert` and the like, with these `LA_*`.
     Assert(u32),
+    /// `mtx_owned`, `rw_wowned`, `sx_xlocked`, `rm_wowned`; `lockstatus` is `LK_EXCLUSIVE`.
+    Owned,
+    /// `mtx_destroy` and the like, and not `mtx_init` afterwards.
+    Destroy,
+    /// `mtx_init` and the like, of a lock that was destroyed or was not.
+    Init,
     /// `critical_enter`.
     CriticalEnter,
     /// `critical_exit`.
@@ -161,6 +233,8 @@ pub enum Act {
     CvWait,
     /// `cv_timedwait` for a tick.
     CvTimedwait,
+    /// `cv_wait_unlock`.
+    CvWaitUnlock,
     /// `cv_signal`.
     CvSignal,
     /// `cv_broadcast`.
@@ -169,10 +243,20 @@ pub enum Act {
     Sleep,
     /// `_sleep` for a tick.
     TimedSleep,
+    /// `_sleep` with `PDROP`.
+    SleepDrop,
+    /// `msleep_spin` on the condition's address.
+    SpinSleep,
+    /// `msleep_spin` for a tick.
+    TimedSpinSleep,
     /// `wakeup` of the condition's address.
     Wakeup,
     /// `wakeup_one`.
     WakeupOne,
+    /// `wakeup_any`.
+    WakeupAny,
+    /// `sched_relinquish`.
+    Relinquish,
     /// `pause` for a tick.
     Pause,
     /// `malloc(M_WAITOK)` and `free`.
@@ -184,10 +268,11 @@ pub enum Act {
 }
 
 /// What is asked in an assertion: sensible ones, and some that no kernel knows.
-const ASSERTIONS: [u32; 12] = [0, 1, 2, 4, 4 | 8, 4 | 0x10, 1 | 8, 1 | 0x10, 2 | 8, 8, 4 | 8 | 0x10, 0x40];
+const ASSERTIONS: [u32; 13] =
+    [0, 1, 2, 4, 4 | 8, 4 | 0x10, 1 | 8, 1 | 0x10, 2 | 8, 8, 4 | 8 | 0x10, 1 | 8 | 0x10, 0x40];
 
 /// What has nothing to do with a lock.
-const PLAIN: [Act; 14] = [
+const PLAIN: [Act; 16] = [
     Act::CriticalEnter,
     Act::CriticalExit,
     Act::NoSleeping,
@@ -198,6 +283,8 @@ const PLAIN: [Act; 14] = [
     Act::CvBroadcast,
     Act::Wakeup,
     Act::WakeupOne,
+    Act::WakeupAny,
+    Act::Relinquish,
     Act::Pause,
     Act::MallocWait,
     Act::MallocNowait,
@@ -229,9 +316,9 @@ pub struct Program {
     pub locks: Vec<LockSpec>,
     /// The calls of each thread; thread N has CPU N to itself, unless they share one.
     pub threads: Vec<Vec<Call>>,
-    /// Whether all threads, two at most, are on one CPU.
+    /// Whether all threads are on one CPU.
     pub shared: bool,
-    /// What interrupts them; then they share a CPU.
+    /// What interrupts them, two at most; then they share a CPU.
     pub interrupt: Option<Interrupt>,
 }
 
@@ -246,11 +333,21 @@ struct Habits {
 impl Habits {
     /// A call that a careful programmer may make next.
     fn sensible(&mut self, u: &mut Unstructured<'_>, locks: &[LockSpec]) -> Result<Call> {
-        // Waiting with a lock held: the interlock of a condition, unless it is an rmlock, which has none of that here.
-        if let Some(&(lock, _)) = self.held.last().filter(|(lock, _)| !locks[usize::from(*lock)].kind.is_rm())
+        // Waiting with a lock held: the interlock of a condition.
+        if let Some(&(lock, _)) = self.held.last().filter(|(lock, _)| !locks[usize::from(*lock)].kind.is_lockmgr())
             && u.ratio(1, 12)?
         {
-            let act = *u.choose(&[Act::CvWait, Act::CvTimedwait, Act::Sleep, Act::TimedSleep])?;
+            let spin = locks[usize::from(lock)].kind.is_spin();
+            let act =
+                match *u.choose(&[Act::CvWait, Act::CvTimedwait, Act::CvWaitUnlock, Act::Sleep, Act::TimedSleep])? {
+                    Act::Sleep if spin => Act::SpinSleep,
+                    Act::TimedSleep if spin => Act::TimedSpinSleep,
+                    Act::Sleep if u.ratio(1, 4)? => Act::SleepDrop,
+                    act => act,
+                };
+            if act.drops() {
+                self.held.pop();
+            }
             return Ok(Call { act, lock });
         }
         if !self.held.is_empty() && u.ratio(2, 5)? {
@@ -279,6 +376,8 @@ impl Habits {
                     Act::CvBroadcast,
                     Act::Wakeup,
                     Act::WakeupOne,
+                    Act::WakeupAny,
+                    Act::Relinquish,
                 ])?;
                 self.critical += u32::from(act == Act::CriticalEnter);
                 self.pinned += u32::from(act == Act::Pin);
@@ -347,7 +446,12 @@ impl Program {
 
     /// How often a thread sleeps for a tick.
     pub fn pauses(&self) -> usize {
-        self.calls().filter(|call| matches!(call.act, Act::Pause | Act::CvTimedwait | Act::TimedSleep)).count()
+        self.calls().filter(|call| call.act == Act::Pause || call.act.times_out()).count()
+    }
+
+    /// Whether a thread yields its CPU.
+    pub fn relinquishes(&self) -> bool {
+        self.calls().any(|call| call.act == Act::Relinquish)
     }
 
     /// Programs that are smaller by a thread, a call or an unused lock.
@@ -392,7 +496,27 @@ impl Program {
 impl Act {
     /// Whether it waits for the condition, or on its address.
     pub fn waits(self) -> bool {
-        matches!(self, Self::CvWait | Self::CvTimedwait | Self::Sleep | Self::TimedSleep)
+        self.times_out() || self.drops() || matches!(self, Self::CvWait | Self::Sleep | Self::SpinSleep)
+    }
+
+    /// Whether it waits for a tick at most.
+    pub fn times_out(self) -> bool {
+        matches!(self, Self::CvTimedwait | Self::TimedSleep | Self::TimedSpinSleep)
+    }
+
+    /// Whether it waits and does not take the lock back.
+    pub fn drops(self) -> bool {
+        matches!(self, Self::CvWaitUnlock | Self::SleepDrop)
+    }
+
+    /// Whether it waits as sleep(9) has it, and not condvar(9).
+    pub fn sleeps(self) -> bool {
+        matches!(self, Self::Sleep | Self::TimedSleep | Self::SleepDrop) || self.sleeps_spin()
+    }
+
+    /// Whether it is `msleep_spin`.
+    pub fn sleeps_spin(self) -> bool {
+        matches!(self, Self::SpinSleep | Self::TimedSpinSleep)
     }
 
     /// Whether it is done to a lock.
@@ -405,15 +529,12 @@ impl<'a> Arbitrary<'a> for Program {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         let threads = *u.choose(&[1, 1, 1, 1, 2, 2, 2, 3])?;
         let interrupted = threads < 3 && u.ratio(1, 3)?;
-        let shared = threads == 2 && (interrupted || u.ratio(1, 4)?);
+        let shared = threads > 1 && (interrupted || u.ratio(1, 4)?);
         let alone = threads == 1 && !interrupted;
         let count = u.int_in_range(1..=if alone { LOCKS } else { 2 })?;
         let mut locks = Vec::with_capacity(count);
         for _ in 0..count {
             locks.push(LockSpec { kind: u.arbitrary()?, enrolled: u.ratio(3, 4)? });
-        }
-        if interrupted || shared {
-            locks.iter_mut().for_each(|lock| lock.kind = lock.kind.on_one_cpu());
         }
         let most = match (threads, interrupted) {
             (1, false) => CALLS,
@@ -426,28 +547,44 @@ impl<'a> Arbitrary<'a> for Program {
         let mut all = Vec::with_capacity(threads);
         for _ in 0..threads {
             let n = u.int_in_range(1..=most)?;
-            all.push(list(u, &locks, n, care)?);
+            all.push(list(u, &locks, n, care, alone)?);
         }
         let interrupt = if interrupted { Some(Interrupt::generate(u, &locks, care)?) } else { None };
         Ok(Self { locks, threads: all, shared, interrupt })
     }
 }
 
-/// `n` calls, of eight about `care` as a careful programmer makes them.
-fn list(u: &mut Unstructured<'_>, locks: &[LockSpec], n: usize, care: u32) -> Result<Vec<Call>> {
+/// `n` calls, of eight about `care` as a careful programmer makes them. If they are `alone` they may end locks: what becomes of others that
+/// wait for those has no rules.
+fn list(u: &mut Unstructured<'_>, locks: &[LockSpec], n: usize, care: u32, alone: bool) -> Result<Vec<Call>> {
     let mut habits = Habits::default();
-    let call = |_| if u.int_in_range(0..=7)? < care { habits.sensible(u, locks) } else { any(u, locks) };
+    let call = |_| match u.int_in_range(0..=7)? {
+        at if at < care => habits.sensible(u, locks),
+        _ if alone && u.ratio(1, 16)? => {
+            let lock = u.choose_index(locks.len())?;
+            if locks[lock].kind.is_lockmgr() {
+                // Of those it does not show that they were destroyed.
+                return any(u, locks);
+            }
+            Ok(Call { act: *u.choose(&[Act::Destroy, Act::Destroy, Act::Init])?, lock: lock as u8 })
+        }
+        _ => any(u, locks),
+    };
     (0..n).map(call).collect()
 }
 
 impl Interrupt {
     fn generate(u: &mut Unstructured<'_>, locks: &[LockSpec], care: u32) -> Result<Self> {
         let (filter, ithread) = (u.int_in_range(0..=3)?, u.int_in_range(0..=3)?);
-        let mut filter = list(u, locks, filter, care)?;
+        let mut filter = list(u, locks, filter, care, false)?;
         filter.retain(|call| call.may_be_in_filter(locks) || u.ratio(1, 4).unwrap_or(false));
         // A wait takes the interrupted thread's place in a queue, where it may be already.
         filter.retain(|call| !call.act.waits());
-        Ok(Self { filter, ithread: list(u, locks, ithread, care)? })
+        // A reader's tracker is on somebody's stack: not even a try is for filters. Nor are lockmgr locks.
+        let kind = |call: &Call| locks[usize::from(call.lock)].kind;
+        let reads = |call: &Call| call.act.takes_lock() && (kind(call).is_rm() || kind(call).is_lockmgr());
+        filter.retain(|call| !reads(call) || matches!(call.act, Act::Assert(_)));
+        Ok(Self { filter, ithread: list(u, locks, ithread, care, false)? })
     }
 }
 
@@ -456,7 +593,7 @@ impl Call {
     fn may_be_in_filter(self, locks: &[LockSpec]) -> bool {
         match self.act {
             Act::Lock | Act::RLock => false,
-            Act::Pause | Act::MallocWait | Act::Userret | Act::CriticalExit => false,
+            Act::Pause | Act::MallocWait | Act::Userret | Act::CriticalExit | Act::Relinquish => false,
             _ if self.act.takes_lock() => locks[usize::from(self.lock)].kind.is_spin(),
             _ => true,
         }

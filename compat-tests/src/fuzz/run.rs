@@ -9,6 +9,7 @@ use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::Schedule;
 use freebsd_sys::interrupt::{self, Arrival, Filter};
 use freebsd_sys::lock::{Loc, LockObject};
+use freebsd_sys::lockmgr::{self, Wait, lk};
 use freebsd_sys::machine::{Budget, Config, Engine, Machine, Verdict};
 use freebsd_sys::malloc::{self, M};
 use freebsd_sys::mutex::{Mtx, Mtxf};
@@ -85,7 +86,11 @@ impl Machines {
 fn normal(text: &str) -> String {
     let text = match text.split_once(" failed at ") {
         Some((what, _)) => format!("{what} failed at %s:%d"),
-        None => text.to_owned(),
+        // An assertion of a call that is not told where it stands.
+        None => match text.rsplit_once(" @ ") {
+            Some((what, at)) if at.contains(".rs:") => format!("{what} @ %s:%d"),
+            _ => text.to_owned(),
+        },
     };
     let mut parts = text.split("0x");
     let mut out = parts.next().unwrap_or("").to_owned();
@@ -102,6 +107,7 @@ enum Lock {
     Rw(Rw),
     Sx(Sx),
     Rm(Rm),
+    Lockmgr(lockmgr::Lock),
 }
 
 impl Lock {
@@ -111,6 +117,7 @@ impl Lock {
             Kind::Rw | Kind::RwRecurse => Self::Rw(Rw::zeroed()),
             Kind::Sx | Kind::SxRecurse => Self::Sx(Sx::zeroed()),
             Kind::Rm | Kind::RmRecurse | Kind::RmSleepable => Self::Rm(Rm::zeroed()),
+            Kind::Lockmgr | Kind::LockmgrRecurse => Self::Lockmgr(lockmgr::Lock::zeroed()),
         }
     }
 
@@ -120,6 +127,27 @@ impl Lock {
             Self::Rw(lock) => lock.object(),
             Self::Sx(lock) => lock.object(),
             Self::Rm(lock) => lock.object(),
+            Self::Lockmgr(lock) => lock.object(),
+        }
+    }
+
+    fn owned(&self) -> bool {
+        match self {
+            Self::Mtx(lock) => lock.owned(),
+            Self::Rw(lock) => lock.wowned(),
+            Self::Sx(lock) => lock.xlocked(),
+            Self::Rm(lock) => lock.wowned(),
+            Self::Lockmgr(lock) => lock.status() == lk::EXCLUSIVE,
+        }
+    }
+
+    fn destroy(&self) {
+        match self {
+            Self::Mtx(lock) => lock.destroy(),
+            Self::Rw(lock) => lock.destroy(),
+            Self::Sx(lock) => lock.destroy(),
+            Self::Rm(lock) => lock.destroy(),
+            Self::Lockmgr(lock) => lock.destroy(),
         }
     }
 
@@ -151,6 +179,10 @@ impl Lock {
                 opts.set(Rmf::SLEEPABLE, kind == Kind::RmSleepable);
                 opts.set(Rmf::NOWITNESS, hidden);
                 lock.init(name, opts);
+            }
+            Self::Lockmgr(lock) => {
+                let opts = if recurse { lk::CANRECURSE } else { 0 } | if hidden { lk::NOWITNESS } else { 0 };
+                lock.init(0, name, 0, opts);
             }
         }
     }
@@ -253,17 +285,20 @@ impl Shared<'static> {
     /// thread0 of a program with one CPU, where there are so many others, all as good as it is.
     fn share(&'static self, others: usize) {
         for at in 1..=others {
-            kthread_add(Kthread { name: "T1", priority: pri::PUSER, flags: 0, cpu: Some(0) }, move || {
-                // SAFETY: as of the first thread.
-                unsafe { thread::discard_stack() };
-                self.thread(at);
-                if !cpu::step("done", 0) {
-                    return;
-                }
-                self.done.add(1);
-                // It spins on what it holds until its time slice is over.
-                wait_for(&self.done, u32::MAX);
-            });
+            kthread_add(
+                Kthread { name: ["", "T1", "T2"][at], priority: pri::PUSER, flags: 0, cpu: Some(0) },
+                move || {
+                    // SAFETY: as of the first thread.
+                    unsafe { thread::discard_stack() };
+                    self.thread(at);
+                    if !cpu::step("done", 0) {
+                        return;
+                    }
+                    self.done.add(1);
+                    // It spins on what it holds until its time slice is over.
+                    wait_for(&self.done, u32::MAX);
+                },
+            );
         }
         if let Some(interrupt) = &self.program.interrupt {
             let irq = interrupt::create("fuzz", Arrival::Raised, pri::PI_INTR, Some(0));
@@ -303,12 +338,44 @@ impl Shared<'static> {
         let loc = Loc::c(c"program".as_ptr(), line(at, pc));
         let ident = std::ptr::from_ref(&self.cv) as usize;
         if call.act.takes_lock() {
-            if matches!(call.act, Act::Assert(_)) && !cpu::step("assert", 0) {
+            if matches!(call.act, Act::Assert(_) | Act::Owned) && !cpu::step("assert", 0) {
                 // An assertion is no boundary of its own, and what it looks at may change before it.
                 return None;
             }
             let lock = &self.locks[usize::from(call.lock)];
+            let tracker = self.trackers[at].iter().rfind(|tracker| tracker.reads.get() == call.lock + 1);
+            if let Some(tracker) = tracker
+                && call.act.drops()
+                && !lock.owned()
+            {
+                tracker.reads.set(0);
+            }
             match call.act {
+                Act::Owned => return Some(lock.owned()),
+                Act::Destroy => {
+                    lock.destroy();
+                    return None;
+                }
+                Act::Init => {
+                    let spec = self.program.locks[usize::from(call.lock)];
+                    lock.init(call.lock.into(), spec.kind, spec.enrolled);
+                    return None;
+                }
+                Act::CvWaitUnlock => {
+                    self.cv.wait_unlock_from(lock.object(), loc);
+                    return None;
+                }
+                Act::SleepDrop => {
+                    let how = How { drop: true, ..How::default() };
+                    sleep::sleep_from(ident, Some(lock.object()), how, "sl", loc);
+                    return None;
+                }
+                Act::SpinSleep | Act::TimedSpinSleep => {
+                    let Lock::Mtx(lock) = lock else { return None };
+                    let timed = call.act.times_out();
+                    let error = sleep::msleep_spin_from(ident, lock, "sl", u64::from(timed), loc);
+                    return timed.then_some(error == 0);
+                }
                 Act::CvWait => {
                     self.cv.wait_from(lock.object(), loc);
                     return None;
@@ -328,6 +395,7 @@ impl Shared<'static> {
                 Lock::Mtx(lock) => on_mtx(lock, call.act, loc),
                 Lock::Rw(lock) => on_rw(lock, call.act, loc),
                 Lock::Sx(lock) => on_sx(lock, call.act, loc),
+                Lock::Lockmgr(lock) => on_lockmgr(lock, call.act, loc),
                 Lock::Rm(lock) => self.on_rm(lock, call, loc, &self.trackers[at][..=pc]),
             };
         }
@@ -352,6 +420,8 @@ impl Shared<'static> {
             Act::CvBroadcast => self.cv.broadcast(),
             Act::Wakeup => sleep::wakeup(ident),
             Act::WakeupOne => sleep::wakeup_one(ident),
+            Act::WakeupAny => sleep::wakeup_any(ident),
+            Act::Relinquish => sched::sched_relinquish(),
             Act::Pause => _ = sleep::pause("nap", 1),
             Act::MallocWait => malloc::free(malloc::malloc(16, "fuzz", M::WAITOK), "fuzz"),
             Act::MallocNowait => malloc::free(malloc::malloc(16, "fuzz", M::NOWAIT), "fuzz"),
@@ -397,6 +467,32 @@ impl Shared<'static> {
         }
         None
     }
+}
+
+fn on_lockmgr(lock: &lockmgr::Lock, act: Act, loc: Loc) -> Option<bool> {
+    let flags = match act {
+        Act::Lock => lk::EXCLUSIVE,
+        Act::Unlock | Act::RUnlock => lk::RELEASE,
+        Act::Try => lk::EXCLUSIVE | lk::NOWAIT,
+        Act::SleepFail => lk::EXCLUSIVE | lk::SLEEPFAIL,
+        Act::RLock => lk::SHARED,
+        Act::TryR => lk::SHARED | lk::NOWAIT,
+        Act::Upgrade => lk::TRYUPGRADE,
+        Act::UpgradeWait => lk::UPGRADE,
+        Act::Downgrade => lk::DOWNGRADE,
+        Act::Disown => {
+            lock.disown_at(loc);
+            return None;
+        }
+        Act::Assert(what) => {
+            lock.assert_at(what, loc);
+            return None;
+        }
+        _ => return None,
+    };
+    let error = lock.args(flags, None, Wait::default(), loc);
+    let fails = !matches!(act, Act::Lock | Act::Unlock | Act::RUnlock | Act::Downgrade);
+    fails.then_some(error == 0)
 }
 
 fn on_mtx(lock: &Mtx, act: Act, loc: Loc) -> Option<bool> {

@@ -1,6 +1,6 @@
 //! condvar(9) and sleep(9): the program's one condition, and the sleep queue of its address, which _sleep() and wakeup() may use too.
 
-use super::{At, Call, Mutation, Run, Stop, kpanic};
+use super::{At, Call, DESTROYED, Mutation, Run, Stop, kpanic};
 use crate::fuzz::program::{Act, THREADS};
 
 /// A condition's sleep queue.
@@ -59,15 +59,18 @@ impl Queue {
 impl At<'_> {
     /// `cv_wait()`, `cv_timedwait()` and `_sleep()`.
     pub(super) fn cv_wait(&mut self, act: Act) -> Call {
-        let timed = matches!(act, Act::CvTimedwait | Act::TimedSleep);
+        let timed = act.times_out();
         match self.me().phase {
-            0 => self.cv_queue(timed, matches!(act, Act::Sleep | Act::TimedSleep)),
-            1 => self.cv_unlock(),
-            2 => self.cv_sleep(),
+            0 => self.cv_queue(timed, act),
+            1 => self.cv_unlock(act),
+            2 => self.cv_sleep(act),
             _ => {
-                let how = self.me().how;
-                self.interlock_call(how.lock())?;
-                self.witness_restore();
+                if !act.drops() {
+                    let how = self.me().how;
+                    self.base = 3;
+                    self.interlock_call(how.lock())?;
+                    self.witness_restore();
+                }
                 let worked = self.me().place != Place::TimedOut || self.mutated(Mutation::NoTimeouts);
                 self.me().place = Place::None;
                 if timed {
@@ -79,25 +82,43 @@ impl At<'_> {
     }
 
     /// What comes before the interlock goes.
-    fn cv_queue(&mut self, timed: bool, of_sleep: bool) -> Call {
-        self.warn(if of_sleep { "Sleeping on \"sl\"" } else { "Waiting on \"cv\"" }, Some(self.lock));
-        if of_sleep && self.rules.invariants && self.kind().is_spin() {
+    fn cv_queue(&mut self, timed: bool, act: Act) -> Call {
+        let of_sleep = act.sleeps();
+        if act.sleeps_spin() {
+            if !self.kind().is_spin() && !self.rules.invariants {
+                return Err(Stop::Wild);
+            }
+        } else {
+            self.warn(if of_sleep { SLEEPING } else { "Waiting on \"cv\"" }, Some(self.lock));
+        }
+        if of_sleep && !act.sleeps_spin() && self.rules.invariants && self.kind().is_spin() {
             kpanic!("spin locks can only use msleep_spin");
         }
         self.state.cv.count += u8::from(!of_sleep);
         // _sleep() drops what one may not sleep with before it goes on the queue, cv_wait() after that; both with the chain locked.
-        if of_sleep && !self.kind().is_sx() {
-            self.interlock_goes()?;
+        if of_sleep && !self.sleepable_interlock() {
+            self.interlock_goes(act.sleeps_spin())?;
             self.queue(timed, of_sleep)?;
         } else {
             self.queue(timed, of_sleep)?;
-            self.interlock_goes()?;
+            self.interlock_goes(act.sleeps_spin())?;
         }
-        if !self.kind().is_sx() {
+        if !self.sleepable_interlock() {
             // The chain stays locked until the thread sleeps: neither a signal, nor the clock, nor any interrupt comes between.
             self.spinlock_enter();
         }
         Err(Stop::Later)
+    }
+
+    /// LC_SLEEPABLE.
+    fn sleepable_interlock(&self) -> bool {
+        self.kind().is_sx() || self.sleepable_rm()
+    }
+
+    /// Whether the chain is locked from when the interlock goes until the thread sleeps. msleep_spin() unlocks it for what WITNESS has to say.
+    fn chain_locked(&self, act: Act) -> bool {
+        let lets_go = act.sleeps_spin() && self.rules.witness;
+        !self.sleepable_interlock() && !lets_go
     }
 
     /// `sleepq_add()`.
@@ -122,12 +143,20 @@ impl At<'_> {
     }
 
     /// What is asserted of the interlock.
-    fn interlock_goes(&mut self) -> Call {
+    fn interlock_goes(&mut self, spin: bool) -> Call {
+        if spin {
+            // msleep_spin() asserts before WITNESS is told.
+            self.mtx_assert(4 | 0x10)?;
+        }
         self.witness_save()?;
         // lc_unlock(): what it asserts, and in which mode the lock is held.
         let how = if self.kind().is_mtx() {
             self.mtx_assert(4 | 0x10)?;
             if self.kind().is_spin() { How::Spin } else { How::Exclusive }
+        } else if self.kind().is_rm() {
+            self.rm_assert(1 | 0x10)?;
+            let td = self.td;
+            if self.word().mine(td) { How::Exclusive } else { How::Shared }
         } else {
             self.rw_assert(1 | 0x10)?;
             if self.word().owner == 0 { How::Shared } else { How::Exclusive }
@@ -137,24 +166,44 @@ impl At<'_> {
     }
 
     /// The interlock goes. If it is an sx lock, the chain is free meanwhile, and the thread may be preempted before it sleeps.
-    fn cv_unlock(&mut self) -> Call {
+    fn cv_unlock(&mut self, act: Act) -> Call {
         let how = self.me().how;
-        self.interlock_call(how.unlock())?;
-        if self.kind().is_sx() {
-            return Err(Stop::Later);
+        if self.kind().is_rm() && how == How::Shared && self.rm_held() == 0 {
+            // Nobody's tracker.
+            kpanic!("page fault");
         }
-        self.me().phase += 1;
-        self.cv_sleep()
+        if act.sleeps_spin() && !self.kind().is_spin() {
+            let (name, loc) = (self.name(), self.loc());
+            kpanic!("mtx_unlock_spin() of sleep mutex {name} @ {loc}");
+        }
+        self.base = 1;
+        match self.interlock_call(how.unlock()) {
+            // An rmlock's writer goes in two steps, of which the first is nobody else's business.
+            Err(Stop::Later) => {
+                self.base = 0;
+                self.interlock_call(how.unlock())?;
+            }
+            other => other?,
+        }
+        if self.chain_locked(act) {
+            self.me().phase += 1;
+            return self.cv_sleep(act);
+        }
+        if act.sleeps_spin() {
+            self.spinlock_exit()?;
+            self.warn(SLEEPING, None);
+        }
+        Err(Stop::Later)
     }
 
     /// The thread sleeps if it is still on the queue.
-    fn cv_sleep(&mut self) -> Call {
+    fn cv_sleep(&mut self, act: Act) -> Call {
         // Who may not switch is told so, though a signal came in time.
-        let queued = self.me().place == Place::Queued;
-        if queued || !self.kind().is_sx() {
+        let (queued, locked) = (self.me().place == Place::Queued, self.chain_locked(act));
+        if queued || locked {
             self.switch()?;
         }
-        if !self.kind().is_sx() {
+        if locked {
             self.spinlock_exit()?;
         }
         if queued {
@@ -165,7 +214,14 @@ impl At<'_> {
 
     /// A call on the interlock as if the thread had made it.
     fn interlock_call(&mut self, act: Act) -> Call {
-        if self.kind().is_mtx() { self.on_mtx(act) } else { self.on_rw(act) }
+        if self.word().owner == DESTROYED {
+            return self.on_destroyed(act);
+        }
+        match self.kind() {
+            kind if kind.is_mtx() => self.on_mtx(act),
+            kind if kind.is_rm() => self.on_rm(act),
+            _ => self.on_rw(act),
+        }
     }
 
     /// `cv_signal()` and `cv_broadcast()`, which look at the count first.
@@ -176,6 +232,20 @@ impl At<'_> {
         }
         self.state.cv.count = if all { 0 } else { count - 1 };
         self.sleepq_wake(all, false)
+    }
+
+    /// `wakeup_any()`: who went to sleep last, if possible one who is asleep already.
+    pub(super) fn wakeup_any(&mut self) -> Call {
+        let queue = self.state.cv;
+        if self.rules.invariants && queue.waiters[0] != 0 && !queue.of_sleep {
+            kpanic!("sleepq_signal: mismatch between sleep/wakeup and cv_*");
+        }
+        let waiters = || queue.waiters.iter().filter(|waiter| **waiter != 0).map(|&waiter| usize::from(waiter) - 1);
+        let asleep = |td: &usize| self.state.threads[*td].run == Run::Waiting;
+        if let Some(td) = waiters().rfind(asleep).or(waiters().next()) {
+            self.state.leave_cv(td, Place::Signalled);
+        }
+        Ok(())
     }
 
     /// `sleepq_signal()` and `sleepq_broadcast()`: of equals, who has waited longest.
@@ -200,6 +270,9 @@ impl At<'_> {
         Ok(())
     }
 }
+
+/// What WITNESS may warn of.
+const SLEEPING: &str = "Sleeping on \"sl\"";
 
 /// How a waiter held its interlock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

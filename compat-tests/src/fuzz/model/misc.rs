@@ -1,8 +1,8 @@
 //! Calls that are about the thread, and which rules a call follows.
 
 use super::one_cpu::IDLE;
-use super::{At, Call, Mutation, Run, Stop, kpanic};
-use crate::fuzz::program::{Act, ITHREAD};
+use super::{At, Call, DESTROYED, KERNPROC, Mutation, Run, Stop, Word, kpanic};
+use crate::fuzz::program::{Act, Kind};
 
 impl At<'_> {
     /// Makes the call.
@@ -12,12 +12,20 @@ impl At<'_> {
         }
         if act.takes_lock() {
             let kind = self.kind();
+            if matches!(act, Act::Owned | Act::Destroy | Act::Init) {
+                return self.on_any(act);
+            }
+            if self.word().owner == DESTROYED && !act.waits() && !matches!(act, Act::Assert(_)) {
+                return self.on_destroyed(act);
+            }
             return if act.waits() {
                 self.cv_wait(act)
             } else if kind.is_mtx() {
                 self.on_mtx(act)
             } else if kind.is_rm() {
                 self.on_rm(act)
+            } else if kind.is_lockmgr() {
+                self.on_lockmgr(act)
             } else {
                 self.on_rw(act)
             };
@@ -40,6 +48,13 @@ impl At<'_> {
             }
             Act::CvSignal | Act::CvBroadcast => self.cv_wake(act == Act::CvBroadcast)?,
             Act::Wakeup | Act::WakeupOne => self.sleepq_wake(act == Act::Wakeup, true)?,
+            Act::WakeupAny => self.wakeup_any()?,
+            Act::Relinquish => {
+                self.switch()?;
+                let td = self.td;
+                // Whoever is as good comes first; or it goes on at once.
+                self.state.make_runnable(td);
+            }
             Act::Pause => {
                 self.warn("Sleeping on \"nap\"", None);
                 self.may_sleep()?;
@@ -75,6 +90,106 @@ impl At<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A call that all kinds of locks have.
+    fn on_any(&mut self, act: Act) -> Call {
+        let (td, kind, name, invariants) = (self.td, self.kind(), self.name(), self.rules.invariants);
+        let word = *self.word();
+        match act {
+            Act::Owned => {
+                self.log(word.mine(td) || word.owner == KERNPROC);
+                return Ok(());
+            }
+            Act::Init => {
+                if invariants && word.owner != DESTROYED {
+                    kpanic!("lock \"{name}\" %p already initialized");
+                }
+                if self.rm_held() > 0 {
+                    // Trackers of a lock that is new.
+                    return Err(Stop::Wild);
+                }
+                *self.word() = Word::default();
+                self.state.readers[self.lock] = super::rm::Active::default();
+                return Ok(());
+            }
+            _ => {}
+        }
+        let mine = kind.is_mtx() && word.exactly(td);
+        if !invariants && (!word.free() && !mine || word.data > 0 || self.rm_held() > 0) {
+            // Somebody goes on holding it.
+            return Err(Stop::Wild);
+        }
+        if kind.is_mtx() && word.mine(td) {
+            if invariants && (word.recursed || word.waiters) {
+                kpanic!("Assertion (m->mtx_lock & (MTX_RECURSED|MTX_CONTESTED)) == 0 failed at %s:%d");
+            }
+            if word.data > 0 {
+                // A spin mutex's word does not say so, and WITNESS goes on holding it.
+                return Err(Stop::Wild);
+            }
+            if kind.is_spin() {
+                self.spinlock_exit()?;
+            } else {
+                self.count(-1);
+            }
+            self.witness_unlock(true)?;
+        } else if invariants {
+            if kind.is_rm() && word.mine(td) {
+                kpanic!("Lock {name} exclusively locked @ %s:%d");
+            }
+            if kind.is_rm() && self.rm_held() > 0 {
+                kpanic!("Lock {name} read locked @ %s:%d");
+            }
+            if !word.free() {
+                match kind {
+                    _ if kind.is_mtx() => kpanic!("Assertion mtx_unowned(m) failed at %s:%d"),
+                    Kind::Rm | Kind::RmRecurse => kpanic!("Assertion mtx_unowned(m) failed at %s:%d"),
+                    Kind::Rw | Kind::RwRecurse => kpanic!("rw lock %p not unlocked"),
+                    _ => kpanic!("sx lock still held"),
+                }
+            }
+        }
+        *self.word() = Word { owner: DESTROYED, ..Word::default() };
+        Ok(())
+    }
+
+    /// Every call but an assertion asks first whether there is a lock.
+    pub(super) fn on_destroyed(&mut self, act: Act) -> Call {
+        if !self.rules.invariants {
+            return Err(Stop::Wild);
+        }
+        let (kind, loc) = (self.kind(), self.loc());
+        let (prefix, what) = match () {
+            () if kind.is_mtx() => ("mtx", "mutex"),
+            () if kind.is_rm() => ("rm", "rmlock"),
+            () if kind.is_sx() => ("sx", "sx"),
+            () => ("rw", "rwlock"),
+        };
+        let call = match (act, prefix) {
+            (Act::Lock, "mtx") => "lock",
+            (Act::Unlock, "mtx") => "unlock",
+            (Act::Try, "mtx") => "trylock",
+            (Act::SpinLock, _) => "lock_spin",
+            (Act::SpinTry, _) => "trylock_spin",
+            (Act::SpinUnlock, _) => "unlock_spin",
+            (Act::Lock, "sx") => "xlock",
+            (Act::Unlock, "sx") => "xunlock",
+            (Act::Try, "sx") => "try_xlock",
+            (Act::RLock, "sx") => "slock",
+            (Act::RUnlock, "sx") => "sunlock",
+            (Act::TryR, "sx") => "try_slock",
+            (Act::Lock, _) => "wlock",
+            (Act::Unlock, _) => "wunlock",
+            (Act::Try, _) => "try_wlock",
+            (Act::RUnlock, _) => "runlock",
+            // A try for an rmlock is one of rm_rlock's ways.
+            (Act::RLock, _) | (Act::TryR, "rm") => "rlock",
+            (Act::TryR, _) => "try_rlock",
+            (Act::Upgrade, _) => "try_upgrade",
+            _ => "downgrade",
+        };
+        kpanic!("{prefix}_{call}() of destroyed {what} @ {loc}")
     }
 
     /// `free()`.
@@ -113,7 +228,7 @@ impl At<'_> {
     fn userret(&mut self) -> Call {
         let (invariants, witness) = (self.rules.invariants, self.rules.witness);
         // The scheduler asks before everybody.
-        if self.state.cpu.on && self.td != ITHREAD && self.rules.urgent(self.state, self.td) {
+        if self.state.cpu.on && !self.rules.is_ithread(self.td) && self.rules.urgent(self.state, self.td) {
             if !invariants {
                 // It loses what it was lent, and nobody lends it again.
                 return Err(Stop::Wild);
@@ -135,6 +250,7 @@ impl At<'_> {
             (me.locks, "locks held"),
             (me.rw_rlocks, "rwlocks held in read mode"),
             (me.sx_slocks, "sx locks held in shared mode"),
+            (me.lk_slocks, "lockmanager locks held in shared mode"),
         ] {
             if n != 0 {
                 kpanic!("userret: Returning with {n} {what}");

@@ -11,13 +11,14 @@
 //!
 //! # What the model leaves out
 //!
-//! Interrupts, and threads that share a CPU, are modelled where there is one CPU: see `one_cpu`.
+//! Interrupts, and threads that share a CPU, are modelled where there is one CPU: see `one_cpu`. Of lockmgr(9) see `lockmgr`.
 //!
 //! A call after which FreeBSD works on memory that is no lock any more (a reader's release of a write-locked word takes 32 off the
 //! owner's address) has no rules: see [`Verdict::Wild`]. The console is predicted of programs with one
 //! thread only.
 
 mod condvar;
+mod lockmgr;
 mod misc;
 mod mtx;
 mod one_cpu;
@@ -111,11 +112,13 @@ pub enum Mutation {
     NoPreemption,
     /// Who owns a lock is as good as it was, whoever waits for it.
     NoLending,
+    /// Who sleeps for a lockmgr lock gets it, LK_SLEEPFAIL or not.
+    NobodyGoesAway,
 }
 
 impl Mutation {
     /// All that are wrong.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::EverybodyRecurses,
         Self::ReadersFirst,
         Self::SwitchAnywhere,
@@ -130,6 +133,7 @@ impl Mutation {
         Self::PreemptAnywhere,
         Self::NoPreemption,
         Self::NoLending,
+        Self::NobodyGoesAway,
     ];
 }
 
@@ -175,6 +179,7 @@ struct Thread {
     locks: i8,
     rw_rlocks: i8,
     sx_slocks: i8,
+    lk_slocks: i8,
     held: [Held; LOCKS],
     /// rmlocks held for reading, how often.
     rm: [u8; LOCKS],
@@ -203,12 +208,20 @@ struct Word {
     data: u8,
     /// rmlock: the CPUs (a thread has one) whose readers need not ask.
     tokens: u8,
+    /// lockmgr: exclusive sleepers that will go away, at most.
+    exslpfail: u8,
 }
+
+/// The owner of a lockmgr lock that was disowned.
+const KERNPROC: u8 = 0xfe;
+
+/// The owner of a lock that was destroyed: nobody.
+const DESTROYED: u8 = 0xff;
 
 impl Word {
     /// Whether the word is that of a free lock, without a flag.
     fn free(&self) -> bool {
-        *self == Self { data: self.data, tokens: self.tokens, ..Self::default() }
+        *self == Self { data: self.data, tokens: self.tokens, exslpfail: self.exslpfail, ..Self::default() }
     }
 
     /// Whether the word is exactly `thread`'s address.
@@ -238,6 +251,8 @@ struct State {
     threads: [Thread; THREADS + 1],
     words: [Word; LOCKS],
     readers: [rm::Active; LOCKS],
+    /// With one CPU: whose trackers are on its queue.
+    trackers: [rm::Queue; LOCKS],
     cv: condvar::Queue,
     cpu: one_cpu::Cpu,
     /// What the filter's calls returned.
@@ -273,15 +288,29 @@ impl std::hash::Hash for State {
                     | u64::from(td.waited) << 7
                     | u64::from(td.phase),
             );
-            hasher.write_u64(u64::from(td.timed) << 8 | (td.how as u64) << 4 | td.place as u64);
+            hasher.write_u64(
+                u64::from(td.lk_slocks as u8) << 16 | u64::from(td.timed) << 8 | (td.how as u64) << 4 | td.place as u64,
+            );
         }
         for word in &self.words {
             let flags = u8::from(word.recursed) << 2 | u8::from(word.waiters) << 1 | u8::from(word.read_waiters);
-            hasher.write_u64(pack([word.owner, word.readers as u8, flags, word.data, word.tokens, 0, 0, 0]));
+            hasher.write_u64(pack([
+                word.owner,
+                word.readers as u8,
+                flags,
+                word.data,
+                word.tokens,
+                word.exslpfail,
+                0,
+                0,
+            ]));
         }
         self.readers.iter().for_each(|active| hasher.write_u64(active.digest()));
         hasher.write_u64(self.cv.digest());
         hasher.write_u64(self.cpu.digest());
+        if self.cpu.on {
+            self.trackers.iter().for_each(|queue| queue.hash(hasher));
+        }
     }
 }
 
@@ -349,6 +378,8 @@ struct At<'a> {
     /// The lock's number.
     lock: usize,
     line: u32,
+    /// The phase of the call in which the part begins that is under way.
+    base: u8,
 }
 
 /// Where a call stands, as FreeBSD prints it.
@@ -524,7 +555,7 @@ impl Rules<'_> {
         let list = self.list(state, td);
         let call = self.program.list(list)[pc];
         let before = *state;
-        let mut at = At { rules: self, state, td, lock: call.lock.into(), line: line(list, pc) };
+        let mut at = At { rules: self, state, td, lock: call.lock.into(), line: line(list, pc), base: 0 };
         match at.call(call.act) {
             Ok(()) => {
                 state.threads[td].pc += 1;

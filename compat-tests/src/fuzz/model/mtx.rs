@@ -165,7 +165,7 @@ impl At<'_> {
         let (td, name, loc) = (self.td, self.name(), self.loc());
         let (mine, recursed) = (self.word().mine(td), self.word().data != 0);
         match what & !0x18 {
-            1 | 4 => {
+            4 if what & 0x18 != 0x18 => {
                 if !mine {
                     kpanic!("mutex {name} not owned at {loc}");
                 }

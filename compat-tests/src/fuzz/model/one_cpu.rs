@@ -131,11 +131,15 @@ impl State {
 
     /// Whether a tick would end a sleep.
     fn timers(&self) -> bool {
-        (0..THREADS).any(|td| self.threads[td].run == Run::Paused || self.may_time_out(td))
+        (0..THREADS).any(|td| self.sleeps_a_tick(td))
     }
 
-    /// A tick ends all sleeps of those `tds`; and a time slice.
-    fn tick(&mut self, tds: impl Iterator<Item = usize>) {
+    fn sleeps_a_tick(&self, td: usize) -> bool {
+        self.threads[td].run == Run::Paused || self.may_time_out(td)
+    }
+
+    /// A tick ends all sleeps of those `tds`.
+    fn tick(&mut self, tds: [usize; THREADS]) {
         for td in tds {
             if self.threads[td].run == Run::Paused {
                 self.make_runnable(td);
@@ -143,7 +147,6 @@ impl State {
                 self.leave_cv(td, Place::TimedOut);
             }
         }
-        self.cpu.sliced = self.running().is_some_and(|td| td != ITHREAD);
     }
 }
 
@@ -154,7 +157,25 @@ impl Thread {
     }
 }
 
+/// All orders of threads; any two come in both of theirs in the first two.
+const ORDERS: [[usize; THREADS]; 6] = [[0, 1, 2], [2, 1, 0], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1]];
+
 impl Rules<'_> {
+    /// Whether `td` is the interrupt thread.
+    pub(super) fn is_ithread(&self, td: usize) -> bool {
+        td == ITHREAD && self.program.interrupt.is_some()
+    }
+
+    /// To whom, as in a word, a thread lends that is blocked on `lock`: to its owner, or one that waits for an rmlock's readers to the
+    /// reader that is to wake it.
+    fn debtor(&self, state: &State, lock: u8, exclusive: bool) -> u8 {
+        let lock = usize::from(lock);
+        if self.program.locks[lock].kind.is_rm() && !exclusive {
+            return state.readers[lock].signals();
+        }
+        state.words[lock].owner
+    }
+
     /// Whether `td` is as good as an interrupt thread: it is one, or one waits for a lock of `td`'s, directly or not.
     pub(super) fn urgent(&self, state: &State, td: usize) -> bool {
         // A chain of three threads has two links.
@@ -163,11 +184,11 @@ impl Rules<'_> {
 
     fn urgent_by(&self, state: &State, td: usize, links: u8) -> bool {
         let lends = |other: &usize| {
-            matches!(state.threads[*other].run, Run::Blocked { lock, asleep: false, .. }
-                if state.words[usize::from(lock)].mine(td))
+            matches!(state.threads[*other].run, Run::Blocked { lock, exclusive, asleep: false }
+                if usize::from(self.debtor(state, lock, exclusive)) == td + 1)
         };
         let lending = links > 0 && self.mutation != Mutation::NoLending;
-        td == ITHREAD
+        self.is_ithread(td)
             || state.cpu.kept & 1 << td != 0
             || lending && (0..THREADS).filter(lends).any(|other| self.urgent_by(state, other, links - 1))
     }
@@ -194,7 +215,7 @@ impl Rules<'_> {
             return Ok(());
         }
         if idle {
-            At { rules: self, state, td: IDLE, lock: 0, line: 0 }.switch()?;
+            At { rules: self, state, td: IDLE, lock: 0, line: 0, base: 0 }.switch()?;
         }
         state.dispatch(best);
         Ok(())
@@ -221,12 +242,12 @@ impl Rules<'_> {
         if usize::from(state.threads[td].pc) < self.program.list(self.list(state, td)).len() {
             return Some(self.step(state, td));
         }
-        let mut at = At { rules: self, state, td, lock: 0, line: 0 };
+        let mut at = At { rules: self, state, td, lock: 0, line: 0, base: 0 };
         Some(match (frame, td) {
             (Some(_), _) => Step::of(at.filter_ends()),
-            (None, ITHREAD) => Step::of(at.ithread_ends()),
+            (None, td) if self.is_ithread(td) => Step::of(at.ithread_ends()),
             // That it has ended is a step of its own; then it waits for the others.
-            (None, 1) if at.me().phase == 0 => {
+            (None, 1..) if at.me().phase == 0 => {
                 at.me().phase = 1;
                 Step::Done
             }
@@ -279,8 +300,15 @@ impl Rules<'_> {
             ends = ends.and(outside(&State::interrupt));
         }
         if on && state.timers() {
-            ends = ends.and(outside(&|state| state.tick(0..THREADS)));
-            ends = ends.and(outside(&|state| state.tick((0..THREADS).rev())));
+            // It also ends a time slice.
+            let sliced = state.running().is_some_and(|td| !self.is_ithread(td));
+            let asleep = (0..THREADS).filter(|&td| state.sleeps_a_tick(td)).count();
+            for tds in ORDERS.into_iter().take([0, 1, 2, 6][asleep]) {
+                ends = ends.and(outside(&|state| {
+                    state.tick(tds);
+                    state.cpu.sliced = sliced;
+                }));
+            }
         }
         if self.ended(state) {
             found.insert(Outcome::Ends(self.logs(state)));
@@ -376,7 +404,7 @@ impl At<'_> {
     pub(super) fn by_idle(&mut self, act: Act) -> Call {
         let kind = self.kind();
         if kind.is_spin() && matches!(act, Act::SpinLock | Act::SpinTry | Act::SpinUnlock)
-            || matches!(act, Act::Assert(_))
+            || matches!(act, Act::Assert(_) | Act::Owned)
         {
             return Ok(());
         }
@@ -436,6 +464,11 @@ impl At<'_> {
         }
     }
 
+    /// The same for a reader of an rmlock that wakes the writer.
+    pub(super) fn unlend_reader(&mut self) {
+        self.state.cpu.kept &= !(1 << self.td);
+    }
+
     /// `propagate_priority()`, where the blocked thread is better than the owner: the owner's owner is asked as well.
     pub(super) fn propagate(&mut self, owner: u8) -> Call {
         let (mut owner, urgent) = (owner, self.rules.urgent(self.state, self.td));
@@ -448,8 +481,8 @@ impl At<'_> {
             if !urgent || self.rules.urgent(self.state, td) {
                 break;
             }
-            let Run::Blocked { lock, asleep: false, .. } = thread.run else { break };
-            owner = self.state.words[usize::from(lock)].owner;
+            let Run::Blocked { lock, exclusive, asleep: false } = thread.run else { break };
+            owner = self.rules.debtor(self.state, lock, exclusive);
         }
         Ok(())
     }

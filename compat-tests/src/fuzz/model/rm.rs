@@ -48,6 +48,11 @@ impl Active {
         }
     }
 
+    /// Whose tracker, as in a word, is to wake the writer.
+    pub(super) fn signals(&self) -> u8 {
+        self.list.iter().find(|tracker| tracker.signal).map_or(0, |tracker| tracker.owner)
+    }
+
     /// Takes a tracker off, if it is listed; whether a writer waits for it.
     fn remove(&mut self, owner: u8, depth: u8) -> bool {
         let Some(at) = self.position(owner, depth) else { return false };
@@ -58,9 +63,31 @@ impl Active {
     }
 }
 
+/// `pc_rm_queue`, of one lock: whose trackers, latest first, in two bits each; a thread's so-many-eth from the end is its so-many-eth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct Queue(u32);
+
+impl Queue {
+    fn push(&mut self, owner: u8) {
+        self.0 = self.0 << 2 | u32::from(owner);
+    }
+
+    /// Takes the owner's latest away.
+    fn remove(&mut self, owner: u8) {
+        if let Some(at) = self.iter().position(|tracker| tracker == owner) {
+            let newer = (1 << (2 * at)) - 1;
+            self.0 = self.0 & newer | self.0 >> 2 & !newer;
+        }
+    }
+
+    fn iter(self) -> impl Iterator<Item = u8> {
+        (0..TRACKERS).map(move |at| (self.0 >> (2 * at) & 3) as u8).take_while(|owner| *owner != 0)
+    }
+}
+
 impl At<'_> {
     /// How often the caller reads the lock.
-    fn rm_held(&mut self) -> u8 {
+    pub(super) fn rm_held(&mut self) -> u8 {
         let lock = self.lock;
         self.me().rm[lock]
     }
@@ -83,7 +110,7 @@ impl At<'_> {
 
     /// Whether the call is in its part `n`; the one before it ends with [`Stop::Later`].
     fn phase(&mut self, n: u8) -> bool {
-        self.me().phase == n
+        self.me().phase == self.base + n
     }
 
     /// `mtx_lock()` of the mutex behind, which counts as a lock like any other.
@@ -97,7 +124,7 @@ impl At<'_> {
         Ok(())
     }
 
-    fn sleepable_rm(&self) -> bool {
+    pub(super) fn sleepable_rm(&self) -> bool {
         self.kind() == Kind::RmSleepable
     }
 
@@ -158,14 +185,14 @@ impl At<'_> {
             self.behind_take()?;
             if self.word().tokens != 0 {
                 self.collect();
-                self.me().phase = 2;
+                self.me().phase = self.base + 2;
             }
         }
         // Readers that came before are waited for, one after the other: by a writer that has taken tokens. One that found none counts on
         // whoever did, even if the mutex was released behind that one's back.
-        let phase = self.me().phase;
+        let collected = self.phase(2);
         let first = &mut self.state.readers[self.lock].list[0];
-        if first.owner != 0 && phase == 2 {
+        if first.owner != 0 && collected {
             first.signal = true;
             let owner = first.owner;
             return self.block_on(false, owner);
@@ -179,6 +206,15 @@ impl At<'_> {
     fn collect(&mut self) {
         let (lock, tokens) = (self.lock, self.word().tokens);
         self.word().tokens = 0;
+        if self.state.cpu.on {
+            let mut depths = self.state.threads.map(|td| td.rm[lock]);
+            for owner in self.state.trackers[lock].iter() {
+                let depth = &mut depths[usize::from(owner) - 1];
+                self.state.readers[lock].add(owner, *depth);
+                *depth -= 1;
+            }
+            return;
+        }
         for td in (0..THREADS).filter(|td| tokens & 1 << td != 0) {
             for depth in (1..=self.state.threads[td].rm[lock]).rev() {
                 self.state.readers[lock].add(td as u8 + 1, depth);
@@ -199,7 +235,7 @@ impl At<'_> {
 
     fn rm_rlock(&mut self, try_only: bool) -> Call {
         let (td, name, loc) = (self.td, self.name(), self.loc());
-        let token = 1 << td;
+        let token = if self.state.cpu.on { 1 } else { 1 << td };
         if self.phase(0) {
             if !try_only {
                 if self.rules.invariants && !self.kind().recursable() && self.rm_held() > 0 {
@@ -213,6 +249,10 @@ impl At<'_> {
             let joins = self.kind().recursable() && self.rm_held() > 0;
             if self.word().tokens & token == 0 {
                 if !joins {
+                    if try_only {
+                        // A try for a sleepable one's token asks with sleep forbidden already.
+                        self.forbid_sleep(1);
+                    }
                     return Err(Stop::Later);
                 }
                 // A writer that waits for the first tracker waits for this one as well.
@@ -224,11 +264,13 @@ impl At<'_> {
             // Who waits for the writer may sleep, unlike who has the lock.
             if !try_only {
                 self.behind_take()?;
-            } else if self.mtx_try() {
-                self.count(1);
             } else {
-                self.log(false);
-                return Ok(());
+                self.forbid_sleep(-1);
+                if !self.mtx_try() {
+                    self.log(false);
+                    return Ok(());
+                }
+                self.count(1);
             }
             self.word().tokens |= token;
             self.read();
@@ -251,6 +293,10 @@ impl At<'_> {
         me.rm[lock] += 1;
         me.pinned += 1;
         self.forbid_sleep(1);
+        if self.state.cpu.on {
+            let owner = self.owner_number();
+            self.state.trackers[lock].push(owner);
+        }
     }
 
     fn rm_runlock(&mut self) -> Call {
@@ -265,7 +311,9 @@ impl At<'_> {
         me.rm[lock] -= 1;
         me.pinned -= 1;
         self.forbid_sleep(-1);
+        self.state.trackers[lock].remove(owner);
         if self.state.readers[lock].remove(owner, depth) {
+            self.unlend_reader();
             self.wake(false);
         }
         self.count(-1);
@@ -273,14 +321,14 @@ impl At<'_> {
     }
 
     /// `rm_assert()`.
-    fn rm_assert(&mut self, what: u32) -> Call {
+    pub(super) fn rm_assert(&mut self, what: u32) -> Call {
         if !self.rules.invariants {
             return Ok(());
         }
         let (td, name, loc) = (self.td, self.name(), self.loc());
         let (mine, held) = (self.word().mine(td), self.rm_held());
         match what & !0x18 {
-            1 | 2 => {
+            1 | 2 if what & 0x18 != 0x18 => {
                 if mine {
                     if what & 2 != 0 {
                         kpanic!("Lock {name} exclusively locked @ {loc}");

@@ -234,7 +234,7 @@ impl At<'_> {
         let word = *self.word();
         let mine = word.mine(td);
         match what & !0x18 {
-            1 | 2 => {
+            1 | 2 if what & 0x18 != 0x18 => {
                 if self.rules.witness {
                     return self.witness_assert(what);
                 }
@@ -247,7 +247,7 @@ impl At<'_> {
                     self.assert_recursion(what)?;
                 }
             }
-            4 => {
+            4 if what & 0x18 != 0x18 => {
                 if !mine {
                     kpanic!("Lock {name} not exclusively locked @ {loc}");
                 }

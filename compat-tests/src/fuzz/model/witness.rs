@@ -72,6 +72,7 @@ impl At<'_> {
             Kind::Sx | Kind::SxRecurse => "sx",
             Kind::Rm | Kind::RmRecurse => "rm",
             Kind::RmSleepable => "sleepable rm",
+            Kind::Lockmgr | Kind::LockmgrRecurse => "lockmgr",
         }
     }
 
@@ -134,7 +135,7 @@ impl At<'_> {
     /// Whether one may sleep with `lock` so held: a sleepable rmlock's reader may not.
     fn sleepable(&self, lock: usize, exclusive: bool) -> bool {
         let kind = self.rules.program.locks[lock].kind;
-        kind.is_sx() || kind == Kind::RmSleepable && exclusive
+        kind.is_sx() || kind.is_lockmgr() || kind == Kind::RmSleepable && exclusive
     }
 
     fn is_spin(&self, lock: usize) -> bool {
