@@ -11,6 +11,7 @@ use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rmlock::{PrioTracker, Rm, Rmf};
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::seqc::Seqc;
+use freebsd_sys::sx::{Sx, Sxf};
 use harness::contended::{Contender, Contest, Load, Lock, Of, contender};
 use harness::peers::{
     OwnerWord, Words, against_mutexes, against_rwlocks, bare_seqlock, beside_mutexes, beside_rwlocks, leak, pairs,
@@ -25,6 +26,8 @@ use tracing_mutex::stdsync::tracing::Mutex as TracingMutex;
 struct SleepMutex(Mtx);
 /// mtx(9), a spin mutex.
 struct SpinMutex(Mtx);
+/// sx(9), whose holder may sleep.
+struct Exclusive(Sx);
 /// rwlock(9).
 struct Rwlock(Rw);
 /// rmlock(9).
@@ -102,6 +105,18 @@ impl Lock for SpinMutex {
         self.0.lock_spin();
         body();
         self.0.unlock_spin();
+    }
+}
+
+impl Lock for Exclusive {
+    fn init(&self) {
+        self.0.init(c"bench", Sxf::NOWITNESS | Sxf::NEW);
+    }
+    #[inline]
+    fn exclusive(&self, body: impl FnOnce()) {
+        self.0.xlock();
+        body();
+        self.0.xunlock();
     }
 }
 
@@ -189,6 +204,11 @@ fn mutexes() -> Vec<Contender> {
     against_mutexes([contender("mtx", Of::Kernel, SleepMutex(Mtx::zeroed()))])
 }
 
+/// Nobody sleeps with a mutex of FreeBSD's.
+fn sleepable() -> Vec<Contender> {
+    against_mutexes([contender("sx", Of::Kernel, Exclusive(Sx::zeroed()))])
+}
+
 fn rwlocks() -> Vec<Contender> {
     against_rwlocks([
         contender("rm", Of::Kernel, Rmlock(Rm::zeroed())),
@@ -216,6 +236,8 @@ fn main() {
         contest("16 threads, 100 ns in, 200 out", Load { threads: 16, ..work }, mutexes()),
         contest("4 threads, holder gives its CPU away", Load { threads: 4, yields: 1, ..work }, mutexes()),
         contest("4 threads, 1 of 64 holders gives its CPU away", Load { threads: 4, yields: 64, ..work }, mutexes()),
+        contest("4 threads, holder sleeps", Load { threads: 4, asks: 1, ..work }, sleepable()),
+        contest("4 threads, 1 of 64 holders sleeps", Load { threads: 4, asks: 64, ..work }, sleepable()),
         contest("2 threads, interrupts", Load { threads: 2, interrupts: 64, ..work }, interrupted()),
         contest("1 thread, readers", Load { threads: 1, readers: u64::MAX, ..Load::default() }, rwlocks()),
         contest("2 threads, readers", Load { threads: 2, readers: u64::MAX, ..Load::default() }, rwlocks()),

@@ -288,6 +288,19 @@ impl<T> OwnedPtr<T> {
     }
 }
 
+/// What several CPUs write, on cache lines of its own (two: processors fetch them in pairs), lest everybody who reads a neighbour waits.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Line<T>(pub(crate) T);
+
+impl<T> core::ops::Deref for Line<T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 impl<T> fmt::Debug for OwnedPtr<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:p}", self.get())

@@ -3,7 +3,9 @@
 //! Every kernel primitive begins with [`step`]: an instruction boundary, where a CPU takes interrupts. One word says whether
 //! anything is to be done there; zero is the fast path, one load and one branch not taken.
 
-use crate::atomic::{Counter64, Guarded, Owned32, OwnedPtr, Shared32, thread_fence_compiler, thread_fence_seq_cst};
+use crate::atomic::{
+    Counter64, Guarded, Line, Owned32, OwnedPtr, Shared32, thread_fence_compiler, thread_fence_seq_cst,
+};
 pub(crate) use crate::host::footprint::{key, touch, touch_thread};
 use crate::host::gs::{self, word as bits};
 pub(crate) use crate::host::heap::aside;
@@ -18,7 +20,10 @@ use crate::thread::{Thread, curthread};
 pub const MAXCPU: usize = 8;
 
 /// Per-CPU data: FreeBSD's `struct pcpu`.
+///
+/// What others write to make this CPU do something comes last, on cache lines of its own.
 #[derive(Debug)]
+#[repr(C, align(128))]
 pub struct Pcpu {
     /// `pc_cpuid`.
     pub cpuid: usize,
@@ -30,16 +35,8 @@ pub struct Pcpu {
     pub idlethread: OwnedPtr<Thread>,
     /// Its name.
     pub(crate) idle_name: String,
-    /// Interrupts, IPIs and ticks that wait to be taken.
-    pub(crate) pending: Shared32,
-    /// Interrupt sources that wait, one bit each.
-    pub(crate) irqs: Shared32,
     /// The thread that the host loop is to run next, after a suspend in mi_switch.
     pub(crate) next: OwnedPtr<Thread>,
-    /// (t) Run queue, best priority first; see `sched`.
-    pub(crate) runq: Guarded<Vec<*mut Thread>>,
-    /// (t) Length of `runq`, for looks without the lock.
-    pub(crate) queued: Owned32,
     /// (k) `pc_spinlocks`: WITNESS's list of spin mutexes held by this CPU.
     pub(crate) spinlocks: Guarded<Vec<LockInstance>>,
     /// Trackers of read-held rmlocks; see `rmlock`.
@@ -48,10 +45,19 @@ pub struct Pcpu {
     pub(crate) dynamic: Values,
     /// The seam's block while the CPU runs.
     pub(crate) block: OwnedPtr<gs::Block>,
-    /// Nesting of `idle` in the host kernel (`smp`).
-    pub(crate) asleep: Shared32,
     /// Signs of life, for the watchdog: resumed threads, interrupts taken, rounds of spinning.
     pub(crate) progress: Counter64,
+    _apart: Line<()>,
+    /// (t) Run queue, best priority first; see `sched`.
+    pub(crate) runq: Guarded<Vec<*mut Thread>>,
+    /// (t) Length of `runq`, for looks without the lock.
+    pub(crate) queued: Owned32,
+    /// Interrupts, IPIs and ticks that wait to be taken.
+    pub(crate) pending: Shared32,
+    /// Interrupt sources that wait, one bit each.
+    pub(crate) irqs: Shared32,
+    /// Nesting of `idle` in the host kernel (`smp`).
+    pub(crate) asleep: Shared32,
 }
 
 // Locking key: (h) this CPU's host loop, (k) only this CPU, interrupts off, (t) the scheduler's lock.
@@ -76,17 +82,18 @@ impl Pcpu {
             curthread: OwnedPtr::null(),
             idlethread: OwnedPtr::null(),
             idle_name: format!("idle: cpu{cpuid}"),
-            pending: Shared32::new(0),
-            irqs: Shared32::new(0),
             next: OwnedPtr::null(),
-            runq: Guarded::new(Vec::with_capacity(16)),
-            queued: Owned32::new(0),
             spinlocks: Guarded::new(Vec::with_capacity(8)),
             rm_queue: crate::rmlock::PcpuQueue::new(),
             dynamic: Values::new(),
             block: OwnedPtr::null(),
-            asleep: Shared32::new(0),
             progress: Counter64::new(0),
+            _apart: Line(()),
+            runq: Guarded::new(Vec::with_capacity(16)),
+            queued: Owned32::new(0),
+            pending: Shared32::new(0),
+            irqs: Shared32::new(0),
+            asleep: Shared32::new(0),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Everything hangs off the machine, so that several live in one process. A machine is booted once and runs many executions;
 //! between them it resets what they dirtied and keeps its memory.
 
-use crate::atomic::{Guarded, Owned32, RawWord};
+use crate::atomic::{Guarded, Line, RawWord};
 use crate::cpu::{MAXCPU, Pcpu};
 use crate::host::coroutine::{Context, StackPool};
 use crate::host::explore::Explorer;
@@ -268,12 +268,9 @@ pub struct Machine {
     /// Where `threads` begins; the first `live` are in use.
     first_thread: *const Box<Thread>,
     live: RawWord,
-    /// Stands for all thread locks; see `sched`.
-    pub(crate) sched_lock: ChainLock,
-    /// (t) Threads in the run queues of all CPUs.
-    pub(crate) queued: Owned32,
-    pub(crate) turnstiles: crate::turnstile::Turnstiles,
-    pub(crate) sleepqueues: crate::sleepqueue::Sleepqueues,
+    pub(crate) sched: Line<crate::sched::Sched>,
+    pub(crate) turnstiles: Line<crate::turnstile::Turnstiles>,
+    pub(crate) sleepqueues: Line<crate::sleepqueue::Sleepqueues>,
     pub(crate) interrupts: crate::interrupt::Interrupts,
     pub(crate) witness: crate::witness::Witness,
     pub(crate) callouts: crate::callout::Callouts,
@@ -330,10 +327,9 @@ impl Machine {
             first_thread: threads.as_ptr(),
             threads: Guarded::new(threads),
             live: RawWord::new(0),
-            sched_lock: ChainLock::new(),
-            queued: Owned32::new(0),
-            turnstiles: crate::turnstile::Turnstiles::new(),
-            sleepqueues: crate::sleepqueue::Sleepqueues::new(),
+            sched: Line(crate::sched::Sched::new()),
+            turnstiles: Line(crate::turnstile::Turnstiles::new()),
+            sleepqueues: Line(crate::sleepqueue::Sleepqueues::new()),
             interrupts: crate::interrupt::Interrupts::new(),
             witness: crate::witness::Witness::new(),
             callouts: crate::callout::Callouts::new(),
@@ -389,10 +385,10 @@ impl Machine {
         for cpu in &self.cpus {
             cpu.reset();
         }
-        self.queued.set(0);
+        self.sched.queued.set(0);
         self.only_moves.set(false);
         self.live.set(0);
-        for lock in [&self.sched_lock, &self.console_lock, &self.stack_lock] {
+        for lock in [&self.sched.lock, &self.console_lock, &self.stack_lock] {
             lock.unlock_raw();
         }
         self.turnstiles.reset();

@@ -7,7 +7,7 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! One lock (`Machine::sched_lock`) stands for all thread locks: it is held across the switch and released by the host loop
+//! One lock (`Machine::sched`) stands for all thread locks: it is held across the switch and released by the host loop
 //! once the old thread's context is saved, which is what makes migration between host threads safe. Interactivity scores are
 //! not computed: a timesharing thread keeps the priority that it was given, apart from what it is lent. A time slice is one tick
 //! (FreeBSD: 94 ms shared by the load). One queue per CPU is ordered by priority: the rotation that lets every batch thread
@@ -17,10 +17,12 @@
 //!
 //! References: kern/kern_synch.c (mi_switch), kern/sched_ule.c, sched(9), kern/kern_switch.c.
 
+use crate::atomic::Owned32;
 use crate::cpu::{Pcpu, curcpu, machine, pending};
 use crate::critical;
 use crate::host;
 use crate::host::footprint::{key, touch, touch_thread};
+use crate::lock::ChainLock;
 use crate::machine::{Engine, Preemption};
 use crate::panic::{kassert, kpanic, mpass};
 use crate::thread::{NOCPU, State, Thread, curthread, tdf};
@@ -122,15 +124,30 @@ pub mod swt {
     pub const COUNT: u32 = 12;
 }
 
+/// What a machine's CPUs share to schedule.
+#[derive(Debug)]
+pub(crate) struct Sched {
+    /// Stands for all thread locks.
+    pub(crate) lock: ChainLock,
+    /// (t) Threads in the run queues of all CPUs.
+    pub(crate) queued: Owned32,
+}
+
+impl Sched {
+    pub(crate) fn new() -> Self {
+        Self { lock: ChainLock::new(), queued: Owned32::new(0) }
+    }
+}
+
 /// `thread_lock()`.
 pub(crate) fn thread_lock(_td: &Thread) {
     critical::spinlock_enter_internal();
-    machine().sched_lock.lock_raw();
+    machine().sched.lock.lock_raw();
 }
 
 /// `thread_unlock()`.
 pub(crate) fn thread_unlock(_td: &Thread) {
-    machine().sched_lock.unlock_raw();
+    machine().sched.lock.unlock_raw();
     critical::spinlock_exit_internal();
 }
 
@@ -150,7 +167,7 @@ pub fn mi_switch(flags: u32) {
     kassert!(flags & sw::TYPE_MASK != swt::NONE, "mi_switch: a switch reason (type) must be specified");
     kassert!(flags & sw::TYPE_MASK < swt::COUNT, "mi_switch: invalid switch reason {}", flags & sw::TYPE_MASK);
     if crate::cpu::scheduler_stopped() {
-        machine().sched_lock.unlock_raw();
+        machine().sched.lock.unlock_raw();
         return;
     }
     sched_switch(td, flags);
@@ -196,7 +213,7 @@ fn sched_switch(td: &Thread, flags: u32) {
     if core::ptr::eq(next, td) {
         td.set_state(State::Running);
         td.oncpu.set(cpu.cpuid as i32);
-        machine().sched_lock.unlock_raw();
+        machine().sched.lock.unlock_raw();
         return;
     }
     host::switch_to(cpu, next);
@@ -209,7 +226,7 @@ pub(crate) fn finish_switch(cpu: &Pcpu, next: &Thread) {
     next.oncpu.set(cpu.cpuid as i32);
     next.set_state(State::Running);
     next.switches.add(1);
-    machine().sched_lock.unlock_raw();
+    machine().sched.lock.unlock_raw();
 }
 
 /// The end of a thread: runs another and never comes back. The coroutine returns after this.
@@ -256,13 +273,13 @@ fn runq_add(cpu: &Pcpu, td: &Thread, preempted: bool) {
         .unwrap_or(runq.len());
     host::heap::aside(|| runq.insert(at, td.ptr()));
     cpu.queued.add(1);
-    machine().queued.add(1);
+    machine().sched.queued.add(1);
 }
 
 /// A thread was taken from the CPU's queue; the scheduler's lock is held.
 fn queued_less(cpu: &Pcpu) {
     cpu.queued.sub(1);
-    machine().queued.sub(1);
+    machine().sched.queued.sub(1);
 }
 
 /// `sched_rem()`.
@@ -368,12 +385,12 @@ pub(crate) fn ipi_preempt() {
     let td = curthread();
     let m = machine();
     // Interrupts are off while the lock is held, so this frame cannot have interrupted its holder on this CPU.
-    m.sched_lock.lock_raw();
+    m.sched.lock.lock_raw();
     touch(key::LOAD + curcpu().cpuid, 1, false);
     touch_thread(td, false);
     // SAFETY: (t) the scheduler's lock is held; threads are type-stable.
     let best = unsafe { curcpu().runq.get() }.first().map(|&td| unsafe { (*td).priority.get() });
-    m.sched_lock.unlock_raw();
+    m.sched.lock.unlock_raw();
     if best.is_some_and(|best| best < td.priority.get()) && !td.is_idle() {
         td.owepreempt.set(1);
     }

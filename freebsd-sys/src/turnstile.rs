@@ -210,7 +210,7 @@ fn propagate_priority(td: &Thread) {
         if owner.is_sleeping() {
             let m = machine();
             m.turnstiles.chain.unlock_raw();
-            m.sched_lock.unlock_raw();
+            m.sched.lock.unlock_raw();
             kprintf!("Sleeping thread (tid {}, pid {}) owns a non-sleepable lock", owner.tid, 0);
             kpanic!("sleeping thread");
         }

@@ -8,12 +8,15 @@
 //! The processor's time stamp may advance in steps of some 10 ns: a wait of one or two steps says that there was none.
 
 use super::{Row, in_machine, quantile, sorted};
-use freebsd_sys::atomic::Shared32;
+use freebsd_sys::atomic::{Owned32, Shared32};
+use freebsd_sys::cpu;
 use freebsd_sys::interrupt::{self, Arrival};
+use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::sched::{pri, sched_bind, sched_relinquish};
-use freebsd_sys::sleep;
+use freebsd_sys::sleep::{self, How};
 use freebsd_sys::thread::{Kthread, kthread_add};
 use hdrhistogram::Histogram;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -51,6 +54,8 @@ pub(crate) struct Load {
     pub(crate) readers: u64,
     /// In one section of so many the holder gives its CPU away; 0: never.
     pub(crate) yields: u64,
+    /// In one section of so many the holder sleeps until a thread of the same CPU, which it asks, has answered; 0: never.
+    pub(crate) asks: u64,
     /// A thread raises an interrupt after so many rounds, whose handler takes the lock; 0: never.
     pub(crate) interrupts: u64,
 }
@@ -81,6 +86,42 @@ pub(crate) fn contender<L: Lock>(name: &str, of: Of, lock: L) -> Contender {
     let lock: &'static L = &Box::leak(Box::new(Line(lock))).0;
     let run = move |load| if of == Of::Kernel { kernel(lock, load) } else { host(lock, load) };
     Contender { name: name.to_owned(), run: Box::new(run) }
+}
+
+/// How far apart the CPUs are: nanoseconds for a cache line to go to the other one and come back. A virtual machine's may be the two hardware
+/// threads of a core at one moment and cores with no cache in common at the next, with a factor of five between them; whatever
+/// hands a lock from CPU to CPU pays that several times.
+#[expect(clippy::disallowed_methods, reason = "host threads that measure the host")]
+pub(crate) fn distance() -> Row {
+    const ROUNDS: u32 = 10_000;
+    let pass = |line: &AtomicU32, from: u32| {
+        while line.load(Ordering::Acquire) != from {
+            std::hint::spin_loop();
+        }
+        line.store(from.wrapping_add(1), Ordering::Release);
+    };
+    let once = || {
+        #[repr(align(128))]
+        struct Line(AtomicU32);
+        let line = Line(AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                bind(1);
+                (0..ROUNDS).for_each(|round| pass(&line.0, 2 * round + 1));
+            });
+            let here = scope.spawn(|| {
+                bind(0);
+                pass(&line.0, 0);
+                let start = Instant::now();
+                (1..ROUNDS).for_each(|round| pass(&line.0, 2 * round));
+                start.elapsed().as_nanos() as f64 / f64::from(ROUNDS - 1)
+            });
+            here.join().expect("no panic")
+        })
+    };
+    let value = quantile(&sorted((0..9).map(|_| once()).collect()), 0.5);
+    let (bench, subject) = ("2 CPUs".to_owned(), "a cache line there and back".to_owned());
+    Row { bench, subject, unit: "ns", value, ratio_to_floor: 1.0 }
 }
 
 /// Contenders under one load; the first is the floor.
@@ -152,7 +193,14 @@ fn work(ticks: u64) {
 }
 
 /// A thread's part: rounds until the time is over; those in the window count.
-fn compete<L: Lock>(lock: &L, load: Load, begin: u64, yields: fn(), raise: impl Fn()) -> (u64, Histogram<u64>) {
+fn compete<L: Lock>(
+    lock: &L,
+    load: Load,
+    begin: u64,
+    yields: fn(),
+    ask: impl Fn(),
+    raise: impl Fn(),
+) -> (u64, Histogram<u64>) {
     let mut wait = Histogram::new_with_bounds(1, 1 << 40, 2).expect("bounds that make sense");
     let (inside, outside) = (ticks(load.inside), ticks(load.outside));
     let from = begin + ticks(WARM_UP.as_nanos() as u64);
@@ -169,6 +217,9 @@ fn compete<L: Lock>(lock: &L, load: Load, begin: u64, yields: fn(), raise: impl 
             work(inside);
             if load.yields != 0 && round % load.yields == 0 {
                 yields();
+            }
+            if load.asks != 0 && round % load.asks == 0 {
+                ask();
             }
         };
         if load.readers == 0 || round % load.readers == 0 {
@@ -197,6 +248,105 @@ fn outcome(parts: Vec<(u64, Histogram<u64>)>) -> Outcome {
     Outcome { rounds: parts.iter().map(|part| part.0).collect(), wait }
 }
 
+/// Where a kernel thread asks another one, and both sleep meanwhile.
+struct Desk {
+    lock: Mtx,
+    asked: Owned32,
+    answered: Owned32,
+}
+
+impl Desk {
+    fn new() -> Arc<Self> {
+        let desk = Self { lock: Mtx::zeroed(), asked: Owned32::new(0), answered: Owned32::new(0) };
+        desk.lock.init(c"desk", Mtxf::NOWITNESS | Mtxf::NEW);
+        Arc::new(desk)
+    }
+
+    fn sleep(&self, on: &Owned32) {
+        sleep::sleep(on.as_ptr() as usize, Some(self.lock.object()), How::default(), "desk");
+    }
+
+    /// Asks, and waits for the answer: one thread at a time.
+    fn ask(&self) {
+        self.lock.lock();
+        self.asked.add(1);
+        sleep::wakeup(self.asked.as_ptr() as usize);
+        while self.answered.get() != self.asked.get() {
+            self.sleep(&self.answered);
+        }
+        self.lock.unlock();
+    }
+
+    /// Answers until the machine ends.
+    fn serve(&self) {
+        self.lock.lock();
+        while !cpu::scheduler_stopped() {
+            while self.answered.get() == self.asked.get() && !cpu::scheduler_stopped() {
+                self.sleep(&self.asked);
+            }
+            self.answered.set(self.asked.get());
+            sleep::wakeup(self.answered.as_ptr() as usize);
+        }
+    }
+}
+
+/// The same for host threads: two words and futex(2), the least that it takes.
+#[derive(Default)]
+struct HostDesk {
+    asked: AtomicU32,
+    answered: AtomicU32,
+    closed: AtomicBool,
+}
+
+impl HostDesk {
+    fn change(word: &AtomicU32) {
+        word.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the call wakes who waits on a live word.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1) };
+    }
+
+    fn wait_until(word: &AtomicU32, over: impl Fn(u32) -> bool) {
+        loop {
+            let value = word.load(Ordering::SeqCst);
+            if over(value) {
+                return;
+            }
+            // SAFETY: the call reads a live word; there is no timeout.
+            unsafe {
+                let never = core::ptr::null::<libc::timespec>();
+                libc::syscall(
+                    libc::SYS_futex,
+                    word.as_ptr(),
+                    libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+                    value,
+                    never,
+                );
+            }
+        }
+    }
+
+    fn ask(&self) {
+        let answer = self.answered.load(Ordering::SeqCst).wrapping_add(1);
+        Self::change(&self.asked);
+        Self::wait_until(&self.answered, |answered| answered == answer);
+    }
+
+    fn serve(&self) {
+        for question in 1u32.. {
+            Self::wait_until(&self.asked, |asked| asked == question);
+            if self.closed.load(Ordering::SeqCst) {
+                return;
+            }
+            Self::change(&self.answered);
+        }
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        Self::change(&self.asked);
+    }
+}
+
 /// Kernel threads.
 fn kernel<L: Lock>(lock: &'static L, load: Load) -> Outcome {
     ticks_per_ns();
@@ -207,15 +357,24 @@ fn kernel<L: Lock>(lock: &'static L, load: Load) -> Outcome {
         if load.interrupts != 0 {
             interrupt::setup(irq, None, Some(Box::new(|| lock.handler())), 1);
         }
+        let desks: [_; CPUS] = std::array::from_fn(|_| Desk::new());
+        for (at, desk) in desks.iter().enumerate() {
+            let (spec, desk) =
+                (Kthread { name: "desk", priority: pri::PUSER, flags: 0, cpu: Some(at) }, Arc::clone(desk));
+            kthread_add(spec, move || {
+                sched_bind(at);
+                desk.serve();
+            });
+        }
         let left = Arc::new(Shared32::new(load.threads as u32));
         let channel = Arc::as_ptr(&left) as usize;
         let begin = now();
         for at in 0..load.threads {
-            let (left, parts) = (Arc::clone(&left), Arc::clone(&parts));
+            let (left, parts, desk) = (Arc::clone(&left), Arc::clone(&parts), Arc::clone(&desks[at % CPUS]));
             let spec = Kthread { name: "bench", priority: pri::PUSER, flags: 0, cpu: Some(at % CPUS) };
             kthread_add(spec, move || {
                 sched_bind(at % CPUS);
-                let part = compete(lock, load, begin, sched_relinquish, || interrupt::raise(irq));
+                let part = compete(lock, load, begin, sched_relinquish, || desk.ask(), || interrupt::raise(irq));
                 parts.lock().expect("not poisoned").push(part);
                 if left.fetchadd(u32::MAX) == 1 {
                     sleep::wakeup(channel);
@@ -250,14 +409,24 @@ fn host<L: Lock>(lock: &'static L, load: Load) -> Outcome {
         // SAFETY: a system call that touches no memory.
         unsafe { libc::sched_yield() };
     };
+    let desks: [HostDesk; CPUS] = Default::default();
     std::thread::scope(|scope| {
-        let thread = |at| {
+        for (at, desk) in desks.iter().enumerate() {
             scope.spawn(move || {
                 bind(at);
-                compete(lock, load, begin, yields, || ())
+                desk.serve();
+            });
+        }
+        let thread = |at| {
+            let desk = &desks[at % CPUS];
+            scope.spawn(move || {
+                bind(at);
+                compete(lock, load, begin, yields, || desk.ask(), || ())
             })
         };
         let threads: Vec<_> = (0..load.threads).map(thread).collect();
-        outcome(threads.into_iter().map(|thread| thread.join().expect("no panic")).collect())
+        let parts = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+        desks.iter().for_each(HostDesk::close);
+        outcome(parts)
     })
 }

@@ -12,6 +12,7 @@
 //! | `cargo bench` | criterion on the uncontended groups, then one launch's table |
 //! | `.. -- --launch` | one launch: rows of JSON on standard output |
 //! | `.. -- --uncontended` | the same without threads that compete |
+//! | `.. -- --contest PART` | the table of the contests whose name has PART |
 //! | `.. -- --launches N --out FILE` | that, N times in processes of their own, disturbed ones repeated; medians into FILE |
 
 #![expect(
@@ -256,6 +257,9 @@ impl Suite {
         let mut disturbance = Disturbance::default();
         let mut rows: Vec<Row> = self.groups.iter().flat_map(|group| take_turns(group, &mut disturbance)).collect();
         let (before, start) = (Spent::now(), Instant::now());
+        if !contests.is_empty() {
+            rows.push(contended::distance());
+        }
         rows.extend(contests.iter().flat_map(contended::Contest::run));
         disturbance.others = before.by_others(start.elapsed());
         (rows, disturbance)
@@ -276,6 +280,13 @@ impl Suite {
         } else if let Some(launches) = value("--launches") {
             let launches = launches.parse().expect("--launches takes a number");
             launch_all(launches, value("--out").expect("--out names a file"));
+        } else if let Some(part) = value("--contest") {
+            let distance = contended::distance();
+            print_row(&distance.bench, &distance.subject, distance.unit, distance.value, distance.ratio_to_floor);
+            let wanted = self.contests.iter().filter(|contest| contest.bench.contains(part));
+            wanted
+                .flat_map(contended::Contest::run)
+                .for_each(|row| print_row(&row.bench, &row.subject, row.unit, row.value, row.ratio_to_floor));
         } else {
             self.criterion();
             if args.len() <= 2 {

@@ -93,12 +93,12 @@ pub unsafe extern "C-unwind" fn sched_bind(td: *const Thread, cpu: c_int) {
         kpanic!("page fault");
     };
     sched::assert_migratable(td);
-    machine().sched_lock.lock_raw();
+    machine().sched.lock.lock_raw();
     if sched::bind_locked(td, cpu) {
         sched::mi_switch(sw::VOL | swt::BIND);
         spinlock_enter_internal();
     } else {
-        machine().sched_lock.unlock_raw();
+        machine().sched.lock.unlock_raw();
     }
 }
 
@@ -115,9 +115,9 @@ pub unsafe extern "C-unwind" fn sched_bind(td: *const Thread, cpu: c_int) {
 pub unsafe extern "C-unwind" fn sched_unbind(td: *const Thread) {
     // SAFETY: the caller's promise.
     if unsafe { begin("sched_unbind", td) } {
-        machine().sched_lock.lock_raw();
+        machine().sched.lock.lock_raw();
         sched::unbind_locked(curthread());
-        machine().sched_lock.unlock_raw();
+        machine().sched.lock.unlock_raw();
     }
 }
 
@@ -195,7 +195,7 @@ pub extern "C-unwind" fn lkpi_sched_unpin() {
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn mi_switch(flags: c_int) {
     if cpu::step("mi_switch", 0) {
-        machine().sched_lock.lock_raw();
+        machine().sched.lock.lock_raw();
         sched::mi_switch(flags as u32);
     }
 }

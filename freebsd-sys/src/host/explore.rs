@@ -615,7 +615,7 @@ const LAST_TURNS: u32 = 16;
 fn may_go_on(m: &Machine, cpu: &Pcpu, idles: bool) -> bool {
     if idles {
         // Most of the time no thread waits for a CPU, and no idle one need look for it.
-        return cpu.pending.get() != 0 || m.queued.get() != 0 && sched::runnable(cpu);
+        return cpu.pending.get() != 0 || m.sched.queued.get() != 0 && sched::runnable(cpu);
     }
     read_set_changed(cpu.current()) || cpu.pending.get() != 0 && interrupt::enabled(cpu)
 }
@@ -1283,7 +1283,7 @@ pub(crate) fn instruction(what: &'static str, at: usize, size: usize, write: boo
     let td = curthread();
     let idle = td.is_idle() && td.intr_nesting_level.get() == 0;
     // Under the scheduler's lock no other CPU moves.
-    if idle || m.has_verdict() || m.sched_lock.is_taken() {
+    if idle || m.has_verdict() || m.sched.lock.is_taken() {
         return;
     }
     let operand = Operand::access(at, size, write);
