@@ -502,7 +502,7 @@ fn throttle(source: &Source) {
 }
 
 /// Ticks of a second.
-const HZ: u64 = 1000;
+pub(crate) const HZ: u64 = 1000;
 
 /// `ithread_loop()`.
 fn ithread_loop(irq: Irq) {

@@ -11,20 +11,21 @@
 //! # Deviations from FreeBSD
 //!
 //! A process's memory goes with the execution. Numbers count from 100 on. An exiting process has no parent to tell: who waits for its end
-//! sleeps on the process's address. exit1() stops the process's other threads where they are; here it waits for them to end. No
-//! `kproc_shutdown`, which the kernel calls when it is shut down.
+//! sleeps on the process's address. exit1() stops the process's other threads where they are; here it waits for them to end. Nothing
+//! shuts the kernel down: who wants to see [`kproc_shutdown`] at work calls it.
 //!
 //! References: kern/kern_kthread.c, kern/kern_exit.c, sys/kthread.h, kproc(9).
 
 use crate::atomic::Owned32;
 use crate::cpu;
+use crate::interrupt;
 use crate::module::{Kept, ModuleData, Once};
 use crate::mutex::{Mtx, Mtxf};
 use crate::panic::kprintf;
 use crate::sched::{self, pri};
 use crate::sleep::{self, How};
 use crate::thread::{self, EINVAL, Kthread, Thread, curthread, tdf};
-use core::ffi::{c_char, c_int};
+use core::ffi::{CStr, c_char, c_int};
 use core::mem::offset_of;
 
 /// `MAXCOMLEN`, with the end.
@@ -69,6 +70,14 @@ impl Proc {
     /// `p_pid`.
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// `p_comm`.
+    fn comm(&self) -> &str {
+        // SAFETY: the last byte is 0.
+        let comm = unsafe { CStr::from_ptr(self.comm.as_ptr()) };
+        // A name may have been cut within a character.
+        comm.to_str().unwrap_or("?")
     }
 
     /// `p_mtx`.
@@ -263,6 +272,32 @@ pub fn kproc_resume(proc: &Proc) -> i32 {
     proc.mtx.unlock();
     sleep::wakeup(proc.siglist());
     0
+}
+
+/// `kern.shutdown.kproc_shutdown_wait` in ticks.
+const SHUTDOWN_WAIT: u64 = 60 * interrupt::HZ;
+
+/// `kproc_shutdown()`, a handler of the events of a shutdown: suspends `proc`, and says on the console whether it stopped within a minute. May
+/// sleep.
+#[track_caller]
+pub fn kproc_shutdown(proc: &Proc) {
+    shut_down("process", proc.comm(), || kproc_suspend(proc, SHUTDOWN_WAIT));
+}
+
+/// `kthread_shutdown()`: the same for a thread. May sleep.
+#[track_caller]
+pub fn kthread_shutdown(td: &Thread) {
+    shut_down("thread", td.name(), || thread::kthread_suspend(td, SHUTDOWN_WAIT));
+}
+
+fn shut_down(what: &str, name: &str, suspend: impl FnOnce() -> i32) {
+    if cpu::scheduler_stopped() {
+        return;
+    }
+    let end = if suspend() == sleep::EWOULDBLOCK { "timed out" } else { "done" };
+    // FreeBSD prints the first part before it waits; the console here has whole lines.
+    let wait = SHUTDOWN_WAIT / interrupt::HZ;
+    kprintf!("Waiting (max {wait} seconds) for system {what} `{name}' to stop... {end}");
 }
 
 /// `kproc_suspend_check()`: the calling process, `proc`, stops as long as [`kproc_suspend`] wants. May sleep.

@@ -6,6 +6,7 @@ use common::{once, passes, spawn, verdict};
 use freebsd_sys::atomic::Shared32;
 use freebsd_sys::cpu;
 use freebsd_sys::host::explore;
+use freebsd_sys::kproc::{curproc, kproc_create, kproc_shutdown, kproc_suspend_check};
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::sched::pri::PVM;
 use freebsd_sys::sleep::{self, pause};
@@ -82,6 +83,33 @@ fn thread_that_does_not_look_is_waited_for_so_long() {
         assert_eq!(kthread_suspend(td, 5), sleep::EWOULDBLOCK);
     });
     assert_eq!(e.verdict, Verdict::Pass);
+}
+
+#[test]
+fn a_shutdown_says_who_stopped_in_time() {
+    let e = once(Config::default(), || {
+        explore::begin();
+        let looks = kproc_create("looks", || {
+            loop {
+                kproc_suspend_check(curproc());
+                pause("idle", 1);
+            }
+        });
+        let busy = kproc_create("busy", || {
+            loop {
+                _ = pause("idle", 1_000_000);
+            }
+        });
+        kproc_shutdown(looks);
+        kproc_shutdown(busy);
+        explore::end();
+    });
+    assert_eq!(e.verdict, Verdict::Pass);
+    let waiting = "Waiting (max 60 seconds) for system process";
+    assert_eq!(
+        e.console,
+        [format!("{waiting} `looks' to stop... done"), format!("{waiting} `busy' to stop... timed out")]
+    );
 }
 
 #[test]

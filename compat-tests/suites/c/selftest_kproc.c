@@ -57,6 +57,12 @@ LKPI_SCENARIO(selftest_sys_kproc)
 	LKPI_CHECK(kproc_resume(worker) == 0);
 	pause("resumed", 5);
 	LKPI_CHECK(__atomic_load_n(&rounds, __ATOMIC_RELAXED) > before);
+	/* The shutdown stops it as well. */
+	kproc_shutdown(worker, 0);
+	before = __atomic_load_n(&rounds, __ATOMIC_RELAXED);
+	pause("shut down", 5);
+	LKPI_CHECK(__atomic_load_n(&rounds, __ATOMIC_RELAXED) == before);
+	LKPI_CHECK(kproc_resume(worker) == 0);
 	/* A user's is none. */
 	LKPI_CHECK(kproc_suspend(curproc, 0) == EINVAL && kproc_resume(curproc) == EINVAL);
 	/* It does not look any more, and its end wakes nobody who waits for it to stop. */

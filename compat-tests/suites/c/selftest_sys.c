@@ -857,7 +857,8 @@ static const void *const imports[] = {
 	callout_init, _callout_init_lock, callout_reset_sbt_on, _callout_stop_safe,
 	callout_schedule, callout_schedule_on,
 	taskqueue_enqueue, taskqueue_cancel, taskqueue_drain, taskqueue_quiesce,
-	kproc_exit, kproc_start, kproc_suspend, kproc_resume, kproc_suspend_check,
+	kproc_exit, kproc_start, kproc_suspend, kproc_resume, kproc_suspend_check, kproc_shutdown,
+	kthread_shutdown,
 	sched_bind, sched_unbind, sched_prio, sched_relinquish, kern_yield, maybe_yield, should_yield, mi_switch,
 	lock_init, lock_destroy, lock_classes,
 };

@@ -167,6 +167,28 @@ pub unsafe extern "C-unwind" fn kproc_resume(proc: *const Proc) -> c_int {
     kproc::kproc_resume(unsafe { deref(proc) })
 }
 
+/// `kproc_shutdown()`.
+///
+/// # Safety
+///
+/// `proc` is a process.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn kproc_shutdown(proc: *const Proc, _howto: c_int) {
+    // SAFETY: the caller's promise.
+    kproc::kproc_shutdown(unsafe { deref(proc) });
+}
+
+/// `kthread_shutdown()`.
+///
+/// # Safety
+///
+/// `td` is a thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn kthread_shutdown(td: *const Thread, _howto: c_int) {
+    // SAFETY: the caller's promise.
+    kproc::kthread_shutdown(unsafe { deref(td) });
+}
+
 /// `kproc_suspend_check()`.
 ///
 /// # Safety

@@ -31,11 +31,13 @@ int lkpi_kproc_kthread_add(void (*)(void *), void *, struct proc **, struct thre
 int lkpi_kthread_add(void (*)(void *), void *, struct proc *, struct thread **, int, const char *);
 void kproc_exit(int) __dead2;
 int kproc_resume(struct proc *);
+void kproc_shutdown(void *, int);
 void kproc_start(const void *);
 int kproc_suspend(struct proc *, int);
 void kproc_suspend_check(struct proc *);
 void kthread_exit(void) __dead2;
 int kthread_resume(struct thread *);
+void kthread_shutdown(void *, int);
 void kthread_start(const void *);
 int kthread_suspend(struct thread *, int);
 void kthread_suspend_check(void);
