@@ -61,7 +61,7 @@ pub unsafe fn deref<'a, T>(at: *const T) -> &'a T {
     unsafe { &*at }
 }
 
-/// Makes `value` of the memory whose address C passed; what is wrong with an address is said as [`deref`] says it.
+/// Makes `value` of the memory whose address C passed; what is wrong with an address is said as [`deref()`] says it.
 ///
 /// # Safety
 ///
