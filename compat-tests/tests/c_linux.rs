@@ -135,6 +135,25 @@ fn lists_that_readers_walk() {
     passes("selftest-rculist", 300);
 }
 
+/// Each of Linux's forms is a count or a flag of its own, so they mix. LinuxKPI's are not: an irqsave form is no critical section, and
+/// local_irq_save is one, so a mix leaves one behind, or ends one that was not begun.
+#[test]
+fn forms_of_locking_mix() {
+    for cell in cells("selftest-irq-mixes-untold") {
+        let expected = match cell.mapping {
+            "busted" | "cpu_mutex" => Verdict::Pass,
+            // irqflags.h had no effect.
+            "linuxkpi_2021" | "trylock_spin" => Verdict::Pass,
+            _ => Verdict::Panic("critical_exit: td_critnest == 0".to_owned()),
+        };
+        let verdict = explored(&cell, 20).map_or(Verdict::Pass, |execution| execution.verdict);
+        assert_eq!(verdict, expected, "{}", cell.mapping);
+    }
+    let cell = cells("selftest-irq-mixes").into_iter().find(|cell| cell.mapping == "cpu_mutex").expect("a mapping");
+    let failed = explored(&cell, 20).map(|execution| execution.verdict);
+    assert_eq!(failed, None);
+}
+
 /// What is enabled more often than disabled is no large count from then on.
 #[test]
 fn enabling_too_often_is_a_panic() {

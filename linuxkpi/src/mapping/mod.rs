@@ -199,9 +199,13 @@ pub trait LockMapping: Sized + 'static {
         Self::preempt_disable();
         Flags(0)
     }
-    /// `local_irq_restore`; `local_irq_enable` is the same without the flags.
+    /// `local_irq_restore`.
     fn local_irq_restore(_flags: Flags) {
         Self::preempt_enable();
+    }
+    /// `local_irq_enable`: on, whatever they were.
+    fn local_irq_enable() {
+        Self::local_irq_restore(Flags(0));
     }
     /// `local_bh_disable`.
     fn local_bh_disable() {
