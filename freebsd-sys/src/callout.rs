@@ -14,7 +14,7 @@
 //!
 //! References: kern/kern_timeout.c, callout(9).
 
-use crate::atomic::{Counter64, Guarded, OwnedPtr, Shared32};
+use crate::atomic::{Counter64, Guarded, Owned32, OwnedPtr, Shared32};
 use crate::cpu::{self, curcpu, key, machine, touch};
 use crate::giant;
 use crate::interrupt;
@@ -45,6 +45,8 @@ bitflags! {
 pub(crate) struct Callouts {
     /// Virtual time, in ticks.
     ticks: Counter64,
+    /// Somebody looks at it: to pass changes something, with nothing pending too.
+    looked: Owned32,
     lock: ChainLock,
     /// (lock) Pending callouts of all CPUs, in the order in which they were set.
     pending: Guarded<Vec<Entry>>,
@@ -132,6 +134,7 @@ impl Callouts {
     pub(crate) fn new() -> Self {
         Self {
             ticks: Counter64::new(1),
+            looked: Owned32::new(0),
             lock: ChainLock::new(),
             pending: Guarded::new(Vec::new()),
             threads: [const { OwnedPtr::null() }; cpu::MAXCPU],
@@ -142,6 +145,7 @@ impl Callouts {
 
     pub(crate) fn reset(&self) {
         self.ticks.set(1);
+        self.looked.set(0);
         self.lock.unlock_raw();
         // SAFETY: between executions nobody else is running.
         unsafe {
@@ -164,8 +168,15 @@ pub fn now() -> u64 {
 /// [`now`], for a thread that may wait for it to change: what the explorer takes a loop to depend on.
 pub(crate) fn look() -> u64 {
     cpu::observe(address().cast(), 8);
-    let time = now();
-    curthread().looked_at_clock.set(time);
+    let (time, looked) = (now(), &machine().callouts.looked);
+    if looked.get() == 0 {
+        // Those who look later find it so.
+        touch(key::CLOCK, 1, true);
+        looked.set(1);
+    }
+    let td = curthread();
+    td.looked_at_clock.set(time);
+    td.looks.set(1);
     time
 }
 
@@ -608,7 +619,7 @@ fn wake_softclock(cpu: usize, time: u64) {
 
 /// `explore`: whether time passing can change anything.
 pub(crate) fn pending() -> bool {
-    next_deadline().is_some()
+    machine().callouts.looked.get() != 0 || next_deadline().is_some()
 }
 
 fn next_deadline() -> Option<u64> {

@@ -288,15 +288,6 @@ pub fn observe(at: *const (), size: usize) {
     }
 }
 
-/// `explore`: whether the running thread has looked at the clock since it last asked, or waited.
-pub(crate) fn looked_at_clock() -> bool {
-    let looked = explore::watches_clock(curthread());
-    if looked {
-        explore::forget_observed();
-    }
-    looked
-}
-
 /// [`observe`] by a lock that goes on only when its word changes: what the thread read before it asked for the lock matters no
 /// longer, and may be in freed memory, whose contents differ from process to process.
 #[inline]

@@ -224,7 +224,8 @@ pub fn delay(us: u32) {
     }
     let td = curthread();
     let mut passed = u64::from(us);
-    if cpu::looked_at_clock() {
+    if td.looks.get() != 0 {
+        td.looks.set(0);
         passed <<= (td.delays.get() / DELAYS_ALIKE).min(DELAY_GROWS);
         td.delays.set(td.delays.get() + 1);
     }

@@ -206,6 +206,8 @@ pub struct Thread {
     pub(crate) awaiting: Flag,
     /// When it last looked at the clock.
     pub(crate) looked_at_clock: Owned64,
+    /// Whether it has since its last DELAY.
+    pub(crate) looks: Owned32,
     /// `explore`: microseconds, less than a tick, that it has let pass, and how often it has after a look at the clock.
     pub(crate) delayed: Owned32,
     pub(crate) delays: Owned32,
@@ -335,6 +337,7 @@ impl Thread {
             leaves_frame: Flag::new(),
             awaiting: Flag::new(),
             looked_at_clock: Owned64::new(0),
+            looks: Owned32::new(0),
             delayed: Owned32::new(0),
             delays: Owned32::new(0),
             spinning_on_spin_mutex: Flag::new(),
@@ -383,6 +386,7 @@ impl Thread {
         self.leaves_frame.set(false);
         self.awaiting.set(false);
         self.looked_at_clock.set(0);
+        self.looks.set(0);
         self.delayed.set(0);
         self.delays.set(0);
         self.spinning_on_spin_mutex.set(false);

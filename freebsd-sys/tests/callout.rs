@@ -437,3 +437,29 @@ fn who_delays_until_a_deadline_gets_there() {
     });
     assert_eq!(verdict, Verdict::Pass);
 }
+
+/// A tick of the budget may come while what is polled for is on its way: both ends of the race are found.
+#[test]
+fn a_poll_may_time_out_and_may_not() {
+    for times_out in [false, true] {
+        let verdict = verdict_on(2, || {
+            let done = Arc::new(Owned32::new(0));
+            let does = Arc::clone(&done);
+            let spec = Kthread { name: "device", priority: curthread().priority.get(), flags: 0, cpu: Some(1) };
+            let td = kthread_add(spec, move || {
+                sleep::delay(1);
+                does.set(1);
+            });
+            explore::begin();
+            let end = sleep::ticks() + 1;
+            while done.get() == 0 && sleep::ticks() < end && cpu::spinwait() {
+                cpu::observe(done.as_ptr().cast(), 4);
+            }
+            let found = done.get() == 0;
+            explore::join(td);
+            explore::end();
+            assert!(found != times_out, "found");
+        });
+        assert!(verdict.message().contains("found"), "{times_out}: {verdict}");
+    }
+}

@@ -662,6 +662,43 @@ LKPI_SCENARIO(selftest_irq_mixes_untold)
 	irq_mixes(false);
 }
 
+static int ready;
+
+/* Drivers that poll with a deadline: their time comes. */
+LKPI_SCENARIO(selftest_poll_deadline)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(50);
+	ktime_t timeout;
+
+	while (!READ_ONCE(ready) && time_before(jiffies, end))
+		cpu_relax();
+	LKPI_CHECK(time_after_eq(jiffies, end) && time_before(jiffies, end + 50));
+
+	/* As readl_poll_timeout does, and its atomic form. */
+	timeout = ktime_add_us(ktime_get(), 20000);
+	for (;;) {
+		if (READ_ONCE(ready) || ktime_compare(ktime_get(), timeout) > 0)
+			break;
+		usleep_range(10, 20);
+	}
+	timeout = ktime_add_us(ktime_get(), 100000);
+	for (;;) {
+		if (READ_ONCE(ready) || ktime_compare(ktime_get(), timeout) > 0)
+			break;
+		udelay(1);
+		cpu_relax();
+	}
+	timeout = ktime_add_us(ktime_get(), 100000);
+	for (;;) {
+		if (READ_ONCE(ready) || ktime_compare(ktime_get(), timeout) > 0)
+			break;
+		udelay(1);
+	}
+	end = jiffies;
+	mdelay(7);
+	LKPI_CHECK(jiffies - end >= 7);
+}
+
 LKPI_SCENARIO(selftest_ktime)
 {
 	ktime_t start = ktime_get();
