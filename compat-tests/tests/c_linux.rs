@@ -126,6 +126,11 @@ fn a_lock_is_given_up_while_its_holder_waits() {
 }
 
 #[test]
+fn a_deadline_that_is_polled_comes() {
+    passes("selftest-poll-deadline", 20);
+}
+
+#[test]
 fn times() {
     passes("selftest-ktime", 3);
 }
@@ -152,6 +157,12 @@ fn forms_of_locking_mix() {
     let cell = cells("selftest-irq-mixes").into_iter().find(|cell| cell.mapping == "cpu_mutex").expect("a mapping");
     let failed = explored(&cell, 20).map(|execution| execution.verdict);
     assert_eq!(failed, None);
+}
+
+#[test]
+fn a_head_that_is_queued_twice_is_named() {
+    assert_eq!(verdict("selftest-rcu-twice"), Verdict::Panic("call_rcu: the head is queued already".to_owned()));
+    assert_eq!(verdict("selftest-zero-timer"), Verdict::Panic("mod_timer: the timer was not set up".to_owned()));
 }
 
 /// What is enabled more often than disabled is no large count from then on.

@@ -481,11 +481,13 @@ fn two_cpus_own_themselves_at_the_same_time() {
 
 /// `lock`, by hand: what Linux lets a driver mix, guards do not.
 fn take(lock: &Lock, context: Context) -> Flags {
-    lock.raw().lock(How::new(context, Loc::caller()))
+    // SAFETY: given back by `give`.
+    unsafe { lock.raw() }.lock(How::new(context, Loc::caller()))
 }
 
 fn give(lock: &Lock, context: Context, flags: Flags) {
-    lock.raw().unlock(How::new(context, Loc::caller()), flags);
+    // SAFETY: it was taken by `take`.
+    unsafe { lock.raw() }.unlock(How::new(context, Loc::caller()), flags);
 }
 
 /// Whether interrupts are on or off, and whether the CPU is owned at all.
@@ -577,11 +579,11 @@ fn forms_of_taking_and_giving_mix() {
         |a, _| {
             // A trylock that fails gives back what it asked for.
             let flags = take(a, IrqSave);
-            assert!(a.raw().trylock(How::new(IrqSave, Loc::caller())).is_none());
+            assert!(a.trylock(IrqSave).is_none());
             state(true, true);
             local_irq_enable::<CpuMutex>();
             state(false, true);
-            assert!(a.raw().trylock(How::new(Irq, Loc::caller())).is_none());
+            assert!(a.trylock(Irq).is_none());
             state(false, true);
             give(a, IrqSave, flags);
         },
@@ -613,16 +615,18 @@ fn forms_of_an_rwlock_mix() {
         threads(2, move |_| {
             let how = |context| How::new(context, Loc::caller());
             let flags = local_irq_save::<CpuMutex>();
-            lock.raw().read_lock(how(Context::Plain));
-            lock.raw().read_unlock(how(Context::IrqSave), flags);
+            // SAFETY: no guard is made of it, and what is taken is given back.
+            let raw = unsafe { lock.raw() };
+            raw.read_lock(how(Context::Plain));
+            raw.read_unlock(how(Context::IrqSave), flags);
             clean();
-            lock.raw().write_lock(how(Context::Irq));
-            lock.raw().write_unlock(how(Context::Plain), Flags(0));
+            raw.write_lock(how(Context::Irq));
+            raw.write_unlock(how(Context::Plain), Flags(0));
             state(true, true);
             local_irq_enable::<CpuMutex>();
             clean();
-            lock.raw().read_lock(how(Context::Bh));
-            lock.raw().read_unlock(how(Context::Plain), Flags(0));
+            raw.read_lock(how(Context::Bh));
+            raw.read_unlock(how(Context::Plain), Flags(0));
             inside();
             local_bh_enable::<CpuMutex>();
             clean();

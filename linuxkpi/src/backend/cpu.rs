@@ -284,7 +284,7 @@ fn exit_fast<const WHAT: usize>(task: &Task, flags: Flags) -> bool {
     let irq = WHAT & owns::IRQ != 0;
     let (locks, td) = (LOCKS.get(), curthread());
     let contested = (locks.preempt.word.get() | if irq { locks.irq.word.get() } else { 0 }) & CONTESTED;
-    let owned = task.owns.get() ^ WHAT | flags.0;
+    let owned = task.owns.get() ^ WHAT | flags.0 & IRQS_OFF.0;
     if owned | contested | (td.pinned.get() ^ 1) as usize | (td.no_sleeping.get() ^ 1) as usize != 0 {
         return false;
     }
@@ -395,11 +395,15 @@ fn irq_restore_as<const LOCK: usize, const FAST: usize>(flags: Flags) {
 #[cold]
 #[inline(never)]
 fn irq_restore_slow(task: &Task, lock: usize, flags: Flags) {
-    if flags != IRQS_ON {
-        task.irqs_off_again.set(task.irqs_off_again.get().saturating_sub(1));
-        close(task, task.owns.get() | owns::IRQ);
+    let again = task.irqs_off_again.get();
+    let on = if flags.0 & Flags::COUNTED == 0 { flags == IRQS_ON } else { again == 0 };
+    if !on {
+        task.irqs_off_again.set(again.saturating_sub(1));
+        if flags.0 & Flags::COUNTED == 0 {
+            close(task, task.owns.get() | owns::IRQ);
+        }
     }
-    irq_open(task, lock, flags == IRQS_ON);
+    irq_open(task, lock, on);
 }
 
 /// Gives a `lock`'s count back, and lets interrupts in if `on`.

@@ -104,6 +104,9 @@ unsafe impl RwBackend for CpuRw {
         self.0.write_unlock(how, flags);
         exit(how.context, flags);
     }
+    fn is_locked(&self) -> bool {
+        self.0.is_locked()
+    }
 }
 
 impl LockMapping for CpuMutex {

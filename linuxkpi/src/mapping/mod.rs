@@ -116,6 +116,8 @@ pub unsafe trait RwBackend: Sync + 'static {
     fn write_trylock(&self, how: How) -> Option<Flags>;
     /// `write_unlock*`.
     fn write_unlock(&self, how: How, flags: Flags);
+    /// Whether a writer or a reader has it.
+    fn is_locked(&self) -> bool;
 }
 
 /// A sequence count under a mapping. The caller serialises writers.
