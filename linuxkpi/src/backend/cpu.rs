@@ -188,12 +188,17 @@ fn depth(owned: usize, what: usize) -> usize {
     (owned / what) & owns::DEPTH
 }
 
+/// Whether anything is closed.
+fn any(owned: usize) -> bool {
+    owned & (owns::SOFTIRQ - 1) != 0
+}
+
 /// Closes more, from what `task` has closed to `owned`: the first of all pins, forbids sleep, and takes P below softirq level; then
 /// the locks of what was open, each below its handlers' level.
 #[inline]
 fn close(task: &Task, owned: usize) {
     let old = task.owns.get();
-    if old % owns::SOFTIRQ == 0 {
+    if !any(old) {
         sched_pin();
         thread_no_sleeping();
         if below(task, owns::SOFTIRQ) {
@@ -221,7 +226,7 @@ fn open(task: &Task, owned: usize) {
     if depth(old, owns::BH) != 0 && depth(owned, owns::BH) == 0 && below(task, owns::SOFTIRQ) {
         LOCKS.get().bh.unlock();
     }
-    if old % owns::SOFTIRQ != 0 && owned % owns::SOFTIRQ == 0 {
+    if any(old) && !any(owned) {
         if below(task, owns::SOFTIRQ) {
             LOCKS.get().preempt.unlock();
         }
