@@ -126,6 +126,11 @@ fn a_lock_is_given_up_while_its_holder_waits() {
 }
 
 #[test]
+fn a_deadline_that_is_polled_comes() {
+    passes("selftest-poll-deadline", 20);
+}
+
+#[test]
 fn times() {
     passes("selftest-ktime", 3);
 }
@@ -133,6 +138,31 @@ fn times() {
 #[test]
 fn lists_that_readers_walk() {
     passes("selftest-rculist", 300);
+}
+
+/// Each of Linux's forms is a count or a flag of its own, so they mix. LinuxKPI's are not: an irqsave form is no critical section, and
+/// local_irq_save is one, so a mix leaves one behind, or ends one that was not begun.
+#[test]
+fn forms_of_locking_mix() {
+    for cell in cells("selftest-irq-mixes-untold") {
+        let expected = match cell.mapping {
+            "busted" | "cpu_mutex" => Verdict::Pass,
+            // irqflags.h had no effect.
+            "linuxkpi_2021" | "trylock_spin" => Verdict::Pass,
+            _ => Verdict::Panic("critical_exit: td_critnest == 0".to_owned()),
+        };
+        let verdict = explored(&cell, 20).map_or(Verdict::Pass, |execution| execution.verdict);
+        assert_eq!(verdict, expected, "{}", cell.mapping);
+    }
+    let cell = cells("selftest-irq-mixes").into_iter().find(|cell| cell.mapping == "cpu_mutex").expect("a mapping");
+    let failed = explored(&cell, 20).map(|execution| execution.verdict);
+    assert_eq!(failed, None);
+}
+
+#[test]
+fn a_head_that_is_queued_twice_is_named() {
+    assert_eq!(verdict("selftest-rcu-twice"), Verdict::Panic("call_rcu: the head is queued already".to_owned()));
+    assert_eq!(verdict("selftest-zero-timer"), Verdict::Panic("mod_timer: the timer was not set up".to_owned()));
 }
 
 /// What is enabled more often than disabled is no large count from then on.

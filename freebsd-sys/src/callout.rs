@@ -4,7 +4,8 @@
 //! priority PI_SOFT that may block on a mutex but not sleep.
 //!
 //! Virtual time in `explore`: it advances by one tick when the schedule says so, and jumps to the next deadline when nothing
-//! else can move. In `smp` a tick is a millisecond.
+//! else can move. It also goes on, by fewer ticks, when somebody spins who looks at it; and DELAY(9) lets its own pass. In `smp` a tick
+//! is a millisecond.
 //!
 //! # Deviations from FreeBSD
 //!
@@ -13,7 +14,7 @@
 //!
 //! References: kern/kern_timeout.c, callout(9).
 
-use crate::atomic::{Counter64, Guarded, OwnedPtr, Shared32};
+use crate::atomic::{Counter64, Guarded, Owned32, OwnedPtr, Shared32};
 use crate::cpu::{self, curcpu, key, machine, touch};
 use crate::giant;
 use crate::interrupt;
@@ -44,6 +45,8 @@ bitflags! {
 pub(crate) struct Callouts {
     /// Virtual time, in ticks.
     ticks: Counter64,
+    /// Somebody looks at it: to pass changes something, with nothing pending too.
+    looked: Owned32,
     lock: ChainLock,
     /// (lock) Pending callouts of all CPUs, in the order in which they were set.
     pending: Guarded<Vec<Entry>>,
@@ -75,6 +78,12 @@ impl Callouts {
             unsafe { !self.pending.get().is_empty() || self.running.get().iter().any(|running| running.callout != 0) };
         self.lock.unlock_raw();
         any
+    }
+
+    /// Whether the softclock thread of `cpu` has begun, so that it will look for what is due before it waits.
+    fn running_on(&self, cpu: usize) -> bool {
+        // SAFETY: threads are type-stable.
+        unsafe { self.threads[cpu].get().as_ref() }.is_none_or(|td| td.inhibitors.get() & tdi::IWAIT == 0)
     }
 
     /// What the end of `callout`'s run is slept for on, if it runs: `cc_exec_waiting`.
@@ -125,6 +134,7 @@ impl Callouts {
     pub(crate) fn new() -> Self {
         Self {
             ticks: Counter64::new(1),
+            looked: Owned32::new(0),
             lock: ChainLock::new(),
             pending: Guarded::new(Vec::new()),
             threads: [const { OwnedPtr::null() }; cpu::MAXCPU],
@@ -135,6 +145,7 @@ impl Callouts {
 
     pub(crate) fn reset(&self) {
         self.ticks.set(1);
+        self.looked.set(0);
         self.lock.unlock_raw();
         // SAFETY: between executions nobody else is running.
         unsafe {
@@ -152,6 +163,49 @@ impl Callouts {
 pub fn now() -> u64 {
     touch(key::CLOCK, 1, false);
     machine().callouts.ticks.get()
+}
+
+/// [`now`], for a thread that may wait for it to change: what the explorer takes a loop to depend on.
+pub(crate) fn look() -> u64 {
+    cpu::observe(address().cast(), 8);
+    let (time, looked) = (now(), &machine().callouts.looked);
+    if looked.get() == 0 {
+        // Those who look later find it so.
+        touch(key::CLOCK, 1, true);
+        looked.set(1);
+    }
+    let td = curthread();
+    td.looked_at_clock.set(time);
+    td.looks.set(1);
+    time
+}
+
+/// Where the time is.
+pub(crate) fn address() -> *const u64 {
+    machine().callouts.ticks.as_ptr()
+}
+
+/// It is now `time`.
+fn set_time(time: u64) {
+    touch(key::CLOCK, 1, true);
+    touch(address() as usize, 8, true);
+    machine().callouts.ticks.set(time);
+}
+
+/// `explore`: the running thread lets `ticks` pass, and the clock interrupts that belong to them come on its CPU, unless it has interrupts
+/// off; what is due then waits for the next.
+pub(crate) fn pass(ticks: u64) {
+    let end = now() + ticks;
+    while now() < end && !cpu::scheduler_stopped() {
+        let time = now();
+        let next = next_deadline().map_or(end, |deadline| deadline.clamp(time + 1, end));
+        if interrupt::enabled(curcpu()) {
+            set_time(next - 1);
+            interrupt::tick_now();
+        } else {
+            set_time(next);
+        }
+    }
 }
 
 /// What a callout runs.
@@ -526,6 +580,7 @@ fn run(due: Due, cpu: usize) {
 pub(crate) fn hardclock() {
     touch(key::CLOCK, 1, true);
     touch(key::GLOBAL, 1, true);
+    touch(address() as usize, 8, true);
     let m = machine();
     let cpu = curcpu().cpuid;
     // In `smp` all CPUs tick; one of them is the clock. In `explore` a tick on any CPU is time passing.
@@ -564,7 +619,7 @@ fn wake_softclock(cpu: usize, time: u64) {
 
 /// `explore`: whether time passing can change anything.
 pub(crate) fn pending() -> bool {
-    next_deadline().is_some()
+    machine().callouts.looked.get() != 0 || next_deadline().is_some()
 }
 
 fn next_deadline() -> Option<u64> {
@@ -573,10 +628,10 @@ fn next_deadline() -> Option<u64> {
     callouts.into_iter().chain(crate::sleepqueue::next_deadline()).min()
 }
 
-/// `explore`: nothing can move. Advances time to right before the earliest timer that a tick would run out, and returns the CPU
-/// that is to take the tick: a direct callout runs in the clock interrupt of its own CPU. `None` if no tick would help: a
-/// callout that is due already waits for its softclock thread, which cannot run.
-pub(crate) fn skip_to_next(takes_interrupts: impl Fn(usize) -> bool) -> Option<usize> {
+/// `explore`: nothing can move. Advances time to right before the earliest timer that a tick would run out, or before `within` ticks
+/// have passed, and returns the CPU that is to take the tick: a direct callout runs in the clock interrupt of its own CPU. `None` if no
+/// tick would help: a callout that is due already, and known to its softclock thread, waits for that, which cannot run.
+pub(crate) fn skip_to_next(takes_interrupts: impl Fn(usize) -> bool, within: Option<u64>) -> Option<usize> {
     let m = machine();
     let time = now();
     let any = (0..m.cpus.len()).find(|&cpu| takes_interrupts(cpu))?;
@@ -585,10 +640,12 @@ pub(crate) fn skip_to_next(takes_interrupts: impl Fn(usize) -> bool) -> Option<u
     let callouts = unsafe { m.callouts.pending.get() }.iter().filter_map(|entry| {
         // SAFETY: a pending callout is alive.
         let direct = unsafe { (*entry.callout).flags.get() } & Cf::DIRECT_EXEC.bits() != 0;
-        let helps = if direct { takes_interrupts(entry.cpu) } else { entry.deadline > time };
+        let known = m.callouts.need[entry.cpu].get() != 0 || m.callouts.running_on(entry.cpu);
+        let helps = if direct { takes_interrupts(entry.cpu) } else { entry.deadline > time || !known };
         helps.then_some((entry.deadline, if direct { entry.cpu } else { any }))
     });
-    let (deadline, cpu) = sleeps.into_iter().chain(callouts).min()?;
+    let soon = within.map(|ticks| (time + ticks, any));
+    let (deadline, cpu) = sleeps.into_iter().chain(callouts).chain(soon).min()?;
     m.callouts.ticks.set(deadline.saturating_sub(1).max(time));
     Some(cpu)
 }

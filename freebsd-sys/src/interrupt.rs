@@ -17,6 +17,7 @@
 use crate::atomic::{Guarded, Owned32, Owned64, OwnedPtr, RawWord, Shared32, thread_fence_acq, thread_fence_seq_cst};
 use crate::cpu::{self, Pcpu, curcpu, machine, pending};
 use crate::critical;
+use crate::host::explore;
 use crate::host::footprint::{touch, touch_thread};
 use crate::lock::ChainLock;
 use crate::panic::kprintf;
@@ -412,6 +413,11 @@ pub(crate) fn deliver(irq: Irq) {
 /// `explore`: the schedule says that the clock ticks now.
 pub(crate) fn tick() {
     frame(crate::callout::hardclock);
+}
+
+/// `explore`: [`tick`], inside the running thread's primitive.
+pub(crate) fn tick_now() {
+    explore::tick();
 }
 
 fn touch_source(source: &Source) {

@@ -245,6 +245,12 @@ impl Rw {
         wowner(self.rw_lock.peek())
     }
 
+    /// Whether a writer or a reader holds it, as far as can be seen without it.
+    pub fn is_locked(&self) -> bool {
+        let (readers, writer) = self.holders();
+        readers || !writer.is_null()
+    }
+
     /// Whether there are readers, and the writer.
     pub(crate) fn holders(&self) -> (bool, *const Thread) {
         let v = self.rw_lock.peek();

@@ -207,6 +207,38 @@ pub fn wakeup_any(ident: usize) {
 }
 
 /// Virtual time in ticks of a millisecond.
+///
+/// In `explore` a loop that spins until it has changed lets it.
 pub fn ticks() -> u64 {
-    callout::now()
+    callout::look()
 }
+
+/// `DELAY()`: busy for `us` microseconds, in any context.
+///
+/// In `explore` a thread's delays add up to ticks that pass; they are no time of other threads, which may be busy meanwhile. One that
+/// looks at the clock in between, again and again, waits for it: its delays grow, as others' interrupts would let them, so that its
+/// loop has some hundred rounds, however long. In `smp` a delay is a boundary, and the time is real.
+pub fn delay(us: u32) {
+    if !cpu::step("DELAY", 0) || !crate::sched::explored() {
+        return;
+    }
+    let td = curthread();
+    let mut passed = u64::from(us);
+    if td.looks.get() != 0 {
+        td.looks.set(0);
+        passed <<= (td.delays.get() / DELAYS_ALIKE).min(DELAY_GROWS);
+        td.delays.set(td.delays.get() + 1);
+    }
+    passed += u64::from(td.delayed.get());
+    td.delayed.set((passed % US_PER_TICK) as u32);
+    if passed >= US_PER_TICK {
+        callout::pass(passed / US_PER_TICK);
+    }
+}
+
+/// Microseconds in a tick.
+const US_PER_TICK: u64 = 1000;
+/// Delays of a thread that waits for the clock, until they are twice as long.
+const DELAYS_ALIKE: u32 = 64;
+/// And how often they become so.
+const DELAY_GROWS: u32 = 20;

@@ -204,6 +204,13 @@ pub struct Thread {
     pub(crate) leaves_frame: Flag,
     /// It spins: in `explore` it is disabled until its read set changes.
     pub(crate) awaiting: Flag,
+    /// When it last looked at the clock.
+    pub(crate) looked_at_clock: Owned64,
+    /// Whether it has since its last DELAY.
+    pub(crate) looks: Owned32,
+    /// `explore`: microseconds, less than a tick, that it has let pass, and how often it has after a look at the clock.
+    pub(crate) delayed: Owned32,
+    pub(crate) delays: Owned32,
     /// `explore`: it spins on a spin mutex, so an endless wait is a panic rather than a livelock.
     pub(crate) spinning_on_spin_mutex: Flag,
     /// The lock whose running owner it spins on; 0 for none.
@@ -329,6 +336,10 @@ impl Thread {
             unwinding: Flag::new(),
             leaves_frame: Flag::new(),
             awaiting: Flag::new(),
+            looked_at_clock: Owned64::new(0),
+            looks: Owned32::new(0),
+            delayed: Owned32::new(0),
+            delays: Owned32::new(0),
             spinning_on_spin_mutex: Flag::new(),
             spinning_on: OwnedUsize::new(0),
             waits_for: OwnedUsize::new(0),
@@ -374,6 +385,10 @@ impl Thread {
         self.unwinding.set(false);
         self.leaves_frame.set(false);
         self.awaiting.set(false);
+        self.looked_at_clock.set(0);
+        self.looks.set(0);
+        self.delayed.set(0);
+        self.delays.set(0);
         self.spinning_on_spin_mutex.set(false);
         self.spinning_on.set(0);
         self.waits_for.set(0);

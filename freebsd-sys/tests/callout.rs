@@ -11,7 +11,7 @@ use freebsd_sys::host::schedule::random::Random;
 use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::rwlock::{Rw, Rwf};
-use freebsd_sys::thread::curthread;
+use freebsd_sys::thread::{Kthread, State, curthread, kthread_add};
 use freebsd_sys::{cpu, critical, sleep};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -320,4 +320,146 @@ fn draining_with_the_handlers_lock_held_is_a_deadlock() {
         }
     }
     assert!(deadlocks > 0);
+}
+
+/// Runs `main` under random schedules on `cpus` CPUs; the first verdict that is no pass.
+fn verdict_on(cpus: usize, main: impl Fn()) -> Verdict {
+    let machine = Machine::new(Config { cpus, ..Config::default() }, Engine::Explore);
+    let mut schedule = Random::new(1);
+    (0..50)
+        .map(|index| explore::run(&machine, &mut schedule, Options { index, ..Options::default() }, &main).verdict)
+        .find(|verdict| *verdict != Verdict::Pass)
+        .unwrap_or(Verdict::Pass)
+}
+
+/// A driver that polls with a deadline: the time comes, soon, and no later than a timer that is earlier.
+#[test]
+fn who_polls_the_clock_lets_it_go_on() {
+    for cpus in [1, 2] {
+        for far in [1, 5, 3_000, 10_000] {
+            let verdict = verdict_on(cpus, || {
+                let c = Rc::new(Callout::new());
+                let (handler, count) = counting();
+                c.reset(4, handler, None, Cf::DIRECT_EXEC);
+                let end = sleep::ticks() + far;
+                while sleep::ticks() < end && cpu::spinwait() {
+                    assert_eq!(count.get(), u32::from(sleep::ticks() >= 5), "a timer was passed over");
+                }
+                assert!(sleep::ticks() < end + end / 2, "far beyond its deadline");
+                c.drain();
+            });
+            assert_eq!(verdict, Verdict::Pass, "{far} ticks on {cpus} CPUs");
+        }
+    }
+}
+
+/// What it polls for may be done by an equal that waits for its CPU: its slice ends before a long deadline.
+#[test]
+fn who_polls_the_clock_has_slices() {
+    let verdict = verdict_on(1, || {
+        let done = Arc::new(Owned32::new(0));
+        let does = Arc::clone(&done);
+        let spec = Kthread { name: "device", priority: curthread().priority.get(), flags: 0, cpu: Some(0) };
+        let td = kthread_add(spec, move || does.set(1));
+        let end = sleep::ticks() + 100;
+        while done.get() == 0 && sleep::ticks() < end && cpu::spinwait() {}
+        assert_eq!(done.get(), 1, "timed out");
+        while td.state() != State::Inactive {
+            sleep::pause("end", 1);
+        }
+    });
+    assert_eq!(verdict, Verdict::Pass);
+}
+
+/// Who does not look at the clock waits for ever; who looks at it and has no deadline, too.
+#[test]
+fn time_does_not_end_a_livelock() {
+    for looks in [false, true] {
+        for cpus in [1, 2] {
+            let verdict = verdict_on(cpus, || {
+                let flag = Owned32::new(0);
+                sleep::ticks();
+                while flag.get() == 0 {
+                    cpu::observe(flag.as_ptr().cast(), 4);
+                    if looks {
+                        sleep::ticks();
+                    }
+                    if !cpu::spinwait() {
+                        return;
+                    }
+                }
+            });
+            assert!(matches!(verdict, Verdict::Livelock(_)), "{verdict}");
+        }
+    }
+}
+
+#[test]
+fn delays_add_up_and_timers_run_meanwhile() {
+    for cpus in [1, 2] {
+        let verdict = verdict_on(cpus, || {
+            let c = Rc::new(Callout::new());
+            let (handler, count) = counting();
+            let start = sleep::ticks();
+            c.reset(3, handler, None, Cf::DIRECT_EXEC);
+            for _ in 0..8 {
+                sleep::delay(250);
+            }
+            assert_eq!((sleep::ticks() - start, count.get()), (2, 0));
+            sleep::delay(5_500);
+            assert_eq!((sleep::ticks() - start, count.get()), (7, 1));
+            c.drain();
+            // Interrupts off: time passes all the same, and what is due comes when they are on.
+            let (handler, count) = counting();
+            c.reset(2, handler, Some(0), Cf::empty());
+            let start = sleep::ticks();
+            critical::spinlock_enter();
+            sleep::delay(10_000);
+            assert_eq!((sleep::ticks() - start, count.get()), (10, 0));
+            critical::spinlock_exit();
+            sleep::pause("softclock", 2);
+            assert_eq!(count.get(), 1);
+            c.drain();
+        });
+        assert_eq!(verdict, Verdict::Pass, "{cpus} CPUs");
+    }
+}
+
+/// However short its delays are and however far its deadline.
+#[test]
+fn who_delays_until_a_deadline_gets_there() {
+    let verdict = verdict_on(2, || {
+        let end = sleep::ticks() + 2_000;
+        while sleep::ticks() < end {
+            sleep::delay(1);
+        }
+        assert!(sleep::ticks() < 2 * end, "far beyond its deadline");
+    });
+    assert_eq!(verdict, Verdict::Pass);
+}
+
+/// A tick of the budget may come while what is polled for is on its way: both ends of the race are found.
+#[test]
+fn a_poll_may_time_out_and_may_not() {
+    for times_out in [false, true] {
+        let verdict = verdict_on(2, || {
+            let done = Arc::new(Owned32::new(0));
+            let does = Arc::clone(&done);
+            let spec = Kthread { name: "device", priority: curthread().priority.get(), flags: 0, cpu: Some(1) };
+            let td = kthread_add(spec, move || {
+                sleep::delay(1);
+                does.set(1);
+            });
+            explore::begin();
+            let end = sleep::ticks() + 1;
+            while done.get() == 0 && sleep::ticks() < end && cpu::spinwait() {
+                cpu::observe(done.as_ptr().cast(), 4);
+            }
+            let found = done.get() == 0;
+            explore::join(td);
+            explore::end();
+            assert!(found != times_out, "found");
+        });
+        assert!(verdict.message().contains("found"), "{times_out}: {verdict}");
+    }
 }

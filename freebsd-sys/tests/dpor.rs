@@ -11,7 +11,7 @@ use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::sched::pri;
 use freebsd_sys::thread::{Kthread, kthread_add};
-use freebsd_sys::{critical, interrupt, panic, sleep};
+use freebsd_sys::{cpu, critical, interrupt, panic, sleep};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -247,6 +247,7 @@ struct Shared {
 ///
 /// A, B: sleep mutexes. S: a spin mutex. R, W: an rwlock. C: a critical section. T: an attempt at A. x: writes a variable. g: reads it.
 /// !: panics if it was written. q: an atomic operation that makes a word 1, in a primitive that shares nothing; p: panics if it was. z: sleeps with A as the interlock, k: wakes who does.
+/// d: polls the variable, for at most two ticks. t: lets a tick pass. l: panics if one has.
 fn perform(letters: &str, shared: &Shared) {
     let chan = core::ptr::from_ref(&shared.b) as usize + 1;
     let x = shared.x.as_ptr() as usize;
@@ -296,6 +297,20 @@ fn perform(letters: &str, shared: &Shared) {
                 sleep::sleep(chan, Some(shared.a.object()), sleep::How::default(), "z");
             }
             'k' => sleep::wakeup(chan),
+            'd' => {
+                let end = sleep::ticks() + 2;
+                explore::access(x, 4, false, true);
+                // No boundary in the loop: a round that comes to nothing would not be a wait.
+                while shared.x.get() == 0 && sleep::ticks() < end && cpu::spinwait() {
+                    cpu::observe(shared.x.as_ptr().cast(), 4);
+                }
+            }
+            't' => sleep::delay(1000),
+            'l' => {
+                if sleep::ticks() != 1 {
+                    panic::panic_args(format_args!("time has passed"));
+                }
+            }
             other => unreachable!("{other} is no letter"),
         }
     }
@@ -414,6 +429,23 @@ fn generated_programs_with_a_tick() {
             for third in ["Aa", "x", "Rr"] {
                 let name = format!("{first} {second} {third}");
                 sums.add(&m, &name, &|| generated(&[first, second, third], None, 2));
+            }
+        }
+    }
+    println!("{sums:?}");
+    assert!(sums.programs >= 100);
+}
+
+/// What is asked of the clock, and what makes it go on, is shared.
+#[test]
+fn generated_programs_with_the_clock() {
+    const CLOCKS: [&str; 6] = ["d", "t", "l", "Ada", "dl", "CtSsc"];
+    let mut sums = Sums::default();
+    for ticks in [0, 1] {
+        let m = machine(2, ticks);
+        for first in CLOCKS {
+            for second in CLOCKS.into_iter().chain(["Aa", "x", "!", "Axa", "Sxs"]) {
+                sums.add(&m, &format!("{first} {second}, {ticks} ticks"), &|| generated(&[first, second], None, 2));
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! References: sys/compat/linuxkpi/common/include/linux/delay.h.
 
-use freebsd_sys::{cpu, sleep};
+use freebsd_sys::sleep;
 
 pub use crate::sched::{
     cond_resched, jiffies, might_sleep, schedule_timeout_interruptible, schedule_timeout_uninterruptible,
@@ -24,10 +24,9 @@ pub fn msleep(ms: u32) {
 
 /// `udelay()`: busy for `us` microseconds, in any context.
 ///
-/// Less than a tick is no time in the emulation: it is a boundary, nothing more.
+/// In `explore` a thread's delays add up to ticks of virtual time.
 pub fn udelay(us: u32) {
-    let _ = us;
-    cpu::step("DELAY", 0);
+    sleep::delay(us);
 }
 
 /// `msecs_to_jiffies()`: a jiffy is a millisecond.

@@ -302,6 +302,9 @@ mod body {
     pub(super) unsafe fn local_irq_restore<M: LockMapping>(flags: c_ulong) {
         M::local_irq_restore(Flags(flags as usize));
     }
+    pub(super) unsafe fn local_irq_enable<M: LockMapping>() {
+        M::local_irq_enable();
+    }
     pub(super) unsafe fn local_bh_disable<M: LockMapping>() {
         M::local_bh_disable();
     }
@@ -419,6 +422,7 @@ macro_rules! locks {
                 "local_bh_enable" = local_bh_enable<M>();
                 "local_irq_save" = local_irq_save<M>() -> c_ulong;
                 "local_irq_restore" = local_irq_restore<M>(flags: c_ulong);
+                "local_irq_enable" = local_irq_enable<M>();
                 "lockdep_assert_held" = lockdep_assert_held<M>(lock: *const c_void, file: *const c_char, line: c_int);
                 "lockdep_is_held" = lockdep_is_held<M>(lock: *const c_void) -> bool;
             }

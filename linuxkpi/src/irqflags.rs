@@ -21,15 +21,13 @@ pub fn local_irq_disable<M: LockMapping>() {
 
 /// `local_irq_enable()`.
 pub fn local_irq_enable<M: LockMapping>() {
-    M::local_irq_restore(Flags(0));
+    M::local_irq_enable();
 }
 
 /// `irqs_disabled()`, as drm-kmod defines it.
 pub fn irqs_disabled() -> bool {
     let td = curthread();
-    td.critnest.get() != 0
-        || td.intr_nesting_level.get() != 0
-        || crate::backend::cpu::irq_depth(crate::sched::current()) != 0
+    td.critnest.get() != 0 || td.intr_nesting_level.get() != 0 || crate::backend::cpu::irqs_off(crate::sched::current())
 }
 
 /// `in_interrupt()`, as LinuxKPI defines it: false inside an irq handler, which is an ithread; true in any critical section.

@@ -55,6 +55,17 @@ pub use mapping::LockMapping;
 #[repr(transparent)]
 pub struct Flags(pub usize);
 
+impl Flags {
+    /// Of a guard: guards are dropped in any order, so the last one restores, as Rust-for-Linux counts `local_interrupt_disable`s.
+    pub(crate) const COUNTED: usize = 2;
+
+    /// These, for a guard's end.
+    #[inline(always)]
+    pub(crate) const fn counted(self) -> Self {
+        Self(self.0 | Self::COUNTED)
+    }
+}
+
 /// What LinuxKPI's SYSINITs do at load: makes the queues of deferred work and their threads.
 ///
 /// Not needed: a queue is made when first used. A scenario whose first use lies in the explored part, or in a critical section,

@@ -62,6 +62,11 @@ impl LlistHead {
         first as *mut LlistNode
     }
 
+    /// Whether `node` was the last one added and nothing was taken off since.
+    pub(crate) fn begins_with(&self, node: *const LlistNode) -> bool {
+        self.first.read() == node as usize
+    }
+
     /// `llist_empty()`.
     pub fn is_empty(&self) -> bool {
         self.first.read() == 0

@@ -49,6 +49,7 @@ use core::marker::PhantomData;
 use freebsd_sys::atomic::{OwnedPtr, OwnedUsize, thread_fence_acq, thread_fence_rel};
 use freebsd_sys::cpu;
 use freebsd_sys::module::ModuleData;
+use freebsd_sys::panic::kassert_args;
 use freebsd_sys::sched::{sched_pin, sched_unpin};
 use freebsd_sys::sleepqueue::{self, Type};
 use freebsd_sys::thread::{curthread, foreach_thread_in_proc};
@@ -432,6 +433,10 @@ impl RcuHead {
 /// # Safety
 ///
 /// `head` is valid, not queued, and RCU's until `func` is called; `func` may be called with it from another thread.
+///
+/// # Panics
+///
+/// `call_rcu: the head is queued already`, if it was the last that was (INVARIANTS).
 pub unsafe fn call_rcu(head: *mut RcuHead, func: RcuCallback) {
     // SAFETY: the caller's promise.
     unsafe { enqueue(head, func as usize) };
@@ -457,6 +462,9 @@ unsafe fn enqueue(head: *mut RcuHead, func: usize) {
     let rcu = state(current());
     // SAFETY: the context is the machine's state.
     rcu.once.call(|| unsafe { rcu.task.init_fn(0, cleaner, core::ptr::from_ref(rcu).cast_mut().cast()) });
+    // Twice in a row it would be its own successor. That it is further down only a walk would tell, and others may own what lies there.
+    let queued = !head.is_null() && rcu.callbacks.begins_with(head.cast_const().cast());
+    kassert_args(!queued, format_args!("call_rcu: the head is queued already"));
     // SAFETY: the head is ours from here on, and a node is its first member.
     unsafe {
         (*head).func.set(func);

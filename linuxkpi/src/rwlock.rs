@@ -31,12 +31,22 @@ impl<T, M: LockMapping> RwLock<T, M> {
     pub const fn with_mapping(data: T) -> Self {
         Self { raw: <M::Rw as RwBackend>::ZEROED, data: UnsafeCell::new(data) }
     }
-    /// `rwlock_init()`; may be repeated.
+    /// `rwlock_init()`; may be repeated while nobody holds the lock.
+    ///
+    /// # Panics
+    ///
+    /// A Rust panic if somebody does: the lock would be free, and its data another holder's as well.
+    #[track_caller]
     pub fn init(&self) {
+        assert!(!self.raw.is_locked(), "rwlock_init: the lock is held");
         self.raw.init();
     }
-    /// The backend.
-    pub fn raw(&self) -> &M::Rw {
+    /// The backend, for forms of taking and giving back that no guard has.
+    ///
+    /// # Safety
+    ///
+    /// Whoever takes the lock by it gives it back by it, and nobody gives back, initialises or destroys what a guard holds.
+    pub unsafe fn raw(&self) -> &M::Rw {
         &self.raw
     }
     /// `read_lock()` and, by `context`, its `_bh`, `_irq`, `_irqsave` forms. Must not be followed by a sleep.
@@ -93,7 +103,7 @@ macro_rules! guard {
         impl<T, M: LockMapping> Drop for $guard<'_, T, M> {
             #[track_caller]
             fn drop(&mut self) {
-                self.lock.raw.$unlock(How::new(self.context, Loc::caller()), self.flags);
+                self.lock.raw.$unlock(How::new(self.context, Loc::caller()), self.flags.counted());
             }
         }
 

@@ -63,6 +63,8 @@ pub struct Task {
     pub rcu_awaited: OwnedUsize,
     /// `cpu_mutex`: the level that the thread runs at, and what it has of its CPU: see [`crate::backend::cpu`].
     pub owns: OwnedUsize,
+    /// `cpu_mutex`: how often interrupts were switched off that were off, which as many enablings may ask to undo.
+    pub irqs_off_again: OwnedUsize,
     /// `kthread_flags`: `kthread_stop` was called. Written by that caller.
     pub should_stop: OwnedUsize,
     /// `task_ret`: what the kthread's function returned.

@@ -48,8 +48,12 @@ macro_rules! spinlock {
                 self.raw.init();
             }
 
-            /// The backend.
-            pub fn raw(&self) -> &M::$backend {
+            /// The backend, for forms of taking and giving back that no guard has.
+            ///
+            /// # Safety
+            ///
+            /// Whoever takes the lock by it gives it back by it, and nobody gives back, initialises or destroys what a guard holds.
+            pub unsafe fn raw(&self) -> &M::$backend {
                 &self.raw
             }
 
@@ -159,7 +163,7 @@ macro_rules! spinlock {
             #[track_caller]
             #[inline]
             fn drop(&mut self) {
-                self.lock.raw.unlock(How::new(self.context, Loc::caller()), self.flags);
+                self.lock.raw.unlock(How::new(self.context, Loc::caller()), self.flags.counted());
             }
         }
 

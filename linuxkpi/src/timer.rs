@@ -10,6 +10,7 @@ use core::ffi::c_void;
 use freebsd_sys::atomic::OwnedUsize;
 use freebsd_sys::callout::{Callout, Cf, Handler};
 use freebsd_sys::cpu;
+use freebsd_sys::panic::panic_args;
 
 /// A timer's function.
 pub type TimerFunc = unsafe extern "C-unwind" fn(*mut c_void);
@@ -40,7 +41,7 @@ impl Timer {
     ///
     /// # Safety
     ///
-    /// `func` may be called with `arg` until [`Timer::delete_sync`] has returned.
+    /// `func` may be called with `arg` until [`Timer::delete_sync`] has returned; until then the timer lives and stays where it is.
     pub unsafe fn setup<M: LockMapping>(&self, func: TimerFunc, arg: *mut c_void) {
         self.callout.init_lock(None, Cf::empty());
         self.func.set(func as usize);
@@ -58,7 +59,14 @@ impl Timer {
     }
 
     /// `mod_timer()`: runs the function `jiffies` from now, on this CPU. Returns whether it was pending.
+    ///
+    /// # Panics
+    ///
+    /// `mod_timer: the timer was not set up`, as Linux's BUG_ON has it.
     pub fn modify(&self, jiffies: u64) -> bool {
+        if self.run.get() == 0 {
+            panic_args(format_args!("mod_timer: the timer was not set up"));
+        }
         // SAFETY: `setup` stored `run::<M>`, which has this type.
         let run: TimerFunc = unsafe { core::mem::transmute(self.run.get()) };
         let arg = core::ptr::from_ref(self).cast_mut().cast();

@@ -18,10 +18,13 @@ use linuxkpi::delay::udelay;
 use linuxkpi::interrupt::{IRQ_HANDLED, Irq, IrqReturn, free_irq, request_irq};
 use linuxkpi::irqflags::{irqs_disabled, local_irq_disable, local_irq_enable, local_irq_restore, local_irq_save};
 use linuxkpi::mapping::cpu_mutex::CpuMutex;
+use linuxkpi::mapping::{Context, How, RwBackend, SpinBackend};
 use linuxkpi::preempt::{preempt_disable, preempt_enable};
+use linuxkpi::rwlock::RwLock;
 use linuxkpi::sched::current;
 use linuxkpi::spinlock::SpinLock;
 use linuxkpi::timer::Timer;
+use linuxkpi::{Flags, Loc};
 use std::sync::Arc;
 
 type Lock = SpinLock<u64, CpuMutex>;
@@ -300,10 +303,16 @@ fn handlers_do_not_run_inside_a_section_that_closes_their_level() {
             raise(irq);
             section(local_irq_disable::<CpuMutex>, local_irq_enable::<CpuMutex>);
             closed.handled.wait();
-            closed.timer.modify(1);
-            section(local_bh_disable::<CpuMutex>, local_bh_enable::<CpuMutex>);
-            closed.fired.wait();
-            clean();
+            // With interrupts off there is no softirq either.
+            for (enter, exit) in [
+                (local_bh_disable::<CpuMutex> as fn(), local_bh_enable::<CpuMutex> as fn()),
+                (local_irq_disable::<CpuMutex>, local_irq_enable::<CpuMutex>),
+            ] {
+                closed.timer.modify(1);
+                section(enter, exit);
+                closed.fired.wait();
+                clean();
+            }
         });
         end.timer.delete_sync();
         free_irq(irq);
@@ -385,6 +394,36 @@ fn a_handler_and_a_timer_wait_for_the_level_that_a_thread_has_closed() {
     passes("handlers", || handlers(create("gpu", Arrival::Raised, pri::PI_INTR, None)));
 }
 
+unsafe extern "C-unwind" fn closes_irqs(dev: *mut c_void) {
+    // SAFETY: set up with a `Device` that outlives `delete_sync`.
+    let device = unsafe { &*dev.cast_const().cast::<Device>() };
+    bump(&mut device.hard.lock_irqsave());
+    device.fired.complete();
+}
+
+/// A softirq that is to begin owns its level and waits for nothing with it: who has switched interrupts off may close it too.
+#[test]
+fn bottom_halves_inside_interrupts_off() {
+    passes("bh inside irq", || {
+        let device = device();
+        // SAFETY: the device outlives `delete_sync`.
+        unsafe { device.timer.setup::<CpuMutex>(closes_irqs, dev(&device)) };
+        let end = Arc::clone(&device);
+        threads(1, move |_| {
+            device.timer.modify(1);
+            local_irq_disable::<CpuMutex>();
+            (0..2).for_each(|_| udelay(1));
+            local_bh_disable::<CpuMutex>();
+            local_irq_enable::<CpuMutex>();
+            inside();
+            local_bh_enable::<CpuMutex>();
+            device.fired.wait();
+            clean();
+        });
+        end.timer.delete_sync();
+    });
+}
+
 /// A thread holds the handler's lock with interrupts on, raises the interrupt, and goes on with `section`.
 fn interrupts_on(section: impl Fn() + 'static) {
     let irq = create("gpu", Arrival::Raised, pri::PI_INTR, None);
@@ -438,4 +477,185 @@ fn two_cpus_own_themselves_at_the_same_time() {
     assert_eq!(explored(one, EXECUTIONS, main), Verdict::Pass);
     let verdict = explored(Config::default(), EXECUTIONS, main);
     assert!(verdict.message().contains("both were in their sections"), "{verdict}");
+}
+
+/// `lock`, by hand: what Linux lets a driver mix, guards do not.
+fn take(lock: &Lock, context: Context) -> Flags {
+    // SAFETY: given back by `give`.
+    unsafe { lock.raw() }.lock(How::new(context, Loc::caller()))
+}
+
+fn give(lock: &Lock, context: Context, flags: Flags) {
+    // SAFETY: it was taken by `take`.
+    unsafe { lock.raw() }.unlock(How::new(context, Loc::caller()), flags);
+}
+
+/// Whether interrupts are on or off, and whether the CPU is owned at all.
+#[track_caller]
+fn state(off: bool, owned: bool) {
+    assert_eq!(irqs_disabled(), off, "interrupts off");
+    let td = curthread();
+    assert_eq!((td.pinned.get() != 0, td.no_sleeping.get() != 0), (owned, owned), "preemption off");
+}
+
+/// The count of preemption and the interrupts' flag do not know of each other.
+#[test]
+fn forms_of_taking_and_giving_mix() {
+    use Context::{Bh, Irq, IrqSave, Plain};
+    let sections: [fn(&Lock, &Lock); 12] = [
+        |a, _| {
+            let flags = local_irq_save::<CpuMutex>();
+            take(a, Plain);
+            give(a, IrqSave, flags);
+        },
+        |a, _| {
+            take(a, Irq);
+            give(a, Plain, Flags(0));
+            state(true, true);
+            local_irq_enable::<CpuMutex>();
+        },
+        |a, b| {
+            let flags = take(a, IrqSave);
+            take(b, Plain);
+            give(a, Plain, Flags(0));
+            state(true, true);
+            give(b, IrqSave, flags);
+        },
+        |a, _| {
+            let flags = local_irq_save::<CpuMutex>();
+            local_irq_restore::<CpuMutex>(flags);
+            take(a, Irq);
+            give(a, IrqSave, flags);
+        },
+        |a, _| {
+            let flags = take(a, IrqSave);
+            give(a, Plain, Flags(0));
+            state(true, true);
+            local_irq_restore::<CpuMutex>(flags);
+        },
+        |a, _| {
+            take(a, Plain);
+            local_irq_disable::<CpuMutex>();
+            give(a, Irq, Flags(0));
+        },
+        |a, _| {
+            take(a, Bh);
+            give(a, Plain, Flags(0));
+            inside();
+            local_bh_enable::<CpuMutex>();
+        },
+        |a, _| {
+            local_bh_disable::<CpuMutex>();
+            take(a, Plain);
+            give(a, Bh, Flags(0));
+        },
+        |a, b| {
+            // An inner section that does not ask what was: Linux lets interrupts in at its end, and so for the outer one.
+            take(a, Irq);
+            take(b, Irq);
+            give(b, Irq, Flags(0));
+            state(false, true);
+            give(a, Irq, Flags(0));
+        },
+        |a, b| {
+            // The flags find their way, whichever lock goes first.
+            let outer = take(a, IrqSave);
+            let inner = take(b, IrqSave);
+            give(a, IrqSave, inner);
+            state(true, true);
+            give(b, IrqSave, outer);
+        },
+        |a, _| {
+            // Switched on in between, and off again by what was saved.
+            local_irq_disable::<CpuMutex>();
+            let flags = local_irq_save::<CpuMutex>();
+            local_irq_enable::<CpuMutex>();
+            state(false, false);
+            local_irq_restore::<CpuMutex>(flags);
+            state(true, true);
+            take(a, Plain);
+            give(a, Irq, Flags(0));
+        },
+        |a, _| {
+            // A trylock that fails gives back what it asked for.
+            let flags = take(a, IrqSave);
+            assert!(a.trylock(IrqSave).is_none());
+            state(true, true);
+            local_irq_enable::<CpuMutex>();
+            state(false, true);
+            assert!(a.trylock(Irq).is_none());
+            state(false, true);
+            give(a, IrqSave, flags);
+        },
+    ];
+    let main = || {
+        let locks = [lock(), lock()];
+        bystanders();
+        let end = locks.clone();
+        threads(2, move |i| {
+            for section in sections.iter().skip(i).step_by(2) {
+                section(&locks[0], &locks[1]);
+                state(false, false);
+                clean();
+            }
+        });
+        assert!(!end[0].is_locked() && !end[1].is_locked());
+    };
+    passes("mixes", main);
+    // The short ways, on either side of a mix.
+    assert_eq!(smp_once(Config { cpus: 1, ..unchecked() }, 0, &main), Verdict::Pass);
+}
+
+/// Readers and writers of an rwlock are sections as well.
+#[test]
+fn forms_of_an_rwlock_mix() {
+    passes("rwlock", || {
+        let lock: Arc<RwLock<u64, CpuMutex>> = Arc::new(RwLock::with_mapping(0));
+        lock.init();
+        threads(2, move |_| {
+            let how = |context| How::new(context, Loc::caller());
+            let flags = local_irq_save::<CpuMutex>();
+            // SAFETY: no guard is made of it, and what is taken is given back.
+            let raw = unsafe { lock.raw() };
+            raw.read_lock(how(Context::Plain));
+            raw.read_unlock(how(Context::IrqSave), flags);
+            clean();
+            raw.write_lock(how(Context::Irq));
+            raw.write_unlock(how(Context::Plain), Flags(0));
+            state(true, true);
+            local_irq_enable::<CpuMutex>();
+            clean();
+            raw.read_lock(how(Context::Bh));
+            raw.read_unlock(how(Context::Plain), Flags(0));
+            inside();
+            local_bh_enable::<CpuMutex>();
+            clean();
+        });
+    });
+}
+
+/// Whoever ends what was never begun is told so, however often others were switched off before.
+#[test]
+fn an_enable_without_a_disable_is_a_panic() {
+    let ends: [(&str, fn()); 3] = [
+        ("local_irq_enable", || {
+            local_irq_disable::<CpuMutex>();
+            local_irq_disable::<CpuMutex>();
+            local_irq_enable::<CpuMutex>();
+            local_irq_enable::<CpuMutex>();
+            local_irq_enable::<CpuMutex>();
+        }),
+        ("preempt_enable", || {
+            local_irq_disable::<CpuMutex>();
+            preempt_enable::<CpuMutex>();
+        }),
+        ("local_bh_enable", || {
+            preempt_disable::<CpuMutex>();
+            local_bh_enable::<CpuMutex>();
+        }),
+    ];
+    for (name, end) in ends {
+        let verdict = explored(Config::default(), 1, || threads(1, move |_| end()));
+        assert_eq!(verdict, Verdict::Panic(format!("{name}: was not disabled")));
+    }
 }

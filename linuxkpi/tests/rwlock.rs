@@ -67,3 +67,25 @@ fn readers_share_and_keep_a_writer_out() {
     }
     linuxkpi::for_each_mapping!(case);
 }
+
+/// A guard's data stays its own: what is held is not made free.
+#[test]
+fn a_held_lock_is_not_initialised() {
+    for context in [Context::Plain, Context::Irq] {
+        for reads in [false, true] {
+            let verdict = explored(Config::default(), 1, move || {
+                let lock = RwLock::<u64>::new(0);
+                lock.init();
+                lock.init();
+                if reads {
+                    let _held = lock.read(context);
+                    lock.init();
+                } else {
+                    let _held = lock.write(context);
+                    lock.init();
+                }
+            });
+            assert!(verdict.message().contains("rwlock_init: the lock is held"), "{verdict}");
+        }
+    }
+}

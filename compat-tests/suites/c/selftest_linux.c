@@ -573,6 +573,132 @@ LKPI_SCENARIO(selftest_bh_underflow)
 	spin_unlock_bh(&lock);
 }
 
+/*
+ * The forms of taking and giving mix: preemption is counted, interrupts are a
+ * flag, and neither knows of the other.
+ */
+static void
+irq_mixes(bool told)
+{
+	spinlock_t a, b;
+	rwlock_t rw;
+	unsigned long f, g;
+
+	spin_lock_init(&a);
+	spin_lock_init(&b);
+	rwlock_init(&rw);
+	/* As irqsave and irqrestore are, in two parts. */
+	local_irq_save(f);
+	spin_lock(&a);
+	spin_unlock_irqrestore(&a, f);
+	LKPI_CHECK(!told || !irqs_disabled());
+	spin_lock_irqsave(&a, f);
+	spin_unlock(&a);
+	LKPI_CHECK(!told || irqs_disabled());
+	local_irq_restore(f);
+	spin_lock_irq(&a);
+	spin_unlock(&a);
+	LKPI_CHECK(!told || irqs_disabled());
+	local_irq_enable();
+	local_irq_disable();
+	spin_lock(&a);
+	spin_unlock_irq(&a);
+	LKPI_CHECK(!told || !irqs_disabled());
+	/* The lock that goes last lets interrupts in. */
+	spin_lock_irqsave(&a, f);
+	spin_lock(&b);
+	spin_unlock(&a);
+	LKPI_CHECK(!told || irqs_disabled());
+	spin_unlock_irqrestore(&b, f);
+	spin_lock_irqsave(&a, f);
+	spin_lock_irqsave(&b, g);
+	spin_unlock_irqrestore(&a, g);
+	LKPI_CHECK(!told || irqs_disabled());
+	spin_unlock_irqrestore(&b, f);
+	LKPI_CHECK(!told || !irqs_disabled());
+	/* Saved as on, whoever switched them off again. */
+	local_irq_save(f);
+	local_irq_restore(f);
+	spin_lock_irq(&a);
+	spin_unlock_irqrestore(&a, f);
+	LKPI_CHECK(!told || !irqs_disabled());
+	/* An inner section that does not ask lets them in for the outer one. */
+	spin_lock_irq(&a);
+	spin_lock_irq(&b);
+	spin_unlock_irq(&b);
+	LKPI_CHECK(!told || !irqs_disabled());
+	spin_unlock_irq(&a);
+	local_irq_disable();
+	local_irq_disable();
+	local_irq_enable();
+	LKPI_CHECK(!told || !irqs_disabled());
+	local_irq_enable();
+	/* Bottom halves are counted beside preemption. */
+	spin_lock_bh(&a);
+	spin_unlock(&a);
+	local_bh_enable();
+	local_bh_disable();
+	read_lock(&rw);
+	read_unlock_bh(&rw);
+	local_irq_save(f);
+	read_lock(&rw);
+	read_unlock_irqrestore(&rw, f);
+	write_lock_irq(&rw);
+	write_unlock(&rw);
+	local_irq_enable();
+	LKPI_CHECK(!told || !irqs_disabled());
+	/* Nothing is left: it may sleep. */
+	msleep(1);
+}
+
+LKPI_SCENARIO(selftest_irq_mixes)
+{
+	irq_mixes(true);
+}
+
+/* Where irqs_disabled() knows of critical sections only. */
+LKPI_SCENARIO(selftest_irq_mixes_untold)
+{
+	irq_mixes(false);
+}
+
+static int ready;
+
+/* Drivers that poll with a deadline: their time comes. */
+LKPI_SCENARIO(selftest_poll_deadline)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(50);
+	ktime_t timeout;
+
+	while (!READ_ONCE(ready) && time_before(jiffies, end))
+		cpu_relax();
+	LKPI_CHECK(time_after_eq(jiffies, end) && time_before(jiffies, end + 50));
+
+	/* As readl_poll_timeout does, and its atomic form. */
+	timeout = ktime_add_us(ktime_get(), 20000);
+	for (;;) {
+		if (READ_ONCE(ready) || ktime_compare(ktime_get(), timeout) > 0)
+			break;
+		usleep_range(10, 20);
+	}
+	timeout = ktime_add_us(ktime_get(), 100000);
+	for (;;) {
+		if (READ_ONCE(ready) || ktime_compare(ktime_get(), timeout) > 0)
+			break;
+		udelay(1);
+		cpu_relax();
+	}
+	timeout = ktime_add_us(ktime_get(), 100000);
+	for (;;) {
+		if (READ_ONCE(ready) || ktime_compare(ktime_get(), timeout) > 0)
+			break;
+		udelay(1);
+	}
+	end = jiffies;
+	mdelay(7);
+	LKPI_CHECK(jiffies - end >= 7);
+}
+
 LKPI_SCENARIO(selftest_ktime)
 {
 	ktime_t start = ktime_get();

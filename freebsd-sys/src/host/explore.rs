@@ -44,6 +44,8 @@ pub(crate) struct Explorer {
     step_limit: u64,
     /// Preemptions that were forced because nothing else could move.
     forced: u32,
+    /// How often time has passed for somebody who looks at the clock, because nothing else could move.
+    passed: u32,
     /// The event being carried out.
     event: Event,
     /// Between `begin` and `end` of the explored part.
@@ -242,6 +244,7 @@ impl Explorer {
             steps: 0,
             step_limit: config.step_limit,
             forced: 0,
+            passed: 0,
             event: Event::Run(0),
             exploring: false,
             diverged: None,
@@ -538,8 +541,20 @@ impl Explorer {
     #[cold]
     #[inline(never)]
     fn quiescent(&mut self, m: &Machine) {
-        if let Some(cpu) = callout::skip_to_next(|cpu| interrupt::enabled(&m.cpus[cpu])) {
+        // Who polls the clock is served a few ticks at a time, up to a bound: a loop without a deadline is none the less one for ever.
+        let polled = self.passed < PASSED_MAX
+            && m.cpus.iter().any(|cpu| cpu.current().awaiting.get() && watches_clock(cpu.current()));
+        let within = polled.then(|| 1 << (self.passed / PASSED_ALIKE));
+        if let Some(cpu) = callout::skip_to_next(|cpu| interrupt::enabled(&m.cpus[cpu]), within) {
             self.enabled.push(Event::Tick(cpu as u8));
+            if polled {
+                self.passed += 1;
+                // Its slice ends before a long wait does, and somebody it waits for may be its equal.
+                let cpu = &m.cpus[cpu];
+                if self.passed.is_multiple_of(SLICE) && sched::time_preempts(cpu) {
+                    sched::force_preemption(cpu);
+                }
+            }
             return;
         }
         // Threads that spin by turns would go on for ever.
@@ -595,15 +610,39 @@ pub(crate) fn busy(m: &Machine) -> Option<(&Thread, &'static str)> {
         }
         let service = td.is_idle() || td.flags.get() & tdf::KPROC != 0;
         let runs = matches!(td.state(), thread::State::Running | thread::State::RunQ | thread::State::CanRun);
-        let at_work = !service && runs && !td.awaiting.get() && !waits_for_a_spinners_cpu(m, td);
+        let polls = td.looked_at_clock.get() + POLLED > callout::now();
+        let at_work = !service && runs && (polls || !td.awaiting.get()) && !waits_for_a_spinners_cpu(m, td);
         at_work.then_some((&**td, "was running"))
     })
+}
+
+/// `smp`: ticks after a look at the clock during which a thread that spins counts as one that waits for it.
+const POLLED: u64 = 100;
+
+/// Whether what `td` does next depends on the time.
+pub(crate) fn watches_clock(td: &Thread) -> bool {
+    let clock = callout::address().cast();
+    // SAFETY: the thread is suspended or the running one, and the reference ends here.
+    unsafe { td.read_set.get() }.iter().any(|seen| seen.at == clock)
+}
+
+/// A clock interrupt on the running thread's stack, inside its primitive.
+pub(crate) fn tick() {
+    let cpu = curcpu().cpuid as u8;
+    interrupt(curthread(), Event::Tick(cpu));
 }
 
 /// Whether `td` is queued on a CPU that a spinning thread does not give up.
 fn waits_for_a_spinners_cpu(m: &Machine, td: &Thread) -> bool {
     td.state() == thread::State::RunQ && m.cpus[td.tscpu.get() as usize].current().awaiting.get()
 }
+
+/// How often time passes by one tick for who polls the clock; as often by two, and so on.
+const PASSED_ALIKE: u32 = 64;
+/// And how often at all: up to about a quarter of an hour at once, which no driver polls for.
+const PASSED_MAX: u32 = PASSED_ALIKE * 20;
+/// How many times make up a slice.
+const SLICE: u32 = 8;
 
 /// How often an execution makes a spinner give its CPU to an equal, or to a better-demoted thread, before the spinning is a verdict.
 const FORCED_MAX: u32 = 64;
@@ -1679,6 +1718,7 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     x.budget = x.full_budget;
     x.steps = 0;
     x.forced = 0;
+    x.passed = 0;
     x.exploring = false;
     x.running = m.cpus[0].cpumask;
     x.idle = x.all & !x.running;

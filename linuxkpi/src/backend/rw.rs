@@ -37,4 +37,7 @@ unsafe impl RwBackend for RwDef {
     fn write_unlock(&self, how: How, _flags: Flags) {
         self.0.wunlock_at(how.loc);
     }
+    fn is_locked(&self) -> bool {
+        self.0.is_locked()
+    }
 }

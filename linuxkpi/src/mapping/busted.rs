@@ -73,6 +73,9 @@ unsafe impl RwBackend for Nothing {
     fn write_unlock(&self, _how: How, _flags: Flags) {
         self.pass("write_unlock");
     }
+    fn is_locked(&self) -> bool {
+        false
+    }
 }
 
 // SAFETY: none: the negative control, whose scenarios keep their data in cells whose tearing is defined behaviour.

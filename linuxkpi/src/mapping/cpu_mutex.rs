@@ -2,8 +2,7 @@
 //!
 //! **Keeps** Linux's rules as they are meant: nothing that Linux would keep out runs between, malloc, free, taskqueues and
 //! blocking work everywhere, waiting lends priority, and nothing ever switches in a critical section.
-//! **Loses** true irq-off latency: a handler waits for the CPU's lock instead of a flag. `local_irq_enable` undoes one
-//! `local_irq_disable`, where Linux's enables whatever came before.
+//! **Loses** true irq-off latency: a handler waits for the CPU's lock instead of a flag.
 //! **Costs** a recursive per-CPU mutex (two, for the irqsave form) before each lock.
 //!
 //! Source: ours; the order of the per-CPU locks and why a wait ends are in `backend/cpu.rs`.
@@ -24,20 +23,22 @@ pub struct CpuMutex;
 pub struct OwnCpu;
 
 #[inline(always)]
-fn enter(context: Context) {
+fn enter(context: Context) -> Flags {
     match context {
         Context::Plain => cpu::preempt_disable(),
-        Context::Bh => cpu::bh_disable(),
-        Context::Irq | Context::IrqSave => cpu::irq_disable(),
+        Context::Bh => cpu::lock_bh(),
+        Context::Irq | Context::IrqSave => return cpu::lock_irqsave(),
     }
+    Flags(0)
 }
 
 #[inline(always)]
-fn exit(context: Context) {
+fn exit(context: Context, flags: Flags) {
     match context {
         Context::Plain => cpu::preempt_enable(),
-        Context::Bh => cpu::bh_enable(),
-        Context::Irq | Context::IrqSave => cpu::irq_enable(),
+        Context::Bh => cpu::unlock_bh(),
+        Context::Irq => cpu::unlock_irq(),
+        Context::IrqSave => cpu::unlock_irqrestore(flags),
     }
 }
 
@@ -45,16 +46,15 @@ fn exit(context: Context) {
 unsafe impl Around for OwnCpu {
     #[inline(always)]
     fn before(context: Context) -> Flags {
-        enter(context);
-        Flags(0)
+        enter(context)
     }
     #[inline(always)]
     fn inside(_context: Context) {}
     #[inline(always)]
     fn leave(_context: Context) {}
     #[inline(always)]
-    fn after(context: Context, _flags: Flags) {
-        exit(context);
+    fn after(context: Context, flags: Flags) {
+        exit(context, flags);
     }
 }
 
@@ -71,36 +71,41 @@ unsafe impl RwBackend for CpuRw {
         self.0.init();
     }
     fn read_lock(&self, how: How) -> Flags {
-        enter(how.context);
-        self.0.read_lock(how)
+        let flags = enter(how.context);
+        self.0.read_lock(how);
+        flags
     }
     fn read_trylock(&self, how: How) -> Option<Flags> {
-        enter(how.context);
-        let taken = self.0.read_trylock(how);
-        if taken.is_none() {
-            exit(how.context);
+        let flags = enter(how.context);
+        if self.0.read_trylock(how).is_some() {
+            return Some(flags);
         }
-        taken
+        exit(how.context, flags);
+        None
     }
     fn read_unlock(&self, how: How, flags: Flags) {
         self.0.read_unlock(how, flags);
-        exit(how.context);
+        exit(how.context, flags);
     }
     fn write_lock(&self, how: How) -> Flags {
-        enter(how.context);
-        self.0.write_lock(how)
+        let flags = enter(how.context);
+        self.0.write_lock(how);
+        flags
     }
     fn write_trylock(&self, how: How) -> Option<Flags> {
-        enter(how.context);
-        let taken = self.0.write_trylock(how);
-        if taken.is_none() {
-            exit(how.context);
+        let flags = enter(how.context);
+        if self.0.write_trylock(how).is_some() {
+            return Some(flags);
         }
-        taken
+        exit(how.context, flags);
+        None
     }
     fn write_unlock(&self, how: How, flags: Flags) {
         self.0.write_unlock(how, flags);
-        exit(how.context);
+        exit(how.context, flags);
+    }
+    fn is_locked(&self) -> bool {
+        self.0.is_locked()
     }
 }
 
@@ -121,10 +126,12 @@ impl LockMapping for CpuMutex {
         cpu::preempt_enable();
     }
     fn local_irq_save() -> Flags {
-        cpu::irq_disable();
-        Flags(0)
+        cpu::irq_save()
     }
-    fn local_irq_restore(_flags: Flags) {
+    fn local_irq_restore(flags: Flags) {
+        cpu::irq_restore(flags);
+    }
+    fn local_irq_enable() {
         cpu::irq_enable();
     }
     fn local_bh_disable() {

@@ -116,6 +116,8 @@ pub unsafe trait RwBackend: Sync + 'static {
     fn write_trylock(&self, how: How) -> Option<Flags>;
     /// `write_unlock*`.
     fn write_unlock(&self, how: How, flags: Flags);
+    /// Whether a writer or a reader has it.
+    fn is_locked(&self) -> bool;
 }
 
 /// A sequence count under a mapping. The caller serialises writers.
@@ -199,9 +201,13 @@ pub trait LockMapping: Sized + 'static {
         Self::preempt_disable();
         Flags(0)
     }
-    /// `local_irq_restore`; `local_irq_enable` is the same without the flags.
+    /// `local_irq_restore`.
     fn local_irq_restore(_flags: Flags) {
         Self::preempt_enable();
+    }
+    /// `local_irq_enable`: on, whatever they were.
+    fn local_irq_enable() {
+        Self::local_irq_restore(Flags(0));
     }
     /// `local_bh_disable`.
     fn local_bh_disable() {
