@@ -376,6 +376,24 @@ fn an_upgrade_of_what_is_not_shared() {
 }
 
 /// wakeup_any() takes who went to sleep last, and not who is about to, if it can.
+/// A signal that comes before the sleep, during it, or too late.
+#[test]
+fn a_signal_ends_sleeps_that_catch_it() {
+    let sleeper = program(&[Kind::Sx], &[&[a(Act::Lock), a(Act::SleepSig)], &[a(Act::Signal(0)), a(Act::Wakeup)]]);
+    let (woken, not) = ("ends, thread 0's tries: [true]", "ends, thread 0's tries: [false]");
+    assert_eq!(agreed(&sleeper, Switches::Witness), [not]);
+    let twice = program(&[Kind::Sx], &[&[a(Act::Lock), a(Act::SleepSig)], &[a(Act::Wakeup), a(Act::Signal(0))]]);
+    assert_eq!(agreed(&twice, Switches::Witness), [not, woken]);
+    let deaf = program(&[Kind::Sx], &[&[a(Act::Lock), a(Act::Sleep)], &[a(Act::Signal(0))]]);
+    assert_eq!(agreed(&deaf, Switches::Witness), ["threads wait for ever"]);
+    // Who waits for a lock is sent away, and what it said of itself in the lock's word stays.
+    let holder = [a(Act::RLock), a(Act::Pause), a(Act::Signal(1)), a(Act::TryR), a(Act::Unlock)];
+    let lock = program(&[Kind::Sx], &[&holder[..4], &[a(Act::LockSig)]]);
+    assert!(
+        agreed(&lock, Switches::None).contains(&"ends, thread 0's tries: [true], thread 1's tries: [false]".into())
+    );
+}
+
 #[test]
 fn wakeup_any_wakes_the_latest() {
     let sleeper = [a(Act::RLock), a(Act::Sleep), a(Act::CriticalEnter), a(Act::Pause)];

@@ -93,7 +93,9 @@ impl Kind {
         use Act::{
             Assert, CvTimedwait, CvWait, CvWaitUnlock, Downgrade, Lock, Owned, RLock, RUnlock, Sleep, SleepDrop,
         };
-        use Act::{Disown, SleepFail, UpgradeWait};
+        use Act::{
+            CvTimedwaitSig, CvWaitSig, Disown, LockSig, RLockSig, SleepFail, SleepSig, TimedSleepSig, UpgradeWait,
+        };
         use Act::{SpinLock, SpinSleep, SpinTry, SpinUnlock, TimedSleep, TimedSpinSleep, Try, TryR, Unlock, Upgrade};
         if self.is_mtx() {
             &[
@@ -109,6 +111,10 @@ impl Kind {
                 Sleep,
                 TimedSleep,
                 SleepDrop,
+                CvWaitSig,
+                CvTimedwaitSig,
+                SleepSig,
+                TimedSleepSig,
                 SpinSleep,
                 TimedSpinSleep,
                 Assert(0),
@@ -143,10 +149,15 @@ impl Kind {
                 Sleep,
                 TimedSleep,
                 SleepDrop,
+                CvWaitSig,
+                CvTimedwaitSig,
+                SleepSig,
+                TimedSleepSig,
                 Assert(0),
                 Owned,
             ]
         } else {
+            // rwlocks, and sx locks, which have the last two besides.
             &[
                 Lock,
                 Unlock,
@@ -162,9 +173,15 @@ impl Kind {
                 Sleep,
                 TimedSleep,
                 SleepDrop,
+                CvWaitSig,
+                CvTimedwaitSig,
+                SleepSig,
+                TimedSleepSig,
                 Assert(0),
                 Owned,
-            ]
+                LockSig,
+                RLockSig,
+            ][..if self.is_sx() { 22 } else { 20 }]
         }
     }
 }
@@ -255,6 +272,20 @@ pub enum Act {
     WakeupOne,
     /// `wakeup_any`.
     WakeupAny,
+    /// `sx_xlock_sig`.
+    LockSig,
+    /// `sx_slock_sig`.
+    RLockSig,
+    /// `cv_wait_sig`.
+    CvWaitSig,
+    /// `cv_timedwait_sig` for a tick.
+    CvTimedwaitSig,
+    /// `_sleep` with `PCATCH`.
+    SleepSig,
+    /// `_sleep` with `PCATCH`, for a tick.
+    TimedSleepSig,
+    /// A signal for this thread, if the program has it.
+    Signal(u8),
     /// `sched_relinquish`.
     Relinquish,
     /// `pause` for a tick.
@@ -272,7 +303,7 @@ const ASSERTIONS: [u32; 13] =
     [0, 1, 2, 4, 4 | 8, 4 | 0x10, 1 | 8, 1 | 0x10, 2 | 8, 8, 4 | 8 | 0x10, 1 | 8 | 0x10, 0x40];
 
 /// What has nothing to do with a lock.
-const PLAIN: [Act; 16] = [
+const PLAIN: [Act; 19] = [
     Act::CriticalEnter,
     Act::CriticalExit,
     Act::NoSleeping,
@@ -289,6 +320,9 @@ const PLAIN: [Act; 16] = [
     Act::MallocWait,
     Act::MallocNowait,
     Act::Userret,
+    Act::Signal(0),
+    Act::Signal(1),
+    Act::Signal(2),
 ];
 
 /// One call.
@@ -343,6 +377,7 @@ impl Habits {
                     Act::Sleep if spin => Act::SpinSleep,
                     Act::TimedSleep if spin => Act::TimedSpinSleep,
                     Act::Sleep if u.ratio(1, 4)? => Act::SleepDrop,
+                    act if !spin && u.ratio(1, 3)? => act.catching(),
                     act => act,
                 };
             if act.drops() {
@@ -378,6 +413,9 @@ impl Habits {
                     Act::WakeupOne,
                     Act::WakeupAny,
                     Act::Relinquish,
+                    Act::Signal(0),
+                    Act::Signal(1),
+                    Act::Signal(2),
                 ])?;
                 self.critical += u32::from(act == Act::CriticalEnter);
                 self.pinned += u32::from(act == Act::Pin);
@@ -390,6 +428,7 @@ impl Habits {
             (3, _) => (Act::TryR, Act::RUnlock),
             _ => (Act::Lock, Act::Unlock),
         };
+        let act = if kind.is_sx() && u.ratio(1, 3)? { act.catching() } else { act };
         let lock = lock as u8;
         self.held.push((lock, release));
         Ok(Call { act, lock })
@@ -496,12 +535,35 @@ impl Program {
 impl Act {
     /// Whether it waits for the condition, or on its address.
     pub fn waits(self) -> bool {
-        self.times_out() || self.drops() || matches!(self, Self::CvWait | Self::Sleep | Self::SpinSleep)
+        self.times_out()
+            || self.drops()
+            || matches!(self, Self::CvWait | Self::Sleep | Self::SpinSleep)
+            || matches!(self, Self::CvWaitSig | Self::SleepSig)
     }
 
     /// Whether it waits for a tick at most.
     pub fn times_out(self) -> bool {
         matches!(self, Self::CvTimedwait | Self::TimedSleep | Self::TimedSpinSleep)
+            || matches!(self, Self::CvTimedwaitSig | Self::TimedSleepSig)
+    }
+
+    /// Whether a signal ends it.
+    pub fn catches(self) -> bool {
+        matches!(self, Self::LockSig | Self::RLockSig | Self::CvWaitSig | Self::CvTimedwaitSig)
+            || matches!(self, Self::SleepSig | Self::TimedSleepSig)
+    }
+
+    /// What is like it, and ended by a signal.
+    fn catching(self) -> Self {
+        match self {
+            Self::Lock => Self::LockSig,
+            Self::RLock => Self::RLockSig,
+            Self::CvWait => Self::CvWaitSig,
+            Self::CvTimedwait => Self::CvTimedwaitSig,
+            Self::Sleep => Self::SleepSig,
+            Self::TimedSleep => Self::TimedSleepSig,
+            act => act,
+        }
     }
 
     /// Whether it waits and does not take the lock back.
@@ -511,7 +573,8 @@ impl Act {
 
     /// Whether it waits as sleep(9) has it, and not condvar(9).
     pub fn sleeps(self) -> bool {
-        matches!(self, Self::Sleep | Self::TimedSleep | Self::SleepDrop) || self.sleeps_spin()
+        matches!(self, Self::Sleep | Self::TimedSleep | Self::SleepDrop | Self::SleepSig | Self::TimedSleepSig)
+            || self.sleeps_spin()
     }
 
     /// Whether it is `msleep_spin`.
@@ -580,6 +643,8 @@ impl Interrupt {
         filter.retain(|call| call.may_be_in_filter(locks) || u.ratio(1, 4).unwrap_or(false));
         // A wait takes the interrupted thread's place in a queue, where it may be already.
         filter.retain(|call| !call.act.waits());
+        // Who sends a signal takes the process's lock first, and so does whom it reaches.
+        filter.retain(|call| !call.act.catches() && !matches!(call.act, Act::Signal(_)));
         // A reader's tracker is on somebody's stack: not even a try is for filters. Nor are lockmgr locks.
         let kind = |call: &Call| locks[usize::from(call.lock)].kind;
         let reads = |call: &Call| call.act.takes_lock() && (kind(call).is_rm() || kind(call).is_lockmgr());

@@ -49,6 +49,7 @@ impl At<'_> {
             Act::CvSignal | Act::CvBroadcast => self.cv_wake(act == Act::CvBroadcast)?,
             Act::Wakeup | Act::WakeupOne => self.sleepq_wake(act == Act::Wakeup, true)?,
             Act::WakeupAny => self.wakeup_any()?,
+            Act::Signal(to) if usize::from(to) < self.rules.program.threads.len() => self.state.signal(to.into()),
             Act::Relinquish => {
                 self.switch()?;
                 let td = self.td;
@@ -173,10 +174,10 @@ impl At<'_> {
             (Act::SpinLock, _) => "lock_spin",
             (Act::SpinTry, _) => "trylock_spin",
             (Act::SpinUnlock, _) => "unlock_spin",
-            (Act::Lock, "sx") => "xlock",
+            (Act::Lock | Act::LockSig, "sx") => "xlock",
             (Act::Unlock, "sx") => "xunlock",
             (Act::Try, "sx") => "try_xlock",
-            (Act::RLock, "sx") => "slock",
+            (Act::RLock | Act::RLockSig, "sx") => "slock",
             (Act::RUnlock, "sx") => "sunlock",
             (Act::TryR, "sx") => "try_slock",
             (Act::Lock, _) => "wlock",

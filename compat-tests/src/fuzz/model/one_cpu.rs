@@ -8,7 +8,6 @@
 //! * A filter runs on the interrupted thread's stack, in a critical section of its own, with interrupts off. Between the calls of a
 //!   program, that thread may be the idle one.
 
-use super::condvar::Place;
 use super::{At, Call, Model, Mutation, Outcome, Rules, Run, State, Step, Stop, Thread, Verdict, kpanic};
 use crate::fuzz::program::{Act, FILTER, ITHREAD, LISTS, THREADS};
 use std::collections::BTreeSet;
@@ -144,7 +143,7 @@ impl State {
             if self.threads[td].run == Run::Paused {
                 self.make_runnable(td);
             } else if self.may_time_out(td) {
-                self.leave_cv(td, Place::TimedOut);
+                self.time_out(td);
             }
         }
     }
@@ -421,9 +420,9 @@ impl At<'_> {
         let call = match (act, prefix) {
             (Act::Lock, "mtx") => "lock",
             (Act::Try, "mtx") => "trylock",
-            (Act::Lock, "sx") => "xlock",
+            (Act::Lock | Act::LockSig, "sx") => "xlock",
             (Act::Try, "sx") => "try_xlock",
-            (Act::RLock, "sx") => "slock",
+            (Act::RLock | Act::RLockSig, "sx") => "slock",
             (Act::TryR, "sx") => "try_slock",
             (Act::Lock, _) => "wlock",
             (Act::Try, _) => "try_wlock",
