@@ -19,7 +19,7 @@ fn program(kinds: &[Kind], threads: &[&[Call]]) -> Program {
 
 /// A program on one CPU, with an interrupt.
 fn interrupted(kinds: &[Kind], threads: &[&[Call]], filter: &[Call], ithread: &[Call]) -> Program {
-    let interrupt = Some(Interrupt { filter: filter.to_vec(), ithread: ithread.to_vec() });
+    let interrupt = Some(Interrupt { filter: filter.to_vec(), ithread: ithread.to_vec(), again: false });
     Program { shared: threads.len() > 1, interrupt, ..program(kinds, threads) }
 }
 

@@ -334,13 +334,15 @@ pub struct Call {
     pub lock: u8,
 }
 
-/// An interrupt that comes once, at any moment.
+/// An interrupt that comes once or twice, at any moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Interrupt {
     /// The calls of its filter, which runs on the stack of whatever it interrupts.
     pub filter: Vec<Call>,
     /// The calls of its thread; if there are none, there is no thread.
     pub ithread: Vec<Call>,
+    /// It comes twice.
+    pub again: bool,
 }
 
 /// See the module.
@@ -503,6 +505,10 @@ impl Program {
                 less
             }));
         }
+        if let Some(interrupt) = self.interrupt.as_ref().filter(|interrupt| interrupt.again) {
+            let once = Interrupt { again: false, ..interrupt.clone() };
+            all.push(Self { interrupt: Some(once), ..self.clone() });
+        }
         if self.interrupt.is_some() {
             all.push(Self { interrupt: None, shared: self.threads.len() > 1, ..self.clone() });
         }
@@ -649,7 +655,10 @@ impl Interrupt {
         let kind = |call: &Call| locks[usize::from(call.lock)].kind;
         let reads = |call: &Call| call.act.takes_lock() && (kind(call).is_rm() || kind(call).is_lockmgr());
         filter.retain(|call| !reads(call) || matches!(call.act, Act::Assert(_)));
-        Ok(Self { filter, ithread: list(u, locks, ithread, care, false)? })
+        let ithread = list(u, locks, ithread, care, false)?;
+        // Each call has one tracker.
+        let again = !ithread.iter().any(|call| call.act.takes_lock() && kind(call).is_rm()) && u.ratio(1, 3)?;
+        Ok(Self { filter, ithread, again })
     }
 }
 
@@ -698,6 +707,7 @@ impl fmt::Display for Program {
             let calls = self.list(at);
             match &self.interrupt {
                 Some(_) if at == ITHREAD => writeln!(f, "  interrupt thread:")?,
+                Some(Interrupt { again: true, .. }) if at == FILTER => writeln!(f, "  filter, twice:")?,
                 Some(_) if at == FILTER => writeln!(f, "  filter:")?,
                 _ if at >= self.threads.len() => continue,
                 _ if self.one_cpu() => writeln!(f, "  thread {at}, on the one CPU:")?,

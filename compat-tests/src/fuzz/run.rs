@@ -316,6 +316,9 @@ impl Shared<'static> {
             let ithread: Option<Box<dyn Fn()>> = if threaded { Some(Box::new(|| self.thread(ITHREAD))) } else { None };
             interrupt::setup(irq, Some(Box::new(filter)), ithread, 1);
             interrupt::raise(irq);
+            if interrupt.again {
+                interrupt::raise(irq);
+            }
         }
         explore::begin();
         self.thread(0);
