@@ -402,7 +402,8 @@ pub fn remove_thread(td: &Thread, wchan: usize) {
 /// Whether the clock may end the sleep of `td`, which is on a queue: the one of its own CPU does that in FreeBSD, where interrupts are off
 /// between the queue and the sleep if one may not sleep with the interlock.
 fn clock_reaches(td: &Thread) -> bool {
-    td.is_sleeping() || td.spinlock_count.get() == 0 || td.ptr() == curthread().ptr()
+    // What is not on a CPU has none to keep interrupts from, whatever its count, which is its switch's.
+    !td.is_running() || td.is_sleeping() || td.spinlock_count.get() == 0 || td.ptr() == curthread().ptr()
 }
 
 /// Ends the timed sleeps whose deadline has passed: called from the clock interrupt.

@@ -95,6 +95,7 @@ impl Kind {
         };
         use Act::{
             CvTimedwaitSig, CvWaitSig, Disown, LockSig, RLockSig, SleepFail, SleepSig, TimedSleepSig, UpgradeWait,
+            WaitUnlocked,
         };
         use Act::{SpinLock, SpinSleep, SpinTry, SpinUnlock, TimedSleep, TimedSpinSleep, Try, TryR, Unlock, Upgrade};
         if self.is_mtx() {
@@ -117,6 +118,7 @@ impl Kind {
                 TimedSleepSig,
                 SpinSleep,
                 TimedSpinSleep,
+                WaitUnlocked,
                 Assert(0),
                 Owned,
             ]
@@ -286,6 +288,12 @@ pub enum Act {
     TimedSleepSig,
     /// A signal for this thread, if the program has it.
     Signal(u8),
+    /// `mtx_wait_unlocked`, `mtx_spin_wait_unlocked`.
+    WaitUnlocked,
+    /// `tsleep` on the condition's address, for a tick.
+    Tsleep,
+    /// `cv_destroy`, and the condition is used as before.
+    CvDestroy,
     /// `sched_relinquish`.
     Relinquish,
     /// `pause` for a tick.
@@ -303,7 +311,7 @@ const ASSERTIONS: [u32; 13] =
     [0, 1, 2, 4, 4 | 8, 4 | 0x10, 1 | 8, 1 | 0x10, 2 | 8, 8, 4 | 8 | 0x10, 1 | 8 | 0x10, 0x40];
 
 /// What has nothing to do with a lock.
-const PLAIN: [Act; 19] = [
+const PLAIN: [Act; 21] = [
     Act::CriticalEnter,
     Act::CriticalExit,
     Act::NoSleeping,
@@ -323,6 +331,8 @@ const PLAIN: [Act; 19] = [
     Act::Signal(0),
     Act::Signal(1),
     Act::Signal(2),
+    Act::Tsleep,
+    Act::CvDestroy,
 ];
 
 /// One call.
@@ -414,6 +424,8 @@ impl Habits {
                     Act::Wakeup,
                     Act::WakeupOne,
                     Act::WakeupAny,
+                    Act::Tsleep,
+                    Act::CvDestroy,
                     Act::Relinquish,
                     Act::Signal(0),
                     Act::Signal(1),
@@ -550,7 +562,7 @@ impl Act {
     /// Whether it waits for a tick at most.
     pub fn times_out(self) -> bool {
         matches!(self, Self::CvTimedwait | Self::TimedSleep | Self::TimedSpinSleep)
-            || matches!(self, Self::CvTimedwaitSig | Self::TimedSleepSig)
+            || matches!(self, Self::CvTimedwaitSig | Self::TimedSleepSig | Self::Tsleep)
     }
 
     /// Whether a signal ends it.
@@ -654,6 +666,7 @@ impl Interrupt {
         // A reader's tracker is on somebody's stack: not even a try is for filters. Nor are lockmgr locks.
         let kind = |call: &Call| locks[usize::from(call.lock)].kind;
         let reads = |call: &Call| call.act.takes_lock() && (kind(call).is_rm() || kind(call).is_lockmgr());
+        filter.retain(|call| call.act != Act::WaitUnlocked || kind(call).is_spin());
         filter.retain(|call| !reads(call) || matches!(call.act, Act::Assert(_)));
         let ithread = list(u, locks, ithread, care, false)?;
         // Each call has one tracker.

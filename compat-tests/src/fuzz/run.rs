@@ -354,6 +354,7 @@ impl Shared<'static> {
                 // An assertion is no boundary of its own, and what it looks at may change before it.
                 return None;
             }
+            let spec = self.program.locks[usize::from(call.lock)];
             let lock = &self.locks[usize::from(call.lock)];
             let tracker = self.trackers[at].iter().rfind(|tracker| tracker.reads.get() == call.lock + 1);
             if let Some(tracker) = tracker
@@ -369,7 +370,6 @@ impl Shared<'static> {
                     return None;
                 }
                 Act::Init => {
-                    let spec = self.program.locks[usize::from(call.lock)];
                     lock.init(call.lock.into(), spec.kind, spec.enrolled);
                     return None;
                 }
@@ -420,7 +420,7 @@ impl Shared<'static> {
                 _ => {}
             }
             return match lock {
-                Lock::Mtx(lock) => on_mtx(lock, call.act, loc),
+                Lock::Mtx(lock) => on_mtx(lock, spec.kind.is_spin(), call.act, loc),
                 Lock::Rw(lock) => on_rw(lock, call.act, loc),
                 Lock::Sx(lock) => on_sx(lock, call.act, loc),
                 Lock::Lockmgr(lock) => on_lockmgr(lock, call.act, loc),
@@ -457,6 +457,11 @@ impl Shared<'static> {
                 }
             }
             Act::Relinquish => sched::sched_relinquish(),
+            Act::Tsleep => {
+                let how = How { ticks: 1, ..How::default() };
+                return Some(sleep::sleep_from(ident, None, how, "sl", loc) == 0);
+            }
+            Act::CvDestroy => self.cv.destroy(),
             Act::Pause => _ = sleep::pause("nap", 1),
             Act::MallocWait => malloc::free(malloc::malloc(16, "fuzz", M::WAITOK), "fuzz"),
             Act::MallocNowait => malloc::free(malloc::malloc(16, "fuzz", M::NOWAIT), "fuzz"),
@@ -530,7 +535,7 @@ fn on_lockmgr(lock: &lockmgr::Lock, act: Act, loc: Loc) -> Option<bool> {
     fails.then_some(error == 0)
 }
 
-fn on_mtx(lock: &Mtx, act: Act, loc: Loc) -> Option<bool> {
+fn on_mtx(lock: &Mtx, spin: bool, act: Act, loc: Loc) -> Option<bool> {
     match act {
         Act::Lock => lock.lock_at(0, loc),
         Act::Unlock => lock.unlock_at(loc),
@@ -538,6 +543,8 @@ fn on_mtx(lock: &Mtx, act: Act, loc: Loc) -> Option<bool> {
         Act::SpinLock => lock.lock_spin_at(0, loc),
         Act::SpinUnlock => lock.unlock_spin_at(loc),
         Act::SpinTry => return Some(lock.trylock_spin_at(0, loc)),
+        Act::WaitUnlocked if spin => lock.spin_wait_unlocked(),
+        Act::WaitUnlocked => lock.wait_unlocked_at(loc),
         Act::Assert(what) => lock.assert_at(what, loc),
         _ => {}
     }

@@ -102,9 +102,9 @@ impl At<'_> {
         // _sleep() drops what one may not sleep with before it goes on the queue, cv_wait() after that; both with the chain locked.
         if of_sleep && !self.sleepable_interlock() {
             self.interlock_goes(act.sleeps_spin())?;
-            self.queue(timed, of_sleep)?;
+            self.queue(timed, of_sleep, self.lock as u8 + 1)?;
         } else {
-            self.queue(timed, of_sleep)?;
+            self.queue(timed, of_sleep, self.lock as u8 + 1)?;
             self.interlock_goes(act.sleeps_spin())?;
         }
         if !self.sleepable_interlock() {
@@ -125,15 +125,32 @@ impl At<'_> {
         !self.sleepable_interlock() && !lets_go
     }
 
-    /// `sleepq_add()`.
-    fn queue(&mut self, timed: bool, of_sleep: bool) -> Call {
-        let (lock, td) = (self.lock, self.td);
+    /// `tsleep()` up to the sleep, all with the chain locked.
+    pub(super) fn tsleep(&mut self) -> Call {
+        self.warn(SLEEPING, None);
+        self.queue(true, true, 0)?;
+        self.switch()?;
+        self.me().run = Run::Waiting;
+        Err(Stop::Later)
+    }
+
+    /// `cv_destroy()`: nobody may sleep on the address.
+    pub(super) fn cv_destroy(&mut self) -> Call {
+        if self.rules.invariants && self.state.cv.waiters[0] != 0 {
+            kpanic!("cv_destroy: associated sleep queue non-empty");
+        }
+        Ok(())
+    }
+
+    /// `sleepq_add()`; `interlock` is a lock's number plus one, or 0.
+    fn queue(&mut self, timed: bool, of_sleep: bool, interlock: u8) -> Call {
+        let td = self.td;
         self.may_sleep()?;
         let queue = &mut self.state.cv;
         if queue.waiters[0] == 0 {
-            (queue.interlock, queue.of_sleep) = (lock as u8 + 1, of_sleep);
+            (queue.interlock, queue.of_sleep) = (interlock, of_sleep);
         } else if self.rules.invariants {
-            if usize::from(queue.interlock) != lock + 1 {
+            if queue.interlock != interlock {
                 kpanic!("Assertion lock == sq->sq_lock failed at %s:%d");
             }
             if queue.of_sleep != of_sleep {

@@ -27,7 +27,7 @@ mod rw;
 mod witness;
 
 use super::Switches;
-use super::program::{LISTS, LOCKS, Program, THREADS, line};
+use super::program::{Act, LISTS, LOCKS, Program, THREADS, line};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -650,7 +650,8 @@ impl Rules<'_> {
     fn waits_for_spin_mutex(&self, state: &State, td: usize) -> bool {
         let call = self.program.list(self.list(state, td))[usize::from(state.threads[td].pc)];
         let relocks = call.act.waits();
-        call.act == super::program::Act::SpinLock || relocks && state.threads[td].how == condvar::How::Spin
+        let looks = call.act == Act::WaitUnlocked && self.program.locks[usize::from(call.lock)].kind.is_spin();
+        call.act == Act::SpinLock || looks || relocks && state.threads[td].how == condvar::How::Spin
     }
 }
 

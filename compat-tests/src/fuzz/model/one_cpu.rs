@@ -427,7 +427,7 @@ impl At<'_> {
     /// What no idle thread may do, and a filter may do on one: take locks that others wait for without spinning.
     pub(super) fn by_idle(&mut self, act: Act) -> Call {
         let kind = self.kind();
-        if kind.is_spin() && matches!(act, Act::SpinLock | Act::SpinTry | Act::SpinUnlock)
+        if kind.is_spin() && matches!(act, Act::WaitUnlocked | Act::SpinLock | Act::SpinTry | Act::SpinUnlock)
             || matches!(act, Act::Assert(_) | Act::Owned)
         {
             return Ok(());
