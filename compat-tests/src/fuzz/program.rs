@@ -499,7 +499,10 @@ impl Program {
 
     /// How often a thread sleeps for a tick.
     pub fn pauses(&self) -> usize {
-        self.calls().filter(|call| call.act == Act::Pause || call.act.times_out()).count()
+        let pauses = |call: &&Call| call.act == Act::Pause || call.act.times_out();
+        let again = self.interrupt.as_ref().filter(|interrupt| interrupt.again);
+        self.calls().filter(pauses).count()
+            + again.map_or(0, |interrupt| interrupt.ithread.iter().filter(pauses).count())
     }
 
     /// Whether a thread yields its CPU.
