@@ -313,7 +313,12 @@ impl Shared<'static> {
                 self.thread(FILTER);
                 if threaded { Filter::ScheduleThread } else { Filter::Handled }
             };
-            let ithread: Option<Box<dyn Fn()>> = if threaded { Some(Box::new(|| self.thread(ITHREAD))) } else { None };
+            let ithread = || {
+                self.thread(ITHREAD);
+                // The interrupt may come again before its thread waits for it.
+                cpu::step("end", 0);
+            };
+            let ithread: Option<Box<dyn Fn()>> = if threaded { Some(Box::new(ithread)) } else { None };
             interrupt::setup(irq, Some(Box::new(filter)), ithread, 1);
             interrupt::raise(irq);
             if interrupt.again {
