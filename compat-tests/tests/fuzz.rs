@@ -19,7 +19,7 @@ fn program(kinds: &[Kind], threads: &[&[Call]]) -> Program {
 
 /// A program on one CPU, with an interrupt.
 fn interrupted(kinds: &[Kind], threads: &[&[Call]], filter: &[Call], ithread: &[Call]) -> Program {
-    let interrupt = Some(Interrupt { filter: filter.to_vec(), ithread: ithread.to_vec() });
+    let interrupt = Some(Interrupt { filter: filter.to_vec(), ithread: ithread.to_vec(), again: false });
     Program { shared: threads.len() > 1, interrupt, ..program(kinds, threads) }
 }
 
@@ -376,6 +376,56 @@ fn an_upgrade_of_what_is_not_shared() {
 }
 
 /// wakeup_any() takes who went to sleep last, and not who is about to, if it can.
+/// A signal that comes before the sleep, during it, or too late.
+#[test]
+fn a_signal_ends_sleeps_that_catch_it() {
+    let sleeper = program(&[Kind::Sx], &[&[a(Act::Lock), a(Act::SleepSig)], &[a(Act::Signal(0)), a(Act::Wakeup)]]);
+    let (woken, not) = ("ends, thread 0's tries: [true]", "ends, thread 0's tries: [false]");
+    assert_eq!(agreed(&sleeper, Switches::Witness), [not]);
+    let twice = program(&[Kind::Sx], &[&[a(Act::Lock), a(Act::SleepSig)], &[a(Act::Wakeup), a(Act::Signal(0))]]);
+    assert_eq!(agreed(&twice, Switches::Witness), [not, woken]);
+    let deaf = program(&[Kind::Sx], &[&[a(Act::Lock), a(Act::Sleep)], &[a(Act::Signal(0))]]);
+    assert_eq!(agreed(&deaf, Switches::Witness), ["threads wait for ever"]);
+    // Who waits for a lock is sent away, and what it said of itself in the lock's word stays.
+    let holder = [a(Act::RLock), a(Act::Pause), a(Act::Signal(1)), a(Act::TryR), a(Act::Unlock)];
+    let lock = program(&[Kind::Sx], &[&holder[..4], &[a(Act::LockSig)]]);
+    assert!(
+        agreed(&lock, Switches::None).contains(&"ends, thread 0's tries: [true], thread 1's tries: [false]".into())
+    );
+}
+
+/// An interrupt that comes again while its thread works lets that work again; both come before it has begun, or one by one.
+#[test]
+fn an_interrupt_comes_twice() {
+    let mut program = interrupted(&[Kind::Mtx], &[&[a(Act::CriticalEnter), a(Act::CriticalExit)]], &[], &[a(Act::Try)]);
+    program.interrupt.as_mut().expect("one").again = true;
+    let (once, twice) = ("ends, thread 2's tries: [true]", "ends, thread 2's tries: [true, false]");
+    let all = agreed(&program, Switches::Invariants);
+    assert!(all.contains(&once.into()) && all.contains(&twice.into()), "{all:?}");
+}
+
+/// Who waits for a mutex to be free takes it, if the owner sleeps; and nobody waits for itself.
+#[test]
+fn mtx_wait_unlocked_spins_or_takes_the_mutex() {
+    let owner = [a(Act::Lock), a(Act::Pause), a(Act::Unlock)];
+    let waits = program(&[Kind::Mtx], &[&owner, &[a(Act::WaitUnlocked)]]);
+    assert_eq!(agreed(&waits, Switches::Invariants), ["ends", "panic: sleeping thread"]);
+    let myself = program(&[Kind::Spin], &[&[a(Act::SpinLock), a(Act::WaitUnlocked)]]);
+    let text = "panic: mtx_spin_wait_unlocked() waiting on myself on lock %p (a)";
+    assert_eq!(outcomes(&myself, Switches::Invariants), [text]);
+}
+
+/// tsleep(9) has no interlock, and tells it from one that has.
+#[test]
+fn tsleep_has_no_interlock() {
+    let both = program(&[Kind::Mtx], &[&[a(Act::Tsleep)], &[a(Act::Lock), a(Act::Sleep)]]);
+    let all = agreed(&both, Switches::Invariants);
+    assert!(all.contains(&"panic: Assertion lock == sq->sq_lock failed at %s:%d".into()), "{all:?}");
+    let destroyed = program(&[Kind::Mtx], &[&[a(Act::Tsleep)], &[a(Act::CvDestroy)]]);
+    let all = agreed(&destroyed, Switches::Invariants);
+    assert!(all.contains(&"panic: cv_destroy: associated sleep queue non-empty".into()), "{all:?}");
+}
+
 #[test]
 fn wakeup_any_wakes_the_latest() {
     let sleeper = [a(Act::RLock), a(Act::Sleep), a(Act::CriticalEnter), a(Act::Pause)];

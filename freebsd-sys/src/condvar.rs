@@ -155,6 +155,16 @@ impl Cv {
         self.wait_at("_cv_wait_sig", lock, How { ticks: None, catch: true, relock: true }, Loc::caller())
     }
 
+    /// `_cv_wait_sig()`, called from `loc`.
+    pub fn wait_sig_from(&self, lock: &LockObject, loc: Loc) -> i32 {
+        self.wait_at("_cv_wait_sig", lock, How { ticks: None, catch: true, relock: true }, loc)
+    }
+
+    /// `_cv_timedwait_sig_sbt()`, called from `loc`.
+    pub fn timedwait_sig_from(&self, lock: &LockObject, ticks: u64, loc: Loc) -> i32 {
+        self.wait_at("_cv_timedwait_sig_sbt", lock, How { ticks: Some(ticks), catch: true, relock: true }, loc)
+    }
+
     /// `cv_timedwait()`: as [`Cv::wait`]; returns 0, or [`sleepqueue::EWOULDBLOCK`] after `ticks`.
     #[track_caller]
     pub fn timedwait(&self, lock: &LockObject, ticks: u64) -> i32 {

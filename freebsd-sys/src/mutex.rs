@@ -669,7 +669,7 @@ impl Mtx {
     ///
     /// `mtx_wait_unlocked() of destroyed mutex %p`, `... not a sleep mutex ...`, `... waiting on myself on lock ...` (INVARIANTS), and those of
     /// mtx_lock().
-    pub(crate) fn wait_unlocked(&self, loc: Loc) {
+    pub fn wait_unlocked_at(&self, loc: Loc) {
         if !cpu::step("mtx_wait_unlocked", self.lock_object.id()) {
             return;
         }

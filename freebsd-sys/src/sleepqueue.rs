@@ -238,11 +238,19 @@ pub fn timedwait_sig(wchan: usize) -> i32 {
     if error != 0 { error } else { timeout }
 }
 
-fn catch_signals(_wchan: usize) -> i32 {
+fn catch_signals(wchan: usize) -> i32 {
     let td = curthread();
     touch_thread(td, true);
     if td.flags.get() & tdf::SIGPENDING != 0 {
-        remove(td);
+        // Which signal it is FreeBSD asks under the process's lock, a mutex, without the chain's: the caller is still on the queue, and
+        // a wake-up that comes now is spent on it.
+        machine().sleepqueues.chain.unlock();
+        crate::witness::may_block("sleep mutex", "process lock", crate::lock::Loc::caller());
+        cpu::step("sleepq_lock", wchan);
+        lock(wchan);
+        if td.wchan.get() != 0 {
+            remove(td);
+        }
         machine().sleepqueues.chain.unlock();
         return EINTR;
     }
@@ -266,6 +274,12 @@ fn check_timeout() -> i32 {
 fn switch() {
     let td = curthread();
     if crate::cpu::scheduler_stopped() || td.wchan.get() == 0 {
+        machine().sleepqueues.chain.unlock();
+        return;
+    }
+    if td.flags.get() & tdf::TIMEOUT != 0 {
+        // Its time ran out before it slept.
+        remove(td);
         machine().sleepqueues.chain.unlock();
         return;
     }
@@ -385,6 +399,13 @@ pub fn remove_thread(td: &Thread, wchan: usize) {
     release(wchan);
 }
 
+/// Whether the clock may end the sleep of `td`, which is on a queue: the one of its own CPU does that in FreeBSD, where interrupts are off
+/// between the queue and the sleep if one may not sleep with the interlock.
+fn clock_reaches(td: &Thread) -> bool {
+    // What is not on a CPU has none to keep interrupts from, whatever its count, which is its switch's.
+    !td.is_running() || td.is_sleeping() || td.spinlock_count.get() == 0 || td.ptr() == curthread().ptr()
+}
+
 /// Ends the timed sleeps whose deadline has passed: called from the clock interrupt.
 pub(crate) fn expire(now: u64) {
     let m = machine();
@@ -393,13 +414,18 @@ pub(crate) fn expire(now: u64) {
         for queue in 0..2 {
             while let Some(td) = table()[at].blocked[queue].iter().copied().find(|&td| {
                 // SAFETY: (s) the chain lock is held; threads are type-stable.
-                let deadline = unsafe { (*td).sleep_deadline.get() };
-                deadline != 0 && deadline <= now
+                let td = unsafe { &*td };
+                td.sleep_deadline.get() != 0 && td.sleep_deadline.get() <= now && clock_reaches(td)
             }) {
                 // SAFETY: threads are type-stable.
                 let td = unsafe { &*td };
+                touch_thread(td, true);
                 td.flags.or(tdf::TIMEOUT);
-                resume(td, 0);
+                td.sleep_deadline.set(0);
+                // Who does not sleep yet stays on the queue until it would, and a wake-up before that is spent on it.
+                if td.is_sleeping() {
+                    resume(td, 0);
+                }
             }
         }
     }
@@ -413,8 +439,9 @@ pub(crate) fn next_deadline() -> Option<u64> {
         .iter()
         .flat_map(|sq| sq.blocked.iter().flatten())
         // SAFETY: threads are type-stable.
-        .map(|&td| unsafe { (*td).sleep_deadline.get() })
-        .filter(|&deadline| deadline != 0)
+        .map(|&td| unsafe { &*td })
+        .filter(|td| td.sleep_deadline.get() != 0 && clock_reaches(td))
+        .map(|td| td.sleep_deadline.get())
         .min()
 }
 
@@ -424,6 +451,7 @@ pub fn abort(td: &Thread, error: i32) {
     m.sleepqueues.chain.lock();
     touch_thread(td, true);
     td.flags.or(tdf::SIGPENDING);
+    // Whose time ran out is no longer on a queue, or leaves it by itself.
     if td.is_sleeping() && td.flags.get() & tdf::SINTR != 0 {
         td.intrval.set(error);
         resume(td, 0);

@@ -482,6 +482,17 @@ pub fn checkorder(lock: &LockObject, exclusive: bool, dupok: bool, interlock: Op
     }
 }
 
+/// What [`checkorder`] says of a sleep lock that FreeBSD has and the emulation has not: nobody else takes it.
+///
+/// # Panics
+///
+/// Row 64 of the misuse table.
+pub(crate) fn may_block(class: &str, name: &str, loc: Loc) {
+    if cpu::witness() && !exhausted() && curthread().critnest.get() != 0 {
+        kpanic!("acquiring blockable sleep lock with spinlock or critical section held ({class}) {name} @ {loc}");
+    }
+}
+
 fn checkorder_enrolled(
     lock: &LockObject,
     number: usize,

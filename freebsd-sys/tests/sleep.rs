@@ -4,13 +4,14 @@ mod common;
 
 use common::{explore_random, mtx, once, passes, spawn_at, threads, up};
 use freebsd_sys::atomic::Owned32;
-use freebsd_sys::machine::{Config, Verdict};
+use freebsd_sys::machine::{Budget, Config, Verdict};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::sched::pri::PUSER;
 use freebsd_sys::sleep::{
     self, EINTR, EWOULDBLOCK, How, msleep_spin, pause, ticks, tsleep, wakeup, wakeup_any, wakeup_one,
 };
 use freebsd_sys::sleepqueue::{self};
+use freebsd_sys::sx::{Sx, Sxf};
 use freebsd_sys::thread::{self, Kthread, State, kthread_add};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -248,4 +249,74 @@ fn wakeup_any_wakes_the_latest_sleeper() {
         });
         assert_eq!(e.verdict, Verdict::Pass);
     }
+}
+
+/// With an sx lock, which goes without the chain locked, time may run out before the sleep: the sleeper is on the queue until it would
+/// sleep, and a wake-up that reaches it is gone.
+#[test]
+fn who_is_out_of_time_before_it_sleeps_may_be_woken_too() {
+    let chan = 0x1000;
+    let config = Config { cpus: 2, budget: Budget { ticks: 1, ..Budget::default() }, ..Config::default() };
+    let both = Arc::new(Owned32::new(0));
+    let found = explore_random(config, 2000, &|| {
+        let (lock, both) = (Arc::new(Sx::zeroed()), Arc::clone(&both));
+        lock.init(c"sx", Sxf::empty());
+        let (woken, late) = (Owned32::new(0), Owned32::new(0));
+        threads(2, move |i| {
+            lock.xlock();
+            if i == 0 {
+                let how = How { ticks: 1, ..How::default() };
+                late.set(u32::from(sleep::sleep(chan, Some(lock.object()), how, "chan") == EWOULDBLOCK));
+                both.set(both.get() | woken.get() & late.get());
+            } else {
+                sleepqueue::lock(chan);
+                woken.set(sleepqueue::sleepcnt(chan, 0) as u32);
+                sleepqueue::signal(chan, sleepqueue::Type::Sleep, 0, 0);
+                sleepqueue::release(chan);
+            }
+            lock.xunlock();
+        });
+    });
+    assert!(found.is_none(), "{found:?}");
+    assert_eq!(both.get(), 1);
+}
+
+/// Which signal waits is asked without the chain locked: a wake-up may be spent on a sleeper that it does not need.
+#[test]
+fn who_is_kept_awake_by_a_signal_may_be_woken_too() {
+    let chan = 0x1000;
+    let both = Arc::new(Owned32::new(0));
+    let found = explore_random(Config { cpus: 2, ..Config::default() }, 2000, &|| {
+        let (lock, both) = (mtx(c"m", Mtxf::DEF), Arc::clone(&both));
+        let woken = Owned32::new(0);
+        threads(2, move |i| {
+            lock.lock();
+            if i == 0 {
+                sleepqueue::abort(thread::curthread(), EINTR);
+                let how = How { catch: true, ..How::default() };
+                assert_eq!(sleep::sleep(chan, Some(lock.object()), how, "chan"), EINTR);
+                both.set(both.get() | woken.get());
+            } else {
+                sleepqueue::lock(chan);
+                woken.set(sleepqueue::sleepcnt(chan, 0) as u32);
+                sleepqueue::signal(chan, sleepqueue::Type::Sleep, 0, 0);
+                sleepqueue::release(chan);
+            }
+            lock.unlock();
+        });
+    });
+    assert!(found.is_none(), "{found:?}");
+    assert_eq!(both.get(), 1);
+}
+
+/// ... and with a mutex locked.
+#[test]
+fn witness_minds_a_signal_in_a_critical_section() {
+    let text = common::panic_text(Config { witness: true, ..up() }, || {
+        sleepqueue::abort(thread::curthread(), EINTR);
+        freebsd_sys::critical::critical_enter();
+        sleep::sleep(1, None, How { catch: true, ticks: 1, ..How::default() }, "chan");
+    });
+    let start = "acquiring blockable sleep lock with spinlock or critical section held (sleep mutex) process lock @ ";
+    assert!(text.starts_with(start), "{text}");
 }

@@ -93,7 +93,10 @@ impl Kind {
         use Act::{
             Assert, CvTimedwait, CvWait, CvWaitUnlock, Downgrade, Lock, Owned, RLock, RUnlock, Sleep, SleepDrop,
         };
-        use Act::{Disown, SleepFail, UpgradeWait};
+        use Act::{
+            CvTimedwaitSig, CvWaitSig, Disown, LockSig, RLockSig, SleepFail, SleepSig, TimedSleepSig, UpgradeWait,
+            WaitUnlocked,
+        };
         use Act::{SpinLock, SpinSleep, SpinTry, SpinUnlock, TimedSleep, TimedSpinSleep, Try, TryR, Unlock, Upgrade};
         if self.is_mtx() {
             &[
@@ -109,8 +112,13 @@ impl Kind {
                 Sleep,
                 TimedSleep,
                 SleepDrop,
+                CvWaitSig,
+                CvTimedwaitSig,
+                SleepSig,
+                TimedSleepSig,
                 SpinSleep,
                 TimedSpinSleep,
+                WaitUnlocked,
                 Assert(0),
                 Owned,
             ]
@@ -143,10 +151,15 @@ impl Kind {
                 Sleep,
                 TimedSleep,
                 SleepDrop,
+                CvWaitSig,
+                CvTimedwaitSig,
+                SleepSig,
+                TimedSleepSig,
                 Assert(0),
                 Owned,
             ]
         } else {
+            // rwlocks, and sx locks, which have the last two besides.
             &[
                 Lock,
                 Unlock,
@@ -162,9 +175,15 @@ impl Kind {
                 Sleep,
                 TimedSleep,
                 SleepDrop,
+                CvWaitSig,
+                CvTimedwaitSig,
+                SleepSig,
+                TimedSleepSig,
                 Assert(0),
                 Owned,
-            ]
+                LockSig,
+                RLockSig,
+            ][..if self.is_sx() { 22 } else { 20 }]
         }
     }
 }
@@ -255,6 +274,26 @@ pub enum Act {
     WakeupOne,
     /// `wakeup_any`.
     WakeupAny,
+    /// `sx_xlock_sig`.
+    LockSig,
+    /// `sx_slock_sig`.
+    RLockSig,
+    /// `cv_wait_sig`.
+    CvWaitSig,
+    /// `cv_timedwait_sig` for a tick.
+    CvTimedwaitSig,
+    /// `_sleep` with `PCATCH`.
+    SleepSig,
+    /// `_sleep` with `PCATCH`, for a tick.
+    TimedSleepSig,
+    /// A signal for this thread, if the program has it.
+    Signal(u8),
+    /// `mtx_wait_unlocked`, `mtx_spin_wait_unlocked`.
+    WaitUnlocked,
+    /// `tsleep` on the condition's address, for a tick.
+    Tsleep,
+    /// `cv_destroy`, and the condition is used as before.
+    CvDestroy,
     /// `sched_relinquish`.
     Relinquish,
     /// `pause` for a tick.
@@ -272,7 +311,7 @@ const ASSERTIONS: [u32; 13] =
     [0, 1, 2, 4, 4 | 8, 4 | 0x10, 1 | 8, 1 | 0x10, 2 | 8, 8, 4 | 8 | 0x10, 1 | 8 | 0x10, 0x40];
 
 /// What has nothing to do with a lock.
-const PLAIN: [Act; 16] = [
+const PLAIN: [Act; 21] = [
     Act::CriticalEnter,
     Act::CriticalExit,
     Act::NoSleeping,
@@ -289,6 +328,11 @@ const PLAIN: [Act; 16] = [
     Act::MallocWait,
     Act::MallocNowait,
     Act::Userret,
+    Act::Signal(0),
+    Act::Signal(1),
+    Act::Signal(2),
+    Act::Tsleep,
+    Act::CvDestroy,
 ];
 
 /// One call.
@@ -300,13 +344,15 @@ pub struct Call {
     pub lock: u8,
 }
 
-/// An interrupt that comes once, at any moment.
+/// An interrupt that comes once or twice, at any moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Interrupt {
     /// The calls of its filter, which runs on the stack of whatever it interrupts.
     pub filter: Vec<Call>,
     /// The calls of its thread; if there are none, there is no thread.
     pub ithread: Vec<Call>,
+    /// It comes twice.
+    pub again: bool,
 }
 
 /// See the module.
@@ -343,6 +389,7 @@ impl Habits {
                     Act::Sleep if spin => Act::SpinSleep,
                     Act::TimedSleep if spin => Act::TimedSpinSleep,
                     Act::Sleep if u.ratio(1, 4)? => Act::SleepDrop,
+                    act if !spin && u.ratio(1, 3)? => act.catching(),
                     act => act,
                 };
             if act.drops() {
@@ -377,7 +424,12 @@ impl Habits {
                     Act::Wakeup,
                     Act::WakeupOne,
                     Act::WakeupAny,
+                    Act::Tsleep,
+                    Act::CvDestroy,
                     Act::Relinquish,
+                    Act::Signal(0),
+                    Act::Signal(1),
+                    Act::Signal(2),
                 ])?;
                 self.critical += u32::from(act == Act::CriticalEnter);
                 self.pinned += u32::from(act == Act::Pin);
@@ -390,6 +442,7 @@ impl Habits {
             (3, _) => (Act::TryR, Act::RUnlock),
             _ => (Act::Lock, Act::Unlock),
         };
+        let act = if kind.is_sx() && u.ratio(1, 3)? { act.catching() } else { act };
         let lock = lock as u8;
         self.held.push((lock, release));
         Ok(Call { act, lock })
@@ -446,7 +499,10 @@ impl Program {
 
     /// How often a thread sleeps for a tick.
     pub fn pauses(&self) -> usize {
-        self.calls().filter(|call| call.act == Act::Pause || call.act.times_out()).count()
+        let pauses = |call: &&Call| call.act == Act::Pause || call.act.times_out();
+        let again = self.interrupt.as_ref().filter(|interrupt| interrupt.again);
+        self.calls().filter(pauses).count()
+            + again.map_or(0, |interrupt| interrupt.ithread.iter().filter(pauses).count())
     }
 
     /// Whether a thread yields its CPU.
@@ -463,6 +519,10 @@ impl Program {
                 less.threads.remove(at);
                 less
             }));
+        }
+        if let Some(interrupt) = self.interrupt.as_ref().filter(|interrupt| interrupt.again) {
+            let once = Interrupt { again: false, ..interrupt.clone() };
+            all.push(Self { interrupt: Some(once), ..self.clone() });
         }
         if self.interrupt.is_some() {
             all.push(Self { interrupt: None, shared: self.threads.len() > 1, ..self.clone() });
@@ -496,12 +556,35 @@ impl Program {
 impl Act {
     /// Whether it waits for the condition, or on its address.
     pub fn waits(self) -> bool {
-        self.times_out() || self.drops() || matches!(self, Self::CvWait | Self::Sleep | Self::SpinSleep)
+        self.times_out()
+            || self.drops()
+            || matches!(self, Self::CvWait | Self::Sleep | Self::SpinSleep)
+            || matches!(self, Self::CvWaitSig | Self::SleepSig)
     }
 
     /// Whether it waits for a tick at most.
     pub fn times_out(self) -> bool {
         matches!(self, Self::CvTimedwait | Self::TimedSleep | Self::TimedSpinSleep)
+            || matches!(self, Self::CvTimedwaitSig | Self::TimedSleepSig | Self::Tsleep)
+    }
+
+    /// Whether a signal ends it.
+    pub fn catches(self) -> bool {
+        matches!(self, Self::LockSig | Self::RLockSig | Self::CvWaitSig | Self::CvTimedwaitSig)
+            || matches!(self, Self::SleepSig | Self::TimedSleepSig)
+    }
+
+    /// What is like it, and ended by a signal.
+    fn catching(self) -> Self {
+        match self {
+            Self::Lock => Self::LockSig,
+            Self::RLock => Self::RLockSig,
+            Self::CvWait => Self::CvWaitSig,
+            Self::CvTimedwait => Self::CvTimedwaitSig,
+            Self::Sleep => Self::SleepSig,
+            Self::TimedSleep => Self::TimedSleepSig,
+            act => act,
+        }
     }
 
     /// Whether it waits and does not take the lock back.
@@ -511,7 +594,8 @@ impl Act {
 
     /// Whether it waits as sleep(9) has it, and not condvar(9).
     pub fn sleeps(self) -> bool {
-        matches!(self, Self::Sleep | Self::TimedSleep | Self::SleepDrop) || self.sleeps_spin()
+        matches!(self, Self::Sleep | Self::TimedSleep | Self::SleepDrop | Self::SleepSig | Self::TimedSleepSig)
+            || self.sleeps_spin()
     }
 
     /// Whether it is `msleep_spin`.
@@ -580,11 +664,17 @@ impl Interrupt {
         filter.retain(|call| call.may_be_in_filter(locks) || u.ratio(1, 4).unwrap_or(false));
         // A wait takes the interrupted thread's place in a queue, where it may be already.
         filter.retain(|call| !call.act.waits());
+        // Who sends a signal takes the process's lock first, and so does whom it reaches.
+        filter.retain(|call| !call.act.catches() && !matches!(call.act, Act::Signal(_)));
         // A reader's tracker is on somebody's stack: not even a try is for filters. Nor are lockmgr locks.
         let kind = |call: &Call| locks[usize::from(call.lock)].kind;
         let reads = |call: &Call| call.act.takes_lock() && (kind(call).is_rm() || kind(call).is_lockmgr());
+        filter.retain(|call| call.act != Act::WaitUnlocked || kind(call).is_spin());
         filter.retain(|call| !reads(call) || matches!(call.act, Act::Assert(_)));
-        Ok(Self { filter, ithread: list(u, locks, ithread, care, false)? })
+        let ithread = list(u, locks, ithread, care, false)?;
+        // Each call has one tracker.
+        let again = !ithread.iter().any(|call| call.act.takes_lock() && kind(call).is_rm()) && u.ratio(1, 3)?;
+        Ok(Self { filter, ithread, again })
     }
 }
 
@@ -633,6 +723,7 @@ impl fmt::Display for Program {
             let calls = self.list(at);
             match &self.interrupt {
                 Some(_) if at == ITHREAD => writeln!(f, "  interrupt thread:")?,
+                Some(Interrupt { again: true, .. }) if at == FILTER => writeln!(f, "  filter, twice:")?,
                 Some(_) if at == FILTER => writeln!(f, "  filter:")?,
                 _ if at >= self.threads.len() => continue,
                 _ if self.one_cpu() => writeln!(f, "  thread {at}, on the one CPU:")?,

@@ -2,7 +2,7 @@
 
 use super::Switches;
 use super::model::Outcome;
-use super::program::{Act, Call, FILTER, ITHREAD, Kind, LISTS, Program, line, lock_name};
+use super::program::{Act, Call, FILTER, ITHREAD, Kind, LISTS, Program, THREADS, line, lock_name};
 use freebsd_sys::atomic::Owned32;
 use freebsd_sys::condvar::Cv;
 use freebsd_sys::host::explore::{self, Options};
@@ -17,9 +17,9 @@ use freebsd_sys::rmlock::{PrioTracker, Rm, Rmf};
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::sched::pri;
 use freebsd_sys::sleep::How;
-use freebsd_sys::sx::{Sx, Sxf};
-use freebsd_sys::thread::{self, Kthread, kthread_add};
-use freebsd_sys::{cpu, critical, sched, sleep, userret};
+use freebsd_sys::sx::{SX_INTERRUPTIBLE, Sx, Sxf};
+use freebsd_sys::thread::{self, Kthread, Thread, curthread, kthread_add};
+use freebsd_sys::{cpu, critical, sched, sleep, sleepqueue, userret};
 use std::cell::Cell;
 
 /// What came of running a program.
@@ -204,6 +204,8 @@ struct Shared<'a> {
     log: [Cell<u32>; LISTS],
     /// By list and call. A tracker stays on its CPU's queue until the execution ends, if nobody releases it.
     trackers: [Vec<Tracker>; LISTS],
+    /// To whom signals go, by list.
+    threads: [Cell<Option<&'static Thread>>; THREADS],
     invariants: bool,
     go: Owned32,
     done: Owned32,
@@ -233,6 +235,7 @@ impl<'a> Shared<'a> {
             program,
             log: [const { Cell::new(1) }; LISTS],
             trackers: std::array::from_fn(trackers),
+            threads: [const { Cell::new(None) }; THREADS],
             invariants: switches != Switches::None,
             go: Owned32::new(0),
             done: Owned32::new(0),
@@ -249,6 +252,7 @@ impl Shared<'static> {
             lock.init(at, spec.kind, spec.enrolled);
         }
         self.cv.init(c"cv");
+        self.threads[0].set(Some(curthread()));
         let others = self.program.threads.len() - 1;
         if self.program.one_cpu() {
             self.share(others);
@@ -261,7 +265,7 @@ impl Shared<'static> {
         sched::sched_bind(0);
         for at in 1..=others {
             let name = ["", "T1", "T2"][at];
-            kthread_add(Kthread { name, priority: pri::PUSER, flags: 0, cpu: Some(at) }, move || {
+            let td = kthread_add(Kthread { name, priority: pri::PUSER, flags: 0, cpu: Some(at) }, move || {
                 // SAFETY: as of the first thread.
                 unsafe { thread::discard_stack() };
                 sched::sched_bind(at);
@@ -273,6 +277,7 @@ impl Shared<'static> {
                 // It keeps what it holds and goes on running: that is what its end means.
                 wait_for(&self.done, u32::MAX);
             });
+            self.threads[at].set(Some(td));
         }
         // Everybody is bound to a CPU and running before the part begins in which the schedule decides.
         sleep::pause("start", 1);
@@ -285,7 +290,7 @@ impl Shared<'static> {
     /// thread0 of a program with one CPU, where there are so many others, all as good as it is.
     fn share(&'static self, others: usize) {
         for at in 1..=others {
-            kthread_add(
+            let td = kthread_add(
                 Kthread { name: ["", "T1", "T2"][at], priority: pri::PUSER, flags: 0, cpu: Some(0) },
                 move || {
                     // SAFETY: as of the first thread.
@@ -299,6 +304,7 @@ impl Shared<'static> {
                     wait_for(&self.done, u32::MAX);
                 },
             );
+            self.threads[at].set(Some(td));
         }
         if let Some(interrupt) = &self.program.interrupt {
             let irq = interrupt::create("fuzz", Arrival::Raised, pri::PI_INTR, Some(0));
@@ -307,9 +313,17 @@ impl Shared<'static> {
                 self.thread(FILTER);
                 if threaded { Filter::ScheduleThread } else { Filter::Handled }
             };
-            let ithread: Option<Box<dyn Fn()>> = if threaded { Some(Box::new(|| self.thread(ITHREAD))) } else { None };
+            let ithread = || {
+                self.thread(ITHREAD);
+                // The interrupt may come again before its thread waits for it.
+                cpu::step("end", 0);
+            };
+            let ithread: Option<Box<dyn Fn()>> = if threaded { Some(Box::new(ithread)) } else { None };
             interrupt::setup(irq, Some(Box::new(filter)), ithread, 1);
             interrupt::raise(irq);
+            if interrupt.again {
+                interrupt::raise(irq);
+            }
         }
         explore::begin();
         self.thread(0);
@@ -325,12 +339,15 @@ impl Shared<'static> {
             if cpu::scheduler_stopped() {
                 return;
             }
-            let result = self.call(at, pc, call, &mut pinned);
-            if let Some(result) = result {
-                let log = &self.log[at];
-                log.set(log.get() << 1 | u32::from(result));
+            if let Some(result) = self.call(at, pc, call, &mut pinned) {
+                self.log(at, result);
             }
         }
+    }
+
+    fn log(&self, at: usize, result: bool) {
+        let log = &self.log[at];
+        log.set(log.get() << 1 | u32::from(result));
     }
 
     /// Makes call `pc` of list `at`, whose thread has pinned itself `pinned` times; what it returned, if it returns whether it worked.
@@ -342,6 +359,7 @@ impl Shared<'static> {
                 // An assertion is no boundary of its own, and what it looks at may change before it.
                 return None;
             }
+            let spec = self.program.locks[usize::from(call.lock)];
             let lock = &self.locks[usize::from(call.lock)];
             let tracker = self.trackers[at].iter().rfind(|tracker| tracker.reads.get() == call.lock + 1);
             if let Some(tracker) = tracker
@@ -357,7 +375,6 @@ impl Shared<'static> {
                     return None;
                 }
                 Act::Init => {
-                    let spec = self.program.locks[usize::from(call.lock)];
                     lock.init(call.lock.into(), spec.kind, spec.enrolled);
                     return None;
                 }
@@ -376,6 +393,22 @@ impl Shared<'static> {
                     let error = sleep::msleep_spin_from(ident, lock, "sl", u64::from(timed), loc);
                     return timed.then_some(error == 0);
                 }
+                Act::CvWaitSig | Act::CvTimedwaitSig | Act::SleepSig | Act::TimedSleepSig => {
+                    let ticks = u64::from(call.act.times_out());
+                    let error = if call.act.sleeps() {
+                        let how = How { ticks, catch: true, ..How::default() };
+                        sleep::sleep_from(ident, Some(lock.object()), how, "sl", loc)
+                    } else if ticks == 0 {
+                        self.cv.wait_sig_from(lock.object(), loc)
+                    } else {
+                        self.cv.timedwait_sig_from(lock.object(), ticks, loc)
+                    };
+                    if ticks == 0 {
+                        return Some(error == 0);
+                    }
+                    self.log(at, error == 0);
+                    return Some(error == sleep::EINTR);
+                }
                 Act::CvWait => {
                     self.cv.wait_from(lock.object(), loc);
                     return None;
@@ -392,7 +425,7 @@ impl Shared<'static> {
                 _ => {}
             }
             return match lock {
-                Lock::Mtx(lock) => on_mtx(lock, call.act, loc),
+                Lock::Mtx(lock) => on_mtx(lock, spec.kind.is_spin(), call.act, loc),
                 Lock::Rw(lock) => on_rw(lock, call.act, loc),
                 Lock::Sx(lock) => on_sx(lock, call.act, loc),
                 Lock::Lockmgr(lock) => on_lockmgr(lock, call.act, loc),
@@ -421,7 +454,19 @@ impl Shared<'static> {
             Act::Wakeup => sleep::wakeup(ident),
             Act::WakeupOne => sleep::wakeup_one(ident),
             Act::WakeupAny => sleep::wakeup_any(ident),
+            Act::Signal(to) => {
+                if let Some(td) = self.threads[usize::from(to)].get()
+                    && cpu::step("signal", 0)
+                {
+                    sleepqueue::abort(td, sleep::EINTR);
+                }
+            }
             Act::Relinquish => sched::sched_relinquish(),
+            Act::Tsleep => {
+                let how = How { ticks: 1, ..How::default() };
+                return Some(sleep::sleep_from(ident, None, how, "sl", loc) == 0);
+            }
+            Act::CvDestroy => self.cv.destroy(),
             Act::Pause => _ = sleep::pause("nap", 1),
             Act::MallocWait => malloc::free(malloc::malloc(16, "fuzz", M::WAITOK), "fuzz"),
             Act::MallocNowait => malloc::free(malloc::malloc(16, "fuzz", M::NOWAIT), "fuzz"),
@@ -495,7 +540,7 @@ fn on_lockmgr(lock: &lockmgr::Lock, act: Act, loc: Loc) -> Option<bool> {
     fails.then_some(error == 0)
 }
 
-fn on_mtx(lock: &Mtx, act: Act, loc: Loc) -> Option<bool> {
+fn on_mtx(lock: &Mtx, spin: bool, act: Act, loc: Loc) -> Option<bool> {
     match act {
         Act::Lock => lock.lock_at(0, loc),
         Act::Unlock => lock.unlock_at(loc),
@@ -503,6 +548,8 @@ fn on_mtx(lock: &Mtx, act: Act, loc: Loc) -> Option<bool> {
         Act::SpinLock => lock.lock_spin_at(0, loc),
         Act::SpinUnlock => lock.unlock_spin_at(loc),
         Act::SpinTry => return Some(lock.trylock_spin_at(0, loc)),
+        Act::WaitUnlocked if spin => lock.spin_wait_unlocked(),
+        Act::WaitUnlocked => lock.wait_unlocked_at(loc),
         Act::Assert(what) => lock.assert_at(what, loc),
         _ => {}
     }
@@ -528,6 +575,8 @@ fn on_rw(lock: &Rw, act: Act, loc: Loc) -> Option<bool> {
 fn on_sx(lock: &Sx, act: Act, loc: Loc) -> Option<bool> {
     match act {
         Act::Lock => _ = lock.xlock_at(0, loc),
+        Act::LockSig => return Some(lock.xlock_at(SX_INTERRUPTIBLE, loc) == 0),
+        Act::RLockSig => return Some(lock.slock_at(SX_INTERRUPTIBLE, loc) == 0),
         Act::Unlock => lock.xunlock_at(loc),
         Act::Try => return Some(lock.try_xlock_at(loc)),
         Act::RLock => _ = lock.slock_at(0, loc),

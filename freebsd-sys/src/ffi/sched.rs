@@ -224,7 +224,7 @@ pub unsafe extern "C-unwind" fn mtx_spin_wait_unlocked(mtx: *const Mtx) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn mtx_wait_unlocked(mtx: *const Mtx) {
     // SAFETY: the caller's promise.
-    unsafe { deref(mtx) }.wait_unlocked(Loc::caller());
+    unsafe { deref(mtx) }.wait_unlocked_at(Loc::caller());
 }
 
 /// What `WITNESS_SAVE()` keeps: `struct lkpi_witness_place`.

@@ -26,8 +26,6 @@ pub(super) enum Place {
     Queued,
     /// It was taken off by cv_signal or cv_broadcast.
     Signalled,
-    /// It was taken off because its time ran out.
-    TimedOut,
 }
 
 impl Queue {
@@ -64,17 +62,23 @@ impl At<'_> {
             0 => self.cv_queue(timed, act),
             1 => self.cv_unlock(act),
             2 => self.cv_sleep(act),
+            3 => self.cv_abort(),
             _ => {
                 if !act.drops() {
                     let how = self.me().how;
-                    self.base = 3;
+                    self.base = 4;
                     self.interlock_call(how.lock())?;
                     self.witness_restore();
                 }
-                let worked = self.me().place != Place::TimedOut || self.mutated(Mutation::NoTimeouts);
-                self.me().place = Place::None;
-                if timed {
-                    self.log(worked);
+                let expired = self.me().expired && !self.mutated(Mutation::NoTimeouts);
+                let aborted = self.me().aborted;
+                let me = self.me();
+                (me.place, me.expired, me.aborted) = (Place::None, false, false);
+                if timed || act.catches() {
+                    self.log(!expired && !aborted);
+                }
+                if timed && act.catches() {
+                    self.log(aborted);
                 }
                 Ok(())
             }
@@ -98,9 +102,9 @@ impl At<'_> {
         // _sleep() drops what one may not sleep with before it goes on the queue, cv_wait() after that; both with the chain locked.
         if of_sleep && !self.sleepable_interlock() {
             self.interlock_goes(act.sleeps_spin())?;
-            self.queue(timed, of_sleep)?;
+            self.queue(timed, of_sleep, self.lock as u8 + 1)?;
         } else {
-            self.queue(timed, of_sleep)?;
+            self.queue(timed, of_sleep, self.lock as u8 + 1)?;
             self.interlock_goes(act.sleeps_spin())?;
         }
         if !self.sleepable_interlock() {
@@ -121,15 +125,32 @@ impl At<'_> {
         !self.sleepable_interlock() && !lets_go
     }
 
-    /// `sleepq_add()`.
-    fn queue(&mut self, timed: bool, of_sleep: bool) -> Call {
-        let (lock, td) = (self.lock, self.td);
+    /// `tsleep()` up to the sleep, all with the chain locked.
+    pub(super) fn tsleep(&mut self) -> Call {
+        self.warn(SLEEPING, None);
+        self.queue(true, true, 0)?;
+        self.switch()?;
+        self.me().run = Run::Waiting;
+        Err(Stop::Later)
+    }
+
+    /// `cv_destroy()`: nobody may sleep on the address.
+    pub(super) fn cv_destroy(&mut self) -> Call {
+        if self.rules.invariants && self.state.cv.waiters[0] != 0 {
+            kpanic!("cv_destroy: associated sleep queue non-empty");
+        }
+        Ok(())
+    }
+
+    /// `sleepq_add()`; `interlock` is a lock's number plus one, or 0.
+    fn queue(&mut self, timed: bool, of_sleep: bool, interlock: u8) -> Call {
+        let td = self.td;
         self.may_sleep()?;
         let queue = &mut self.state.cv;
         if queue.waiters[0] == 0 {
-            (queue.interlock, queue.of_sleep) = (lock as u8 + 1, of_sleep);
+            (queue.interlock, queue.of_sleep) = (interlock, of_sleep);
         } else if self.rules.invariants {
-            if usize::from(queue.interlock) != lock + 1 {
+            if queue.interlock != interlock {
                 kpanic!("Assertion lock == sq->sq_lock failed at %s:%d");
             }
             if queue.of_sleep != of_sleep {
@@ -200,15 +221,37 @@ impl At<'_> {
     fn cv_sleep(&mut self, act: Act) -> Call {
         // Who may not switch is told so, though a signal came in time.
         let (queued, locked) = (self.me().place == Place::Queued, self.chain_locked(act));
-        if queued || locked {
+        if act.catches() && self.me().signalled && !self.mutated(Mutation::DeafSleepers) {
+            if locked {
+                self.spinlock_exit()?;
+            }
+            self.catches_signal()?;
+            return Err(Stop::Later);
+        }
+        let expired = self.me().expired;
+        if queued && !expired || locked {
             self.switch()?;
         }
         if locked {
             self.spinlock_exit()?;
         }
-        if queued {
-            self.me().run = Run::Waiting;
+        if queued && expired {
+            let td = self.td;
+            self.state.leave_cv(td, Place::None);
+        } else if queued {
+            let me = self.me();
+            (me.run, me.catches) = (Run::Waiting, act.catches());
         }
+        // There is no signal to be asked about.
+        self.me().phase += 1;
+        Err(Stop::Later)
+    }
+
+    /// A signal keeps the thread from sleeping, even if it was woken.
+    fn cv_abort(&mut self) -> Call {
+        let td = self.td;
+        self.state.leave_cv(td, Place::None);
+        self.me().aborted = true;
         Err(Stop::Later)
     }
 

@@ -60,7 +60,7 @@ impl At<'_> {
                 self.word().exslpfail += 1;
                 self.me().phase = 1;
             }
-            return self.sleep(true);
+            return self.sleep(true, false);
         }
         self.witness_lock(true);
         self.count(1);
@@ -85,7 +85,7 @@ impl At<'_> {
                 return Ok(());
             }
             self.word().read_waiters = true;
-            return self.sleep(false);
+            return self.sleep(false, false);
         }
         self.word().readers += 1;
         self.me().lk_slocks += 1;

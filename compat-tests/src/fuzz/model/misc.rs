@@ -15,6 +15,9 @@ impl At<'_> {
             if matches!(act, Act::Owned | Act::Destroy | Act::Init) {
                 return self.on_any(act);
             }
+            if act == Act::WaitUnlocked {
+                return self.wait_unlocked();
+            }
             if self.word().owner == DESTROYED && !act.waits() && !matches!(act, Act::Assert(_)) {
                 return self.on_destroyed(act);
             }
@@ -49,12 +52,21 @@ impl At<'_> {
             Act::CvSignal | Act::CvBroadcast => self.cv_wake(act == Act::CvBroadcast)?,
             Act::Wakeup | Act::WakeupOne => self.sleepq_wake(act == Act::Wakeup, true)?,
             Act::WakeupAny => self.wakeup_any()?,
+            Act::Signal(to) if usize::from(to) < self.rules.program.threads.len() => self.state.signal(to.into()),
             Act::Relinquish => {
                 self.switch()?;
                 let td = self.td;
                 // Whoever is as good comes first; or it goes on at once.
                 self.state.make_runnable(td);
             }
+            Act::Tsleep if self.me().phase == 0 => self.tsleep()?,
+            Act::Tsleep => {
+                let expired = self.me().expired && !self.mutated(Mutation::NoTimeouts);
+                let me = self.me();
+                (me.place, me.expired) = (super::condvar::Place::None, false);
+                self.log(!expired);
+            }
+            Act::CvDestroy => self.cv_destroy()?,
             Act::Pause => {
                 self.warn("Sleeping on \"nap\"", None);
                 self.may_sleep()?;
@@ -90,6 +102,34 @@ impl At<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// `mtx_wait_unlocked()` and `mtx_spin_wait_unlocked()`: who waits for a running owner spins, for another sleep mutex's takes it.
+    fn wait_unlocked(&mut self) -> Call {
+        match self.me().phase {
+            0 => {}
+            1 => {
+                self.on_mtx(Act::Lock)?;
+                return Err(Stop::Later);
+            }
+            _ => return self.on_mtx(Act::Unlock),
+        }
+        let (td, name, spin, invariants) = (self.td, self.name(), self.kind().is_spin(), self.rules.invariants);
+        let call = if spin { "mtx_spin_wait_unlocked" } else { "mtx_wait_unlocked" };
+        let owner = self.word().owner;
+        if owner == DESTROYED && invariants {
+            kpanic!("{call}() of destroyed mutex %p");
+        }
+        if owner == DESTROYED {
+            return Err(Stop::Wild);
+        }
+        if self.word().mine(td) && invariants {
+            kpanic!("{call}() waiting on myself on lock %p ({name})");
+        }
+        if owner == 0 && self.word().free() {
+            return Ok(());
+        }
+        if spin || self.owner_runs() { Err(Stop::Spins) } else { Err(Stop::Later) }
     }
 
     /// A call that all kinds of locks have.
@@ -173,10 +213,10 @@ impl At<'_> {
             (Act::SpinLock, _) => "lock_spin",
             (Act::SpinTry, _) => "trylock_spin",
             (Act::SpinUnlock, _) => "unlock_spin",
-            (Act::Lock, "sx") => "xlock",
+            (Act::Lock | Act::LockSig, "sx") => "xlock",
             (Act::Unlock, "sx") => "xunlock",
             (Act::Try, "sx") => "try_xlock",
-            (Act::RLock, "sx") => "slock",
+            (Act::RLock | Act::RLockSig, "sx") => "slock",
             (Act::RUnlock, "sx") => "sunlock",
             (Act::TryR, "sx") => "try_slock",
             (Act::Lock, _) => "wlock",

@@ -27,7 +27,7 @@ mod rw;
 mod witness;
 
 use super::Switches;
-use super::program::{LISTS, LOCKS, Program, THREADS, line};
+use super::program::{Act, LISTS, LOCKS, Program, THREADS, line};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -114,11 +114,13 @@ pub enum Mutation {
     NoLending,
     /// Who sleeps for a lockmgr lock gets it, LK_SLEEPFAIL or not.
     NobodyGoesAway,
+    /// A signal that waits already ends no sleep.
+    DeafSleepers,
 }
 
 impl Mutation {
     /// All that are wrong.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::EverybodyRecurses,
         Self::ReadersFirst,
         Self::SwitchAnywhere,
@@ -134,6 +136,7 @@ impl Mutation {
         Self::NoPreemption,
         Self::NoLending,
         Self::NobodyGoesAway,
+        Self::DeafSleepers,
     ];
 }
 
@@ -188,6 +191,15 @@ struct Thread {
     place: condvar::Place,
     timed: bool,
     how: condvar::How,
+    /// A signal waits for it.
+    signalled: bool,
+    /// It sleeps so that a signal ends that.
+    catches: bool,
+    /// Of its sleep: a signal, or the clock, has ended it or will.
+    aborted: bool,
+    expired: bool,
+    /// It is on this sx lock's queue (4 for the exclusive one, with the lock's number, plus one) and will not sleep there, for a signal.
+    leaving: u8,
     /// With one CPU: of those that are blocked on locks, which it was.
     since: u8,
     /// With one CPU: it has waited in its call, which asks nothing again of what it asked before that.
@@ -289,7 +301,15 @@ impl std::hash::Hash for State {
                     | u64::from(td.phase),
             );
             hasher.write_u64(
-                u64::from(td.lk_slocks as u8) << 16 | u64::from(td.timed) << 8 | (td.how as u64) << 4 | td.place as u64,
+                u64::from(td.signalled) << 28
+                    | u64::from(td.catches) << 27
+                    | u64::from(td.aborted) << 26
+                    | u64::from(td.expired) << 25
+                    | u64::from(td.leaving) << 32
+                    | u64::from(td.lk_slocks as u8) << 16
+                    | u64::from(td.timed) << 8
+                    | (td.how as u64) << 4
+                    | td.place as u64,
             );
         }
         for word in &self.words {
@@ -450,9 +470,15 @@ impl At<'_> {
         self.blocks(exclusive, false)
     }
 
-    /// `sleepq_add()` and `sleepq_wait()` on an sx lock.
-    fn sleep(&mut self, exclusive: bool) -> Call {
+    /// `sleepq_add()` and `sleepq_wait()` on an sx lock, or `sleepq_wait_sig()`.
+    fn sleep(&mut self, exclusive: bool, catches: bool) -> Call {
         self.may_sleep()?;
+        if catches && self.catches_signal()? {
+            let leaving = self.lock as u8 + 1 + 4 * u8::from(exclusive);
+            self.me().leaving = leaving;
+            return Err(Stop::Later);
+        }
+        self.me().catches = catches;
         self.switch()?;
         self.blocks(exclusive, true)
     }
@@ -468,9 +494,22 @@ impl At<'_> {
         Err(Stop::Blocked)
     }
 
+    /// Whether a signal spares the thread its sleep. Which one it is, FreeBSD asks under the process's lock, without the queue's.
+    fn catches_signal(&mut self) -> Call<bool> {
+        if !self.me().signalled || self.mutated(Mutation::DeafSleepers) {
+            return Ok(false);
+        }
+        if self.rules.witness && self.me().critnest != 0 {
+            kpanic!(
+                "acquiring blockable sleep lock with spinlock or critical section held (sleep mutex) process lock @ %s:%d"
+            );
+        }
+        Ok(true)
+    }
+
     /// What sleepq_add() asserts.
     fn may_sleep(&mut self) -> Call {
-        if self.rules.invariants && self.me().place == condvar::Place::Queued {
+        if self.rules.invariants && (self.me().place == condvar::Place::Queued || self.me().leaving != 0) {
             // The filter of an interrupt that came after the thread went on another queue.
             kpanic!("Assertion td->td_sleepqueue != NULL failed at %s:%d");
         }
@@ -502,6 +541,10 @@ impl At<'_> {
     /// Whether anybody waits on one of the lock's queues.
     fn waits(&self, wanted: bool) -> bool {
         let lock = self.lock as u8;
+        let leaving = lock + 1 + 4 * u8::from(wanted);
+        if self.state.threads.iter().any(|td| td.leaving == leaving) {
+            return true;
+        }
         let waits = |td: &Thread| matches!(td.run, Run::Blocked { lock: on, exclusive, .. } if on == lock && exclusive == wanted);
         self.state.threads.iter().any(waits)
     }
@@ -513,11 +556,13 @@ impl At<'_> {
         }
         let lock = self.lock as u8;
         let waits = |td: &Thread| matches!(td.run, Run::Blocked { lock: on, exclusive, .. } if on == lock && exclusive == wanted);
+        let leaving = lock + 1 + 4 * u8::from(wanted);
+        self.state.threads.iter_mut().filter(|td| td.leaving == leaving).for_each(|td| td.leaving = 0);
         // Who has waited longest comes first, as far as that is known.
         while let Some((td, thread)) =
             self.state.threads.iter_mut().enumerate().filter(|(_, td)| waits(td)).min_by_key(|(_, td)| td.since)
         {
-            thread.since = 0;
+            (thread.since, thread.catches) = (0, false);
             self.state.make_runnable(td);
         }
     }
@@ -535,7 +580,7 @@ impl State {
     fn leave_cv(&mut self, td: usize, place: condvar::Place) {
         self.cv.remove(td);
         let thread = &mut self.threads[td];
-        thread.place = place;
+        (thread.place, thread.catches) = (place, false);
         if thread.run == Run::Waiting {
             self.make_runnable(td);
         }
@@ -544,7 +589,32 @@ impl State {
     /// Whether `td`'s wait for the condition may run out of time now.
     fn may_time_out(&self, td: usize) -> bool {
         let thread = &self.threads[td];
-        thread.timed && thread.place == condvar::Place::Queued
+        let clock = thread.run == Run::Waiting || thread.spinlocks == 0;
+        thread.timed && !thread.expired && thread.place == condvar::Place::Queued && clock
+    }
+
+    /// The time of `td`'s wait for the condition is over. Who does not sleep yet stays on the queue until it would.
+    fn time_out(&mut self, td: usize) {
+        self.threads[td].expired = true;
+        if self.threads[td].run == Run::Waiting {
+            self.leave_cv(td, condvar::Place::None);
+        }
+    }
+
+    /// A signal for `td`.
+    fn signal(&mut self, td: usize) {
+        let thread = &mut self.threads[td];
+        thread.signalled = true;
+        if !thread.catches {
+            return;
+        }
+        (thread.aborted, thread.catches) = (true, false);
+        if thread.run == Run::Waiting {
+            self.leave_cv(td, condvar::Place::None);
+        } else {
+            thread.since = 0;
+            self.make_runnable(td);
+        }
     }
 }
 
@@ -580,7 +650,8 @@ impl Rules<'_> {
     fn waits_for_spin_mutex(&self, state: &State, td: usize) -> bool {
         let call = self.program.list(self.list(state, td))[usize::from(state.threads[td].pc)];
         let relocks = call.act.waits();
-        call.act == super::program::Act::SpinLock || relocks && state.threads[td].how == condvar::How::Spin
+        let looks = call.act == Act::WaitUnlocked && self.program.locks[usize::from(call.lock)].kind.is_spin();
+        call.act == Act::SpinLock || looks || relocks && state.threads[td].how == condvar::How::Spin
     }
 }
 
@@ -696,7 +767,7 @@ impl Rules<'_> {
             if state.may_time_out(td) {
                 moved = true;
                 let mut next = *state;
-                next.leave_cv(td, condvar::Place::TimedOut);
+                next.time_out(td);
                 to(next);
             }
             let mut next = *state;
@@ -753,7 +824,7 @@ fn alone(rules: &Rules<'_>, mut state: State) -> Verdict {
         }
         match state.threads[0].run {
             Run::Waiting if !state.threads[0].timed => break Outcome::Stuck,
-            Run::Waiting => state.leave_cv(0, condvar::Place::TimedOut),
+            Run::Waiting => state.time_out(0),
             _ => {}
         }
         state.threads[0].run = Run::Running;

@@ -1,4 +1,4 @@
-//! Programs with one CPU: threads that share it, and an interrupt that may come once, at any moment.
+//! Programs with one CPU: threads that share it, and an interrupt that may come once or twice, at any moment.
 //!
 //! * The CPU runs one thread until that gives it up, by blocking, sleeping, or spinning until its time slice is over. Then comes the best
 //!   that can run; of equals, who has waited longest.
@@ -8,7 +8,6 @@
 //! * A filter runs on the interrupted thread's stack, in a critical section of its own, with interrupts off. Between the calls of a
 //!   program, that thread may be the idle one.
 
-use super::condvar::Place;
 use super::{At, Call, Model, Mutation, Outcome, Rules, Run, State, Step, Stop, Thread, Verdict, kpanic};
 use crate::fuzz::program::{Act, FILTER, ITHREAD, LISTS, THREADS};
 use std::collections::BTreeSet;
@@ -23,8 +22,12 @@ pub(super) struct Cpu {
     pub(super) on: bool,
     /// Who waits for it, first to come first: numbers plus one.
     queue: [u8; THREADS],
-    /// The interrupt has not come yet.
-    raised: bool,
+    /// So often will the interrupt come yet.
+    raised: u8,
+    /// `it_need`: it has come, and its thread has not begun for it.
+    need: bool,
+    /// The interrupt thread is making its calls.
+    handling: bool,
     /// A tick has ended the running thread's time slice.
     sliced: bool,
     /// Threads that keep what they were lent for a lock that somebody else has released: a bit for each.
@@ -59,7 +62,9 @@ impl Cpu {
             | a << 8
             | b << 5
             | c << 2
-            | u64::from(self.raised) << 1
+            | u64::from(self.raised) << 62
+            | u64::from(self.need) << 61
+            | u64::from(self.handling) << 60
             | u64::from(self.sliced)
     }
 
@@ -117,11 +122,19 @@ impl State {
     fn interrupt(&mut self) {
         let td = self.running().unwrap_or(IDLE);
         let thread = &mut self.threads[td];
-        self.cpu.raised = false;
+        self.cpu.raised -= 1;
         let Thread { pc, phase, waited, log, .. } = *thread;
         self.cpu.frame = Some(Frame { td: td as u8, pc, phase, waited, log });
         (thread.pc, thread.phase, thread.waited, thread.log) = (0, 0, false, self.filter_log);
         thread.critnest += 1;
+    }
+
+    /// The interrupt thread begins to make its calls, for all interrupts that have come.
+    fn handle(&mut self) {
+        (self.cpu.need, self.cpu.handling) = (false, true);
+        let thread = &mut self.threads[ITHREAD];
+        thread.no_sleeping += 1;
+        (thread.pc, thread.phase, thread.waited) = (0, 0, false);
     }
 
     /// Whether a filter has left its critical section, and is in somebody's way.
@@ -144,7 +157,7 @@ impl State {
             if self.threads[td].run == Run::Paused {
                 self.make_runnable(td);
             } else if self.may_time_out(td) {
-                self.leave_cv(td, Place::TimedOut);
+                self.time_out(td);
             }
         }
     }
@@ -239,6 +252,10 @@ impl Rules<'_> {
     fn own(&self, state: &mut State) -> Option<Step> {
         let frame = state.cpu.frame.map(|frame| usize::from(frame.td));
         let td = frame.or(state.running())?;
+        if frame.is_none() && self.is_ithread(td) && !state.cpu.handling {
+            state.handle();
+            return Some(Step::Done);
+        }
         if usize::from(state.threads[td].pc) < self.program.list(self.list(state, td)).len() {
             return Some(self.step(state, td));
         }
@@ -296,7 +313,7 @@ impl Rules<'_> {
         };
         let on = self.interrupts_on(state);
         let mut ends = Ok(());
-        if on && state.cpu.raised {
+        if on && state.cpu.raised > 0 {
             ends = ends.and(outside(&State::interrupt));
         }
         if on && state.timers() {
@@ -343,7 +360,7 @@ impl Rules<'_> {
     }
 
     fn only_spins(&self, state: &State) -> bool {
-        let outside = self.interrupts_on(state) && (state.cpu.raised || state.timers());
+        let outside = self.interrupts_on(state) && (state.cpu.raised > 0 || state.timers());
         let mut next = *state;
         !outside && !self.ended(state) && matches!(self.own(&mut next), Some(Step::Spins))
     }
@@ -383,15 +400,22 @@ impl At<'_> {
         let me = self.me();
         (me.pc, me.phase, me.waited, me.log) = (frame.pc, frame.phase, frame.waited, frame.log);
         if threaded {
-            self.state.threads[ITHREAD].no_sleeping += 1;
-            self.state.make_runnable(ITHREAD);
+            self.state.cpu.need = true;
+            if self.state.threads[ITHREAD].run == Run::Parked {
+                self.state.make_runnable(ITHREAD);
+            }
         }
         self.critical_exit()
     }
 
-    /// The interrupt thread has made its calls, and waits for an interrupt that does not come.
+    /// The interrupt thread has made its calls, and makes them again if the interrupt came meanwhile, or waits for it.
     fn ithread_ends(&mut self) -> Call {
         self.me().no_sleeping -= 1;
+        if self.state.cpu.need {
+            self.state.handle();
+            return Ok(());
+        }
+        self.state.cpu.handling = false;
         if self.rules.witness && self.holds_any() {
             kpanic!("witness_warn");
         }
@@ -403,7 +427,7 @@ impl At<'_> {
     /// What no idle thread may do, and a filter may do on one: take locks that others wait for without spinning.
     pub(super) fn by_idle(&mut self, act: Act) -> Call {
         let kind = self.kind();
-        if kind.is_spin() && matches!(act, Act::SpinLock | Act::SpinTry | Act::SpinUnlock)
+        if kind.is_spin() && matches!(act, Act::WaitUnlocked | Act::SpinLock | Act::SpinTry | Act::SpinUnlock)
             || matches!(act, Act::Assert(_) | Act::Owned)
         {
             return Ok(());
@@ -421,9 +445,9 @@ impl At<'_> {
         let call = match (act, prefix) {
             (Act::Lock, "mtx") => "lock",
             (Act::Try, "mtx") => "trylock",
-            (Act::Lock, "sx") => "xlock",
+            (Act::Lock | Act::LockSig, "sx") => "xlock",
             (Act::Try, "sx") => "try_xlock",
-            (Act::RLock, "sx") => "slock",
+            (Act::RLock | Act::RLockSig, "sx") => "slock",
             (Act::TryR, "sx") => "try_slock",
             (Act::Lock, _) => "wlock",
             (Act::Try, _) => "try_wlock",
@@ -491,7 +515,8 @@ impl At<'_> {
 impl Model {
     /// [`Model::outcomes`] of a program with one CPU.
     pub(super) fn on_one_cpu(&mut self, rules: &Rules<'_>, mut start: State) -> Verdict {
-        start.cpu = Cpu { on: true, raised: rules.program.interrupt.is_some(), ..Cpu::default() };
+        let raised = rules.program.interrupt.as_ref().map_or(0, |interrupt| 1 + u8::from(interrupt.again));
+        start.cpu = Cpu { on: true, raised, ..Cpu::default() };
         start.threads[1..].iter_mut().for_each(|td| td.run = Run::Parked);
         start.threads[IDLE].no_sleeping = 1;
         (1..rules.program.threads.len()).for_each(|td| start.make_runnable(td));

@@ -143,7 +143,7 @@ impl At<'_> {
             return Err(Stop::Spins);
         } else {
             self.word().waiters = true;
-            return self.sleep(true);
+            return self.sleep(true, false);
         }
         Ok(())
     }

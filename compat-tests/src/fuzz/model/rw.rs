@@ -19,8 +19,8 @@ impl At<'_> {
     }
 
     /// Blocks as the kind does.
-    fn wait(&mut self, exclusive: bool) -> Call {
-        if self.is_sx() { self.sleep(exclusive) } else { self.block(exclusive) }
+    fn wait(&mut self, exclusive: bool, catches: bool) -> Call {
+        if self.is_sx() { self.sleep(exclusive, catches) } else { self.block(exclusive) }
     }
 
     /// `RW_READERS()`: of a word that has wrapped, as many as fit; of an owner's address, as many as that comes to.
@@ -32,10 +32,11 @@ impl At<'_> {
     /// A call on an rwlock or sx lock.
     pub(super) fn on_rw(&mut self, act: Act) -> Call {
         match act {
-            Act::Lock => self.write_lock()?,
+            Act::Lock => self.write_lock(false)?,
+            Act::LockSig | Act::RLockSig => self.lock_sig(act)?,
             Act::Unlock => self.write_unlock()?,
             Act::Try => self.try_write(),
-            Act::RLock => self.read_lock()?,
+            Act::RLock => self.read_lock(false)?,
             Act::RUnlock => self.read_unlock()?,
             Act::TryR => self.try_read(),
             Act::Upgrade => self.upgrade()?,
@@ -46,7 +47,7 @@ impl At<'_> {
         Ok(())
     }
 
-    fn write_lock(&mut self) -> Call {
+    fn write_lock(&mut self, catches: bool) -> Call {
         let (td, name, loc) = (self.td, self.name(), self.loc());
         self.checkorder(true)?;
         if self.word().free() {
@@ -66,10 +67,24 @@ impl At<'_> {
             self.word().take(td);
         } else {
             self.word().waiters = true;
-            return self.wait(true);
+            return self.wait(true, catches);
         }
         self.witness_lock(true);
         self.count(1);
+        Ok(())
+    }
+
+    /// `sx_xlock_sig()` and `sx_slock_sig()`: a signal ends the sleep and leaves the flags of waiters as they are.
+    fn lock_sig(&mut self, act: Act) -> Call {
+        let me = self.me();
+        let aborted = me.phase > 0 || me.aborted;
+        (me.leaving, me.aborted) = (0, false);
+        if !aborted && act == Act::LockSig {
+            self.write_lock(true)?;
+        } else if !aborted {
+            self.read_lock(true)?;
+        }
+        self.log(!aborted);
         Ok(())
     }
 
@@ -123,7 +138,7 @@ impl At<'_> {
         self.log(taken);
     }
 
-    fn read_lock(&mut self) -> Call {
+    fn read_lock(&mut self, catches: bool) -> Call {
         let (td, name, loc) = (self.td, self.name(), self.loc());
         if self.rules.invariants && !self.is_sx() && self.word().mine(td) && !self.me().waited {
             kpanic!("rw_rlock: wlock already held for {name} @ {loc}");
@@ -137,7 +152,7 @@ impl At<'_> {
                 return Err(Stop::Spins);
             }
             self.word().read_waiters = true;
-            return self.wait(false);
+            return self.wait(false, catches);
         }
         self.add_reader();
         self.witness_lock(false);
