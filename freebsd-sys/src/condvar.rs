@@ -125,7 +125,7 @@ impl Cv {
     /// Rows 81, 83, 91, 95 and 125 of the misuse table, and mi_switch's in a critical section.
     #[track_caller]
     pub fn wait(&self, lock: &LockObject) {
-        self.wait_at("_cv_wait", lock, How { ticks: None, catch: false, relock: true }, Loc::caller());
+        self.wait_from(lock, Loc::caller());
     }
 
     /// `_cv_wait()`, called from `loc`.
@@ -152,7 +152,7 @@ impl Cv {
     /// `cv_wait_sig()`: as [`Cv::wait`]; returns 0, or [`sleepqueue::EINTR`] if a signal ended it.
     #[track_caller]
     pub fn wait_sig(&self, lock: &LockObject) -> i32 {
-        self.wait_at("_cv_wait_sig", lock, How { ticks: None, catch: true, relock: true }, Loc::caller())
+        self.wait_sig_from(lock, Loc::caller())
     }
 
     /// `_cv_wait_sig()`, called from `loc`.
@@ -168,18 +168,13 @@ impl Cv {
     /// `cv_timedwait()`: as [`Cv::wait`]; returns 0, or [`sleepqueue::EWOULDBLOCK`] after `ticks`.
     #[track_caller]
     pub fn timedwait(&self, lock: &LockObject, ticks: u64) -> i32 {
-        self.wait_at("_cv_timedwait_sbt", lock, How { ticks: Some(ticks), catch: false, relock: true }, Loc::caller())
+        self.timedwait_from(lock, ticks, Loc::caller())
     }
 
     /// `cv_timedwait_sig()`: returns 0, [`sleepqueue::EWOULDBLOCK`] or [`sleepqueue::EINTR`].
     #[track_caller]
     pub fn timedwait_sig(&self, lock: &LockObject, ticks: u64) -> i32 {
-        self.wait_at(
-            "_cv_timedwait_sig_sbt",
-            lock,
-            How { ticks: Some(ticks), catch: true, relock: true },
-            Loc::caller(),
-        )
+        self.timedwait_sig_from(lock, ticks, Loc::caller())
     }
 
     /// The body of all waits; `func` is FreeBSD's `__func__`.

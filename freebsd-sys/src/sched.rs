@@ -7,8 +7,8 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! One lock (`Machine::sched`) stands for all thread locks: it is held across the switch and released by the host loop
-//! once the old thread's context is saved, which is what makes migration between host threads safe. Interactivity scores are
+//! One lock (`Machine::sched`) stands for all thread locks: it is held across the switch and, on `smp`, released by the
+//! host loop once the old thread's context is saved, which is what makes migration between host threads safe. Interactivity scores are
 //! not computed: a timesharing thread keeps the priority that it was given, apart from what it is lent. A time slice is one tick
 //! (FreeBSD: 94 ms shared by the load). One queue per CPU is ordered by priority: the rotation that lets every batch thread
 //! run some time is not there, nor is the periodic balancing between busy CPUs. A runnable thread that is lent a priority
@@ -219,7 +219,7 @@ fn sched_switch(td: &Thread, flags: u32) {
     host::switch_to(cpu, next);
 }
 
-/// Called by the host loop with the scheduler's lock held and the old thread's context saved.
+/// Called by the host with the scheduler's lock held and the old thread's context saved, or where nobody else could go on with that.
 pub(crate) fn finish_switch(cpu: &Pcpu, next: &Thread) {
     touch(key::LOAD + cpu.cpuid, 1, true);
     cpu.curthread.set(next.ptr());

@@ -7,6 +7,7 @@
 //!
 //! The processor's time stamp may advance in steps of some 10 ns: a wait of one or two steps says that there was none.
 
+use super::peers::leak;
 use super::{Row, in_machine, quantile, sorted};
 use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::cpu;
@@ -81,9 +82,7 @@ pub(crate) enum Of {
 
 /// `lock`, on a cache line of its own, contended by threads `of` the kernel or of the host.
 pub(crate) fn contender<L: Lock>(name: &str, of: Of, lock: L) -> Contender {
-    #[repr(align(128))]
-    struct Line<L>(L);
-    let lock: &'static L = &Box::leak(Box::new(Line(lock))).0;
+    let lock = leak(lock);
     let run = move |load| if of == Of::Kernel { kernel(lock, load) } else { host(lock, load) };
     Contender { name: name.to_owned(), run: Box::new(run) }
 }
@@ -100,20 +99,19 @@ pub(crate) fn distance() -> Row {
         }
         line.store(from.wrapping_add(1), Ordering::Release);
     };
+    let line = leak(AtomicU32::new(0));
     let once = || {
-        #[repr(align(128))]
-        struct Line(AtomicU32);
-        let line = Line(AtomicU32::new(0));
+        line.store(0, Ordering::Relaxed);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 bind(1);
-                (0..ROUNDS).for_each(|round| pass(&line.0, 2 * round + 1));
+                (0..ROUNDS).for_each(|round| pass(line, 2 * round + 1));
             });
             let here = scope.spawn(|| {
                 bind(0);
-                pass(&line.0, 0);
+                pass(line, 0);
                 let start = Instant::now();
-                (1..ROUNDS).for_each(|round| pass(&line.0, 2 * round));
+                (1..ROUNDS).for_each(|round| pass(line, 2 * round));
                 start.elapsed().as_nanos() as f64 / f64::from(ROUNDS - 1)
             });
             here.join().expect("no panic")

@@ -281,18 +281,13 @@ impl Suite {
             let launches = launches.parse().expect("--launches takes a number");
             launch_all(launches, value("--out").expect("--out names a file"));
         } else if let Some(part) = value("--contest") {
-            let distance = contended::distance();
-            print_row(&distance.bench, &distance.subject, distance.unit, distance.value, distance.ratio_to_floor);
+            contended::distance().print();
             let wanted = self.contests.iter().filter(|contest| contest.bench.contains(part));
-            wanted
-                .flat_map(contended::Contest::run)
-                .for_each(|row| print_row(&row.bench, &row.subject, row.unit, row.value, row.ratio_to_floor));
+            wanted.flat_map(contended::Contest::run).for_each(|row| row.print());
         } else {
             self.criterion();
             if args.len() <= 2 {
-                for row in self.launch(&self.contests).0 {
-                    print_row(&row.bench, &row.subject, row.unit, row.value, row.ratio_to_floor);
-                }
+                self.launch(&self.contests).0.iter().for_each(Row::print);
             }
         }
     }
@@ -318,6 +313,12 @@ impl Suite {
             benches.finish();
         }
         criterion.final_summary();
+    }
+}
+
+impl Row {
+    fn print(&self) {
+        print_row(&self.bench, &self.subject, self.unit, self.value, self.ratio_to_floor);
     }
 }
 

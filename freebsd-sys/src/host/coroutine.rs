@@ -2,8 +2,7 @@
 //!
 //! A kernel thread gives up its virtual CPU by suspending to the engine's loop, which is what makes the switch safe on several host
 //! threads: the loop publishes the old thread only after its context is saved. `explore`, which has one host thread, also goes from
-//! one context straight to the next: that is a third of what a short execution otherwise spends in switches, and why this is not a library
-//! (ARCHITECTURE.md).
+//! one context straight to the next, which is why this is not a library (ARCHITECTURE.md).
 //!
 //! A suspended context's RIP, RBX and RBP lie on its stack, from the saved stack pointer up; the compiler is told that all other registers
 //! are lost. The floating-point control registers, which a function may not change, belong to the host thread.
@@ -22,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 /// memory is committed only when touched.
 const KSTACK_SIZE: usize = 256 * 1024;
 
-/// Bytes below it that fault. C's frames are not probed page by page, and may leave out a few.
+/// Bytes below it that fault. C's frames are not probed page by page: a large one may step over a few pages.
 const GUARD_SIZE: usize = 64 * 1024;
 
 /// How a coroutine came back to the engine's loop.
@@ -58,7 +57,7 @@ enum Progress {
 pub(crate) struct Control {
     /// The stack pointer, while it is suspended.
     sp: Cell<usize>,
-    /// That of the loop that resumed it, or the one that was switched from.
+    /// The loop's, which waits while it runs: of who resumed it, or handed on by who switched to it.
     resumer: Cell<usize>,
     progress: Cell<Progress>,
     /// The Rust panic that ended it.
@@ -352,7 +351,7 @@ impl Stack {
 
     fn new() -> Self {
         let size = NonZero::new(Self::SIZE).expect("not 0");
-        // SAFETY: an anonymous mapping at a place of the kernel's choice, and its first page.
+        // SAFETY: an anonymous mapping at a place of the kernel's choice, and its first pages.
         let mapping = unsafe {
             mman::mmap_anonymous(None, size, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_PRIVATE)
                 .and_then(|mapping| mman::mprotect(mapping, GUARD_SIZE, ProtFlags::PROT_NONE).map(|()| mapping))

@@ -1932,19 +1932,16 @@ fn start_next(m: &Machine, at: &mut usize) -> usize {
 ///
 /// As for that.
 unsafe fn resume_recorded(m: &Machine, context: &Context) -> Stop {
-    // Taken back when a Rust panic comes through as well.
-    struct Used<'a>(&'a heap::Lease);
-    impl Drop for Used<'_> {
-        fn drop(&mut self) {
-            self.0.used(false);
+    let used = |on| {
+        if let Some(heap) = &explorer(m).heap {
+            heap.used(on);
         }
-    }
-    let _used = explorer(m).heap.as_ref().map(|heap| {
-        heap.used(true);
-        Used(heap)
-    });
+    };
+    used(true);
     // SAFETY: the caller's promise.
-    unsafe { context.resume() }
+    let stop = unsafe { context.resume() };
+    used(false);
+    stop
 }
 
 /// The error of a machine that has nothing to resume.
@@ -1953,19 +1950,16 @@ pub(crate) const NO_CONTEXT: &str = "a thread without a context was to run";
 /// The verdict on a machine whose thread `td` came to such an end.
 #[cold]
 pub(crate) fn broken(td: &Thread, stop: Stop) -> Verdict {
-    let text = match stop {
-        Stop::Faulted => super::fault::take_message(),
-        _ => {
-            // SAFETY: the running thread's own context.
-            let panic = unsafe { td.context.get() }.as_ref().and_then(Context::take_panic);
-            let text = panic.as_deref().and_then(|panic| {
-                panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-            });
-            let text = text.unwrap_or("a panic without a text");
-            return Verdict::Error(format!("Rust panic in thread {}: {text}", td.name()));
-        }
-    };
-    Verdict::Error(format!("{text} in thread {}", td.name()))
+    let name = td.name();
+    if stop == Stop::Faulted {
+        return Verdict::Error(format!("{} in thread {name}", super::fault::take_message()));
+    }
+    // SAFETY: the running thread's own context.
+    let panic = unsafe { td.context.get() }.as_ref().and_then(Context::take_panic);
+    let text = panic.as_deref().and_then(|panic| {
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+    });
+    Verdict::Error(format!("Rust panic in thread {name}: {}", text.unwrap_or("a panic without a text")))
 }
 
 /// Drops what the threads have on their stacks, under SCHEDULER_STOPPED.

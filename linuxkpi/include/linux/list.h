@@ -105,16 +105,21 @@ list_is_singular(const struct list_head *head)
 	return (head->next != head && head->next == head->prev);
 }
 
-/* The head of `from` is left as it is. */
 static inline void
-list_splice(const struct list_head *from, struct list_head *to)
+lkpi_list_splice(const struct list_head *from, struct list_head *to)
 {
-	if (list_empty(from))
-		return;
 	from->next->prev = to;
 	from->prev->next = to->next;
 	to->next->prev = from->prev;
 	to->next = from->next;
+}
+
+/* The head of `from` is left as it is. */
+static inline void
+list_splice(const struct list_head *from, struct list_head *to)
+{
+	if (!list_empty(from))
+		lkpi_list_splice(from, to);
 }
 
 static inline void
@@ -159,10 +164,7 @@ list_splice_init(struct list_head *from, struct list_head *to)
 {
 	if (list_empty(from))
 		return;
-	from->next->prev = to;
-	from->prev->next = to->next;
-	to->next->prev = from->prev;
-	to->next = from->next;
+	lkpi_list_splice(from, to);
 	INIT_LIST_HEAD(from);
 }
 
