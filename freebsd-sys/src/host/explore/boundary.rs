@@ -194,7 +194,7 @@ fn go_on_with_event(m: &Machine, x: &Explorer) {
     }
 }
 
-/// Suspends the running thread and goes on with `next`, the one of `cpu`, as [`drive`] would.
+/// Suspends the running thread and goes on with `next`, the one of `cpu`, as [`super::drive`] would.
 #[inline(always)]
 fn go_on_with(cpu: &Pcpu, next: &Thread) {
     let own = curthread().control.get();

@@ -131,7 +131,7 @@ impl Explorer {
     }
 }
 
-/// See [`super::footprint::touch`].
+/// See [`crate::host::footprint::touch`].
 #[cold]
 pub(crate) fn touch(at: usize, size: usize, write: bool) {
     explorer(machine()).transition.touch(at, size, write);
