@@ -247,7 +247,7 @@ struct Shared {
 ///
 /// A, B: sleep mutexes. S: a spin mutex. R, W: an rwlock. C: a critical section. T: an attempt at A. x: writes a variable. g: reads it.
 /// !: panics if it was written. q: an atomic operation that makes a word 1, in a primitive that shares nothing; p: panics if it was. z: sleeps with A as the interlock, k: wakes who does.
-/// d: polls the variable, for at most two ticks. t: lets a tick pass. l: panics if one has.
+/// d: polls the variable, for at most two ticks; D, e: by an access in each round, e without an end. t: lets a tick pass. l: panics if one has.
 fn perform(letters: &str, shared: &Shared) {
     let chan = core::ptr::from_ref(&shared.b) as usize + 1;
     let x = shared.x.as_ptr() as usize;
@@ -303,6 +303,15 @@ fn perform(letters: &str, shared: &Shared) {
                 // No boundary in the loop: a round that comes to nothing would not be a wait.
                 while shared.x.get() == 0 && sleep::ticks() < end && cpu::spinwait() {
                     cpu::observe(shared.x.as_ptr().cast(), 4);
+                }
+            }
+            'D' | 'e' => {
+                let end = if letter == 'D' { sleep::ticks() + 2 } else { u64::MAX };
+                loop {
+                    explore::access(x, 4, false, true);
+                    if shared.x.get() != 0 || letter == 'D' && sleep::ticks() >= end || !cpu::spinwait() {
+                        break;
+                    }
                 }
             }
             't' => sleep::delay(1000),
@@ -468,6 +477,40 @@ fn generated_programs_with_an_interrupt() {
     }
     println!("{sums:?}");
     assert!(sums.programs >= 100);
+}
+
+/// A round of these is two transitions, an access and a wait, of which only the one that ends in the wait is erased. So how often somebody
+/// looked in vain tells classes apart that are otherwise the same, and it is the verdicts that are compared.
+#[test]
+fn verdicts_of_programs_that_poll() {
+    const POLLS: [&str; 9] = ["D", "e", "ADa", "Ae!a", "ge", "De", "Dl", "D!", "eq"];
+    const OTHERS: [&str; 14] = ["Aa", "x", "!", "Axa", "Sxs", "tx", "l", "gx", "xx", "q", "p", "td", "lx", "x!"];
+    let (mut programs, mut too_long, mut verdicts) = (0, 0, BTreeSet::new());
+    for (ticks, interrupt) in [(0, None), (1, None), (0, Some("x")), (0, Some("q"))] {
+        let budget = Budget { ticks, interrupts: u32::from(interrupt.is_some()), migrations: 0 };
+        let m = Machine::new(
+            Config { cpus: 2, budget, witness: false, preemption: Preemption::Any, ..Config::default() },
+            Engine::Explore,
+        );
+        for first in POLLS {
+            for second in POLLS.into_iter().chain(OTHERS) {
+                let main = || generated(&[first, second], interrupt, 2);
+                let Some(all) = unreduced(&m, &main, longest()) else {
+                    too_long += 1;
+                    continue;
+                };
+                let (found, _) = reduced(&m, &main);
+                assert_eq!(
+                    found.verdicts, all.verdicts,
+                    "{first} {second}, {ticks} ticks, {interrupt:?} in an ithread"
+                );
+                programs += 1;
+                verdicts.extend(found.verdicts);
+            }
+        }
+    }
+    println!("{programs} programs, {too_long} too long, {} verdicts", verdicts.len());
+    assert!(programs >= 300 && verdicts.len() >= 6);
 }
 
 /// A machine on which each atomic operation is a transition.

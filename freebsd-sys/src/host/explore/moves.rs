@@ -174,13 +174,15 @@ impl Explorer {
         if sources == 0 && !timers && !(ticks && m.config.preemption == Preemption::Any) {
             return;
         }
+        // A machine without work waits for what is pending only. One that spins has work: what can come must not depend on whether a
+        // spinner has already found that it waits.
+        let busy = !self.enabled.is_empty() || m.cpus.iter().any(|cpu| !cpu.is_idle());
         for cpu in &m.cpus {
             if !interrupt::enabled(cpu) {
                 continue;
             }
             let id = cpu.cpuid as u8;
             for irq in 0..sources as u16 {
-                let busy = !cpu.is_idle() || !self.enabled.is_empty();
                 if m.interrupts.is_asserted(Irq(irq), cpu.cpuid)
                     || self.budget.interrupts > 0 && busy && m.interrupts.may_come(Irq(irq), cpu.cpuid)
                 {
