@@ -2,7 +2,7 @@
 
 use compat_tests::fuzz::model::{Model, Mutation, Outcome, Verdict};
 use compat_tests::fuzz::program::{Act, Call, Interrupt, Kind, LockSpec, Program};
-use compat_tests::fuzz::{self, Disagreement, Effort, Judge, Plan, Switches};
+use compat_tests::fuzz::{self, Disagreement, Effort, Found, Judge, Plan, Switches};
 use freebsd_sys::host::workers;
 use std::collections::BTreeSet;
 
@@ -93,7 +93,7 @@ fn an_outcome_that_no_schedule_brings_about_is_missed() {
     assert_eq!(judge.counts.searched, 3, "{:?}", judge.counts);
     // A wake-up that is lost lets threads wait for ever: a search that gets through sees that they do not.
     let found = Judge::mutated(Mutation::LostWakeups).judge(&program, 1, effort).expect_err("a lie");
-    assert_eq!((found.missing, &found.outcome), (true, &Outcome::Stuck));
+    assert_eq!((found.found, &found.outcome), (Found::Model, &Outcome::Stuck));
     assert!(found.to_string().contains("no schedule: threads wait for ever"), "{found}");
 }
 

@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_types, reason = "this file is the wrapper that everybody else uses")]
 
 use crate::cpu;
+use crate::host::footprint::touch;
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::sync::atomic as core_atomic;
@@ -83,7 +84,7 @@ impl fmt::Debug for RawWord {
 
 /// A lock word: what `mtx_lock`, `rw_lock` and `sx_lock` are in FreeBSD.
 ///
-/// An exhaustive search takes each operation into account; at `insn` granularity it is a boundary, but for [`peek`](Self::peek),
+/// An exhaustive search takes each operation into account; at `insn` granularity it is a boundary, but for [`peek`](Self::peek), [`look`](Self::look),
 /// [`set`](Self::set) and what is done to the [`raw`](Self::raw) word.
 #[repr(transparent)]
 pub struct Word(RawWord);
@@ -98,9 +99,15 @@ impl Word {
     pub fn raw(&self) -> &RawWord {
         &self.0
     }
-    /// A look that is no part of the lock's algorithm (an assertion's, or the owner's at what is its own), or that a wait repeats.
+    /// A look that is no part of the lock's algorithm: the owner's at what is its own, or one that a wait repeats.
     #[inline(always)]
     pub fn peek(&self) -> usize {
+        self.0.read()
+    }
+    /// [`Word::peek`] at what others may change, outside of a primitive: an assertion's. No boundary, but an exhaustive search knows of it.
+    #[inline]
+    pub fn look(&self) -> usize {
+        touch(self.as_ptr() as usize, size_of::<usize>(), false);
         self.0.read()
     }
     /// A plain store, for a word that nobody else may look at yet or any more.

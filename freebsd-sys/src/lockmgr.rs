@@ -287,13 +287,13 @@ impl Lock {
 
     /// `lockmgr_xlocked()`.
     fn xlocked(&self) -> bool {
-        let x = self.lk_lock.peek();
+        let x = self.lk_lock.look();
         x & LK_SHARE == 0 && holder(x) == curthread_word()
     }
 
     /// `lockmgr_disowned()`.
     fn disowned(&self) -> bool {
-        let x = self.lk_lock.peek();
+        let x = self.lk_lock.look();
         x & LK_SHARE == 0 && holder(x) == LK_KERNPROC
     }
 
@@ -304,7 +304,7 @@ impl Lock {
 
     /// `lockstatus()`: [`lk::EXCLUSIVE`] if the caller or nobody owns it, [`lk::EXCLOTHER`], [`lk::SHARED`], or 0.
     pub fn status(&self) -> u32 {
-        let x = self.lk_lock.peek();
+        let x = self.lk_lock.look();
         match (x & LK_SHARE != 0, holder(x)) {
             (true, _) if x == LK_UNLOCKED => 0,
             (true, _) => lk::SHARED,
@@ -798,7 +798,7 @@ impl Lock {
             return;
         }
         let recursion = what & (ka::RECURSED | ka::NOTRECURSED);
-        let x = self.lk_lock.read();
+        let x = self.lk_lock.look();
         let shared = x & LK_SHARE != 0;
         match what & !(ka::RECURSED | ka::NOTRECURSED) {
             // FreeBSD lists what it knows, and nothing that is both.

@@ -225,7 +225,7 @@ impl Mtx {
     /// `mtx_owned()`.
     #[inline]
     pub fn owned(&self) -> bool {
-        self.mtx_lock.peek() & !MTX_FLAGMASK == curthread_word()
+        self.mtx_lock.look() & !MTX_FLAGMASK == curthread_word()
     }
 
     /// `mtx_recursed()`: by the count, since a spin mutex's word says nothing of it.

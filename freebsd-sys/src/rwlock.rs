@@ -236,7 +236,7 @@ impl Rw {
     /// `rw_wowned()`: whether the caller holds it for writing.
     #[inline]
     pub fn wowned(&self) -> bool {
-        let v = self.rw_lock.peek();
+        let v = self.rw_lock.look();
         v & RW_LOCK_READ == 0 && v & !RW_LOCK_FLAGMASK == curthread_word()
     }
 
@@ -253,7 +253,7 @@ impl Rw {
 
     /// Whether there are readers, and the writer.
     pub(crate) fn holders(&self) -> (bool, *const Thread) {
-        let v = self.rw_lock.peek();
+        let v = self.rw_lock.look();
         (v & RW_LOCK_READ != 0 && readers(v) != 0, wowner(v))
     }
 
@@ -874,7 +874,7 @@ impl Rw {
             _ if recursion == ra::RECURSED | ra::NOTRECURSED => kpanic!("Unknown rw lock assertion: {what} @ {loc}"),
             ra::LOCKED | ra::RLOCKED if cpu::witness() => witness::assert(&self.lock_object, what, loc),
             ra::LOCKED | ra::RLOCKED => {
-                let v = self.rw_lock.peek();
+                let v = self.rw_lock.look();
                 let (read, must_read) = (v & RW_LOCK_READ != 0, what & ra::RLOCKED != 0);
                 if v == RW_UNLOCKED || !read && (must_read || !self.wowned()) {
                     kpanic!("Lock {} not {}locked @ {loc}", self.name(), if must_read { "read " } else { "" });

@@ -403,7 +403,7 @@ pub fn remove_thread(td: &Thread, wchan: usize) {
 /// between the queue and the sleep if one may not sleep with the interlock.
 fn clock_reaches(td: &Thread) -> bool {
     // What is not on a CPU has none to keep interrupts from, whatever its count, which is its switch's.
-    !td.is_running() || td.is_sleeping() || td.spinlock_count.get() == 0 || td.ptr() == curthread().ptr()
+    !td.is_running() || td.is_sleeping() || td.spinlock_count.get() == 0
 }
 
 /// Ends the timed sleeps whose deadline has passed: called from the clock interrupt.
@@ -415,7 +415,8 @@ pub(crate) fn expire(now: u64) {
             while let Some(td) = table()[at].blocked[queue].iter().copied().find(|&td| {
                 // SAFETY: (s) the chain lock is held; threads are type-stable.
                 let td = unsafe { &*td };
-                td.sleep_deadline.get() != 0 && td.sleep_deadline.get() <= now && clock_reaches(td)
+                let reached = clock_reaches(td) || td.ptr() == curthread().ptr();
+                td.sleep_deadline.get() != 0 && td.sleep_deadline.get() <= now && reached
             }) {
                 // SAFETY: threads are type-stable.
                 let td = unsafe { &*td };

@@ -229,13 +229,13 @@ impl Sx {
     /// `sx_xlocked()`: whether the caller holds it exclusively.
     #[inline]
     pub fn xlocked(&self) -> bool {
-        let x = self.sx_lock.peek();
+        let x = self.sx_lock.look();
         x & SX_LOCK_SHARED == 0 && x & !SX_LOCK_FLAGMASK == curthread_word()
     }
 
     /// `sx_xholder()`: the exclusive owner, if there is one.
     pub fn xholder(&self) -> *const Thread {
-        owner_of(self.sx_lock.peek())
+        owner_of(self.sx_lock.look())
     }
 
     /// Whether there are sharers, and the exclusive holder.
@@ -912,7 +912,7 @@ impl Sx {
             _ if recursion == sa::RECURSED | sa::NOTRECURSED => kpanic!("Unknown sx lock assertion: {what} @ {loc}"),
             sa::LOCKED | sa::SLOCKED if cpu::witness() => witness::assert(&self.lock_object, what, loc),
             sa::LOCKED | sa::SLOCKED => {
-                let x = self.sx_lock.peek();
+                let x = self.sx_lock.look();
                 let (shared, must_share) = (x & SX_LOCK_SHARED != 0, what & sa::SLOCKED != 0);
                 if x == SX_LOCK_UNLOCKED || !shared && (must_share || !self.xlocked()) {
                     kpanic!("Lock {} not {}locked @ {loc}", self.name(), if must_share { "share " } else { "" });

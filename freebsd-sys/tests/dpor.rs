@@ -8,7 +8,7 @@ use freebsd_sys::host::schedule::dpor::{Counts, Dpor};
 use freebsd_sys::host::schedule::{Choice, Diverged, Event, Performed, Schedule};
 use freebsd_sys::machine::{Budget, Config, Engine, Granularity, Machine, Preemption, Verdict};
 use freebsd_sys::mutex::{Mtx, Mtxf};
-use freebsd_sys::rwlock::{Rw, Rwf};
+use freebsd_sys::rwlock::{Rw, Rwf, ra};
 use freebsd_sys::sched::pri;
 use freebsd_sys::thread::{Kthread, kthread_add};
 use freebsd_sys::{cpu, critical, interrupt, panic, sleep};
@@ -245,7 +245,7 @@ struct Shared {
 
 /// A body by letters; a capital takes what the small letter gives back.
 ///
-/// A, B: sleep mutexes. S: a spin mutex. R, W: an rwlock. C: a critical section. T: an attempt at A. x: writes a variable. g: reads it.
+/// A, B: sleep mutexes. S: a spin mutex. R, W: an rwlock; L: asserts that somebody has it. C: a critical section. T: an attempt at A. x: writes a variable. g: reads it.
 /// !: panics if it was written. q: an atomic operation that makes a word 1, in a primitive that shares nothing; p: panics if it was. z: sleeps with A as the interlock, k: wakes who does.
 /// d: polls the variable, for at most two ticks; D, e: by an access in each round, e without an end. t: lets a tick pass. l: panics if one has.
 fn perform(letters: &str, shared: &Shared) {
@@ -263,6 +263,7 @@ fn perform(letters: &str, shared: &Shared) {
             'r' => shared.rw.runlock(),
             'W' => shared.rw.wlock(),
             'w' => shared.rw.wunlock(),
+            'L' => shared.rw.assert(ra::LOCKED),
             'C' => critical::critical_enter(),
             'c' => critical::critical_exit(),
             'T' => {
@@ -445,6 +446,19 @@ fn generated_programs_with_a_tick() {
     assert!(sums.programs >= 100);
 }
 
+/// An assertion is part of what comes before it.
+#[test]
+fn assertions_of_others_locks() {
+    let m = machine(2, 0);
+    for first in ["xL", "AaL", "xLgL"] {
+        for second in ["Rr", "Ww", "RrWw", "xRr"] {
+            let (_, counts) =
+                compare(&m, first, &|| generated(&[first, second], None, 2), 2_000).expect("few enough executions");
+            assert!(counts.executions >= 2, "{first} {second}: {counts:?}");
+        }
+    }
+}
+
 /// What is asked of the clock, and what makes it go on, is shared.
 #[test]
 fn generated_programs_with_the_clock() {
@@ -483,8 +497,8 @@ fn generated_programs_with_an_interrupt() {
 /// looked in vain tells classes apart that are otherwise the same, and it is the verdicts that are compared.
 #[test]
 fn verdicts_of_programs_that_poll() {
-    const POLLS: [&str; 9] = ["D", "e", "ADa", "Ae!a", "ge", "De", "Dl", "D!", "eq"];
-    const OTHERS: [&str; 14] = ["Aa", "x", "!", "Axa", "Sxs", "tx", "l", "gx", "xx", "q", "p", "td", "lx", "x!"];
+    const POLLS: [&str; 10] = ["Se", "D", "e", "ADa", "Ae!a", "ge", "De", "Dl", "D!", "eq"];
+    const OTHERS: [&str; 15] = ["Ss", "Aa", "x", "!", "Axa", "Sxs", "tx", "l", "gx", "xx", "q", "p", "td", "lx", "x!"];
     let (mut programs, mut too_long, mut verdicts) = (0, 0, BTreeSet::new());
     for (ticks, interrupt) in [(0, None), (1, None), (0, Some("x")), (0, Some("q"))] {
         let budget = Budget { ticks, interrupts: u32::from(interrupt.is_some()), migrations: 0 };
@@ -511,6 +525,7 @@ fn verdicts_of_programs_that_poll() {
     }
     println!("{programs} programs, {too_long} too long, {} verdicts", verdicts.len());
     assert!(programs >= 300 && verdicts.len() >= 6);
+    assert!(verdicts.contains("Panic(\"spin lock held too long\")"), "{verdicts:?}");
 }
 
 /// A machine on which each atomic operation is a transition.

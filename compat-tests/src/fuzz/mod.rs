@@ -3,7 +3,7 @@
 //!
 //! A [`Program`] is run under three sets of options. What comes of it (a panic with its exact text, the results of all tries, an
 //! endless wait) must be one of the `model`'s outcomes; and where depth-first search gets through all schedules, each of those must
-//! have come. Nothing but a FreeBSD panic or an endless wait may end a machine early.
+//! have come, and come again in the reduced search. Nothing but a FreeBSD panic or an endless wait may end a machine early.
 
 pub mod model;
 pub mod program;
@@ -13,6 +13,7 @@ mod run;
 pub use run::{Machines, Run};
 
 use freebsd_sys::host::schedule::dfs::Dfs;
+use freebsd_sys::host::schedule::dpor::{self, Dpor};
 use freebsd_sys::host::schedule::random::Random;
 use freebsd_sys::host::schedule::{Rng, Schedule};
 use freebsd_sys::host::workers::{self, Tally};
@@ -55,7 +56,32 @@ pub struct Effort {
     pub search: u64,
 }
 
-/// What the model and the kernel disagree about.
+/// Who says what the others do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// The kernel does what the model does not allow.
+    Kernel,
+    /// The model allows what no schedule brings about.
+    Model,
+    /// The unreduced search finds what the reduced one misses.
+    Unreduced,
+    /// The reduced search finds what the unreduced one does not.
+    Reduced,
+}
+
+impl Found {
+    /// For people and programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Model => "no schedule",
+            Self::Unreduced => "unreduced search only",
+            Self::Reduced => "reduced search only",
+        }
+    }
+}
+
+/// What the model and the kernel, or two searches, disagree about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disagreement {
     /// The program.
@@ -64,17 +90,17 @@ pub struct Disagreement {
     pub switches: Switches,
     /// What the model allows.
     pub model: BTreeSet<Outcome>,
-    /// What happened that it does not allow; or, if `missing`, what it allows and no schedule brought about.
+    /// What the two disagree about.
     pub outcome: Outcome,
-    /// See `outcome`.
-    pub missing: bool,
+    /// Whose it is.
+    pub found: Found,
 }
 
 impl fmt::Display for Disagreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "options: {}", self.switches.name())?;
         write!(f, "{}", self.program)?;
-        writeln!(f, "{}: {}", if self.missing { "no schedule" } else { "kernel" }, self.outcome)?;
+        writeln!(f, "{}: {}", self.found.name(), self.outcome)?;
         for outcome in &self.model {
             writeln!(f, "model: {outcome}")?;
         }
@@ -169,8 +195,8 @@ impl Judge {
         self.counts.end += u64::from(model.iter().any(|outcome| matches!(outcome, Outcome::Ends(_))));
         self.counts.panic += u64::from(model.iter().any(|outcome| matches!(outcome, Outcome::Panics(_))));
         self.counts.stuck += u64::from(model.contains(&Outcome::Stuck));
-        let disagreement = |outcome: Outcome, missing| {
-            Box::new(Disagreement { program: program.clone(), switches, model: model.clone(), outcome, missing })
+        let disagreement = |outcome: Outcome, found| {
+            Box::new(Disagreement { program: program.clone(), switches, model: model.clone(), outcome, found })
         };
         let mut random = Random::new(seed);
         let alone = program.alone();
@@ -180,13 +206,13 @@ impl Judge {
             // What the watchdog of spin mutexes prints has numbers of ours in it.
             let watchdog = matches!(&run.outcome, Outcome::Panics(text) if text == "spin lock held too long");
             if !model.contains(&run.outcome) {
-                return Err(disagreement(run.outcome, false));
+                return Err(disagreement(run.outcome, Found::Kernel));
             }
             if let Some(lines) = self.model.console()
                 && !watchdog
                 && run.console() != lines
             {
-                let mut found = disagreement(Outcome::Prints(run.console()), false);
+                let mut found = disagreement(Outcome::Prints(run.console()), Found::Kernel);
                 found.model = BTreeSet::from([Outcome::Prints(lines.to_vec())]);
                 return Err(found);
             }
@@ -199,16 +225,24 @@ impl Judge {
             let Run { outcome, choices, .. } = self.machines.run(program, switches, &mut dfs, index);
             self.counts.executions += 1;
             if !model.contains(&outcome) {
-                return Err(disagreement(outcome, false));
+                return Err(disagreement(outcome, Found::Kernel));
             }
             reached.insert(outcome);
             if !dfs.end(choices) {
                 self.counts.searched += 1;
+                if let Some(reduced) = self.reduced(program, switches) {
+                    if let Some(missed) = reached.difference(&reduced).next() {
+                        return Err(disagreement(missed.clone(), Found::Unreduced));
+                    }
+                    if let Some(invented) = reduced.difference(&reached).next() {
+                        return Err(disagreement(invented.clone(), Found::Reduced));
+                    }
+                }
                 // Who is first of several whose time runs out at once, the model does not say. And what is done under the scheduler's
                 // lock is one step of the kernel: who yields a CPU that nobody else wants is never seen off it, as FreeBSD allows.
                 let exact = if program.one_cpu() { program.pauses() < 2 } else { !program.relinquishes() };
                 return match model.difference(&reached).next() {
-                    Some(missed) if exact => Err(disagreement(missed.clone(), true)),
+                    Some(missed) if exact => Err(disagreement(missed.clone(), Found::Model)),
                     _ => Ok(()),
                 };
             }
@@ -216,9 +250,30 @@ impl Judge {
         Ok(())
     }
 
+    /// What the reduced search finds; `None` if it does not get through.
+    fn reduced(&mut self, program: &Program, switches: Switches) -> Option<BTreeSet<Outcome>> {
+        let (mut dpor, mut reached) = (Dpor::new(), BTreeSet::new());
+        for index in 0..MOST_CLASSES {
+            let Run { outcome, choices, .. } = self.machines.run(program, switches, &mut dpor, index);
+            self.counts.executions += 1;
+            if !dpor.lost() {
+                reached.insert(outcome);
+            }
+            let more = dpor.end(choices);
+            if dpor.counts() == dpor::Counts::default() {
+                // Begun anew.
+                reached.clear();
+            }
+            if !more {
+                return dpor.exhausted().then_some(reached);
+            }
+        }
+        None
+    }
+
     /// A small program about which model and kernel disagree, from a large one.
     pub fn shrink(&mut self, found: Disagreement) -> Disagreement {
-        let effort = Effort { schedules: 64, search: if found.missing { 20_000 } else { 0 } };
+        let effort = Effort { schedules: 64, search: if found.found == Found::Kernel { 0 } else { 20_000 } };
         let mut found = found;
         // Each round takes something away, so there are no more rounds than things.
         loop {
@@ -230,6 +285,9 @@ impl Judge {
         }
     }
 }
+
+/// Executions of a reduced search.
+const MOST_CLASSES: u64 = 20_000;
 
 /// Bytes of a random program.
 const BYTES: usize = 128;

@@ -42,7 +42,7 @@ impl Report {
                 "options": found.switches.name(),
                 "program": found.program.to_string(),
                 "outcome": found.outcome.to_string(),
-                "missing": found.missing,
+                "found": found.found.name(),
                 "model": found.model.iter().map(ToString::to_string).collect::<Vec<_>>(),
             })
         });

@@ -3,7 +3,7 @@
 use super::Switches;
 use super::model::Outcome;
 use super::program::{Act, Call, FILTER, ITHREAD, Kind, LISTS, Program, THREADS, line, lock_name};
-use freebsd_sys::atomic::Owned32;
+use freebsd_sys::atomic::Word;
 use freebsd_sys::condvar::Cv;
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::Schedule;
@@ -40,8 +40,26 @@ impl Run {
 }
 
 /// The machines that programs run on, made when first needed.
-#[derive(Debug, Default)]
-pub struct Machines(Vec<(Config, Box<Machine>)>);
+#[derive(Default)]
+pub struct Machines {
+    machines: Vec<(Config, Box<Machine>)>,
+    /// Where the locks and trackers of the last program were: a search compares the addresses of its executions.
+    room: Room,
+}
+
+impl std::fmt::Debug for Machines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machines").field("machines", &self.machines).finish_non_exhaustive()
+    }
+}
+
+/// Where the locks and trackers of a program are.
+#[derive(Default)]
+struct Room {
+    locks: Vec<Lock>,
+    /// By list and call. A tracker stays on its CPU's queue until the execution ends, if nobody releases it.
+    trackers: [Vec<Tracker>; LISTS],
+}
 
 impl Machines {
     /// The machine for `program`: a CPU for each thread, unless they share one, and a tick for each pause, which a schedule may let pass at any time.
@@ -56,17 +74,18 @@ impl Machines {
             budget: Budget { ticks, interrupts: 0, migrations: 0 },
             ..Config::default()
         };
-        let at = self.0.iter().position(|(of, _)| *of == config).unwrap_or_else(|| {
-            self.0.push((config.clone(), Machine::new(config, Engine::Explore)));
-            self.0.len() - 1
+        let at = self.machines.iter().position(|(of, _)| *of == config).unwrap_or_else(|| {
+            self.machines.push((config.clone(), Machine::new(config, Engine::Explore)));
+            self.machines.len() - 1
         });
-        &self.0[at].1
+        &self.machines[at].1
     }
 
     /// Runs `program` under `schedule`.
     pub fn run(&mut self, program: &Program, switches: Switches, schedule: &mut dyn Schedule, index: u64) -> Run {
+        let room = core::mem::take(&mut self.room);
         let machine = self.get(program, switches);
-        let shared = Shared::new(program, switches);
+        let mut shared = Shared::new(program, switches, room);
         // SAFETY: every thread of the execution is gone when `explore::run` returns, and nobody else keeps the reference.
         let for_threads: &'static Shared<'static> =
             unsafe { core::mem::transmute::<&Shared<'_>, &'static Shared<'static>>(&shared) };
@@ -76,8 +95,12 @@ impl Machines {
             Verdict::Pass => Outcome::Ends(shared.log.each_ref().map(Cell::get)),
             Verdict::Panic(text) => Outcome::Panics(normal(&text)),
             Verdict::Deadlock(_) | Verdict::Livelock(_) => Outcome::Stuck,
-            other => Outcome::Broken(other.to_string()),
+            other => Outcome::Broken(match execution.diverged {
+                Some(diverged) => format!("{other}: {diverged}"),
+                None => other.to_string(),
+            }),
         };
+        self.room = core::mem::take(&mut shared.room);
         Run { outcome, choices: execution.events.len(), console: execution.console }
     }
 }
@@ -197,24 +220,24 @@ struct Tracker {
 
 /// What the threads of an execution share. It is not theirs, so that their stacks own nothing and need no unwinding.
 struct Shared<'a> {
-    locks: Vec<Lock>,
+    room: Room,
     cv: Cv,
     program: &'a Program,
     /// By list of calls.
     log: [Cell<u32>; LISTS],
-    /// By list and call. A tracker stays on its CPU's queue until the execution ends, if nobody releases it.
-    trackers: [Vec<Tracker>; LISTS],
     /// To whom signals go, by list.
     threads: [Cell<Option<&'static Thread>>; THREADS],
     invariants: bool,
-    go: Owned32,
-    done: Owned32,
+    go: Word,
+    done: Word,
 }
 
 /// Spins until `word` is at least `value`. False: the machine has stopped.
-fn wait_for(word: &Owned32, value: u32) -> bool {
-    while word.get() < value {
-        cpu::observe(word.as_ptr().cast(), 4);
+fn wait_for(word: &Word, value: usize) -> bool {
+    // A transition of its own: in that of a call that failed without writing anything, the whole would count as a wait, and not as a failure.
+    explore::access(word.as_ptr() as usize, 8, false, true);
+    while word.read() < value {
+        cpu::observe(word.as_ptr().cast(), 8);
         if !cpu::spinwait() {
             return false;
         }
@@ -223,22 +246,24 @@ fn wait_for(word: &Owned32, value: u32) -> bool {
 }
 
 impl<'a> Shared<'a> {
-    fn new(program: &'a Program, switches: Switches) -> Self {
+    fn new(program: &'a Program, switches: Switches, mut room: Room) -> Self {
+        room.locks.clear();
+        room.locks.extend(program.locks.iter().map(|lock| Lock::zeroed(lock.kind)));
         let reads = program.locks.iter().any(|lock| lock.kind.is_rm());
-        let trackers = |at: usize| match program.list(at) {
-            calls if reads => calls.iter().map(|_| Tracker::default()).collect(),
-            _ => Vec::new(),
-        };
+        for (at, trackers) in room.trackers.iter_mut().enumerate() {
+            trackers.clear();
+            let calls = if reads { program.list(at) } else { &[] };
+            trackers.extend(calls.iter().map(|_| Tracker::default()));
+        }
         Self {
-            locks: program.locks.iter().map(|lock| Lock::zeroed(lock.kind)).collect(),
+            room,
             cv: Cv::zeroed(),
             program,
             log: [const { Cell::new(1) }; LISTS],
-            trackers: std::array::from_fn(trackers),
             threads: [const { Cell::new(None) }; THREADS],
             invariants: switches != Switches::None,
-            go: Owned32::new(0),
-            done: Owned32::new(0),
+            go: Word::new(0),
+            done: Word::new(0),
         }
     }
 }
@@ -248,7 +273,7 @@ impl Shared<'static> {
     fn main(&'static self) {
         // SAFETY: the frames from here on hold numbers and references, and so do those of the primitives that they call.
         unsafe { thread::discard_stack() };
-        for (at, (lock, spec)) in self.locks.iter().zip(&self.program.locks).enumerate() {
+        for (at, (lock, spec)) in self.room.locks.iter().zip(&self.program.locks).enumerate() {
             lock.init(at, spec.kind, spec.enrolled);
         }
         self.cv.init(c"cv");
@@ -273,18 +298,18 @@ impl Shared<'static> {
                     return;
                 }
                 self.thread(at);
-                self.done.add(1);
+                self.done.fetchadd(1);
                 // It keeps what it holds and goes on running: that is what its end means.
-                wait_for(&self.done, u32::MAX);
+                wait_for(&self.done, usize::MAX);
             });
             self.threads[at].set(Some(td));
         }
         // Everybody is bound to a CPU and running before the part begins in which the schedule decides.
         sleep::pause("start", 1);
         explore::begin();
-        self.go.set(1);
+        self.go.store_rel(1);
         self.thread(0);
-        wait_for(&self.done, others as u32);
+        wait_for(&self.done, others);
     }
 
     /// thread0 of a program with one CPU, where there are so many others, all as good as it is.
@@ -299,9 +324,9 @@ impl Shared<'static> {
                     if !cpu::step("done", 0) {
                         return;
                     }
-                    self.done.add(1);
+                    self.done.fetchadd(1);
                     // It spins on what it holds until its time slice is over.
-                    wait_for(&self.done, u32::MAX);
+                    wait_for(&self.done, usize::MAX);
                 },
             );
             self.threads[at].set(Some(td));
@@ -327,7 +352,7 @@ impl Shared<'static> {
         }
         explore::begin();
         self.thread(0);
-        wait_for(&self.done, others as u32);
+        wait_for(&self.done, others);
         // What has not come yet may come now.
         cpu::step("end", 0);
     }
@@ -360,8 +385,8 @@ impl Shared<'static> {
                 return None;
             }
             let spec = self.program.locks[usize::from(call.lock)];
-            let lock = &self.locks[usize::from(call.lock)];
-            let tracker = self.trackers[at].iter().rfind(|tracker| tracker.reads.get() == call.lock + 1);
+            let lock = &self.room.locks[usize::from(call.lock)];
+            let tracker = self.room.trackers[at].iter().rfind(|tracker| tracker.reads.get() == call.lock + 1);
             if let Some(tracker) = tracker
                 && call.act.drops()
                 && !lock.owned()
@@ -429,7 +454,7 @@ impl Shared<'static> {
                 Lock::Rw(lock) => on_rw(lock, call.act, loc),
                 Lock::Sx(lock) => on_sx(lock, call.act, loc),
                 Lock::Lockmgr(lock) => on_lockmgr(lock, call.act, loc),
-                Lock::Rm(lock) => self.on_rm(lock, call, loc, &self.trackers[at][..=pc]),
+                Lock::Rm(lock) => self.on_rm(lock, call, loc, &self.room.trackers[at][..=pc]),
             };
         }
         // Where there is one CPU, nobody is bound to it.

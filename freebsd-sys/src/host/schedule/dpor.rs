@@ -13,6 +13,8 @@
 //! A primitive that comes to nothing but a wait (an owner that runs has the lock) is erased: its CPU counts as not enabled until what
 //! it read changes, as if the primitive had not begun. Where a CPU is known to wait, a transition that conflicts with its own
 //! is not turned round with it, unless something else in between may end the wait; the one that made it wait is.
+//! Who waits is enabled all the same if what it read before it began to has changed by then, and if the engine makes it go on since nobody
+//! else can move (FreeBSD's watchdog of spin mutexes).
 //!
 //! # What is left out
 //!
@@ -72,6 +74,8 @@ struct Node {
     enabled: Vec<Event>,
     /// CPUs whose primitives came to nothing but a wait here, in order, with what they would touch.
     waiting: Vec<(Event, Footprint)>,
+    /// Those of them that go on all the same: since nobody else can move, or since it was another wait than the first.
+    again: Vec<Event>,
     chosen: Option<Event>,
     /// What is to be tried, what is being tried, and what has been.
     source: Vec<Event>,
@@ -94,7 +98,7 @@ impl Node {
     }
 
     fn can(&self, event: Event) -> bool {
-        self.enabled.contains(&event) && !self.waits(event)
+        self.enabled.contains(&event) && (!self.waits(event) || self.again.contains(&event))
     }
 
     fn try_also(&mut self, events: impl IntoIterator<Item = Event>) {
@@ -298,6 +302,15 @@ impl Dpor {
         choice.enabled.iter().position(|&other| other == event).ok_or_else(|| self.fail(choice, Some(event)))
     }
 
+    fn choose(&mut self, at: usize, event: Event) {
+        let node = self.node_mut(at);
+        node.chosen = Some(event);
+        node.all.clear();
+        if !node.source.contains(&event) {
+            node.source.push(event);
+        }
+    }
+
     fn perform(&mut self, choice: &Choice<'_>, at: usize, event: Event) -> Result<usize, Diverged> {
         self.running = Some(at);
         self.at = at + 1;
@@ -345,9 +358,11 @@ impl Schedule for Dpor {
         let at = self.at;
         let Item::Node(node) = &mut self.path[at] else { return Err(self.fail(choice, None)) };
         for event in choice.enabled {
-            // What is possible only because nobody but waits.
             if !node.enabled.contains(event) {
                 node.enabled.push(*event);
+            }
+            if choice.forced && !node.again.contains(event) {
+                node.again.push(*event);
             }
         }
         let node = self.node(at);
@@ -356,6 +371,12 @@ impl Schedule for Dpor {
             return self.perform(choice, at, event);
         }
         if let Some(event) = node.chosen {
+            return self.perform(choice, at, event);
+        }
+        // What it read before it began to wait has changed: it looks again.
+        let looks = |event: &&Event| node.waits(**event) && !node.can(**event) && !node.sleeps(**event);
+        if let Some(&event) = choice.enabled.iter().find(looks) {
+            self.choose(at, event);
             return self.perform(choice, at, event);
         }
         let free = |event: &Event| node.can(*event) && !node.sleeps(*event);
@@ -376,12 +397,7 @@ impl Schedule for Dpor {
             self.given_up = true;
             return Err(self.fail(choice, None));
         };
-        let node = self.node_mut(at);
-        node.chosen = Some(event);
-        node.all.clear();
-        if !node.source.contains(&event) {
-            node.source.push(event);
-        }
+        self.choose(at, event);
         self.perform(choice, at, event)
     }
 
@@ -409,6 +425,9 @@ impl Schedule for Dpor {
         }
         let before = self.order(at, footprint);
         let node = self.node_mut(at);
+        if node.waits(event) && !node.again.contains(&event) {
+            node.again.push(event);
+        }
         node.before = before;
         node.footprint = footprint.clone();
         node.all.add(footprint);
