@@ -36,7 +36,7 @@ pub struct CCallout {
 }
 
 impl CCallout {
-    /// Sets it; `cpu` is -1 for where it was, or here.
+    /// Sets it; `cpu` is -1 for where it was, at first CPU 0.
     fn set(&self, sbt: i64, func: Func, arg: *mut c_void, cpu: c_int, options: c_int) -> c_int {
         self.func.set(func as usize);
         self.arg.set(arg.expose_provenance());
@@ -76,7 +76,7 @@ pub unsafe extern "C-unwind" fn _callout_init_lock(c: *mut CCallout, lock: *cons
     }
 }
 
-/// `callout_reset_sbt_on()`; CPU -1 is where it was, or here.
+/// `callout_reset_sbt_on()`; CPU -1 is where it was, at first CPU 0.
 ///
 /// # Safety
 ///
