@@ -19,7 +19,7 @@ use crate::cpu::{self, curcpu, key, machine, touch};
 use crate::giant;
 use crate::interrupt;
 use crate::lock::{ChainLock, Loc, LockClass, LockObject, lc_lock, lc_unlock};
-use crate::panic::kassert;
+use crate::panic::{kassert, kpanic};
 use crate::rmlock::PrioTracker;
 use crate::sched::{self, pri};
 use crate::sleepqueue;
@@ -314,14 +314,19 @@ impl Callout {
     ///
     /// # Panics
     ///
-    /// Rows 112 and 113 of the misuse table (INVARIANTS).
+    /// Rows 112 and 113 of the misuse table (INVARIANTS); without INVARIANTS, for row 113, `page fault`.
     pub fn reset(&self, ticks: u64, handler: impl Into<Handler>, cpu: Option<usize>, flags: Cf) -> bool {
         if !cpu::step("callout_reset", 0) {
             return false;
         }
         let m = machine();
         if let Some(cpu) = cpu {
-            kassert!(cpu < m.cpus.len(), "callout_reset_sbt_on: invalid cpu {cpu}");
+            // FreeBSD's number is an int.
+            kassert!(cpu < m.cpus.len(), "callout_reset_sbt_on: invalid cpu {}", cpu as i32);
+            if cpu >= m.cpus.len() {
+                // The callout wheel of a CPU that is not there.
+                kpanic!("page fault");
+            }
         }
         let lock = self.lock.get();
         // SAFETY: the caller of init_lock keeps the lock alive as long as the callout.
