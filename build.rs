@@ -135,6 +135,8 @@ fn compile(compiler: &cc::Tool, unit: &str, mapping: &str, to: &Path) -> Command
         command.args(["-mllvm", "-tsan-instrument-func-entry-exit=0", "-mllvm", "-tsan-distinguish-volatile=1"]);
     } else {
         command.args(["--param", "tsan-instrument-func-entry-exit=0", "--param", "tsan-distinguish-volatile=1"]);
+        // Our hooks know fences, whatever gcc says of its own.
+        command.arg("-Wno-tsan");
     }
     // What a FreeBSD compiler defines, and does not.
     command.args(["-D__FreeBSD__=15", "-U__linux__", "-U__linux", "-Ulinux", "-U__gnu_linux__"]);

@@ -58,6 +58,7 @@ fn jiffies_do_not_wrap() {
 #[test]
 fn a_timer_may_be_set_far_ahead() {
     passes("selftest-timer-far", 3);
+    passes("selftest-timer-rearmed", 3);
 }
 
 #[test]

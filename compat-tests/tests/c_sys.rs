@@ -1,4 +1,5 @@
-//! FreeBSD's own primitives from C: the headers of `linuxkpi/include/sys`, as `suites/c/selftest_sys.c` and `selftest_kproc.c` use them.
+//! FreeBSD's own primitives from C: the headers of `linuxkpi/include/sys`, as `suites/c/selftest_sys.c`, `selftest_kproc.c` and
+//! `selftest_driver.c` use them.
 
 use compat_tests::c_units::{CUnit, units};
 use freebsd_sys::host::explore::{self, Execution, Options};
@@ -182,4 +183,56 @@ fn messages_name_the_line_in_c() {
     let execution = explore("selftest-sys-message", 1).expect("it recurses");
     let expected = "_sx_xlock_hard: recursed on non-recursive sx static sx @ driver.c:2000";
     assert_eq!(execution.verdict, Verdict::Panic(expected.to_owned()));
+}
+
+#[test]
+fn what_drivers_use_besides() {
+    for scenario in ["queue", "counts"] {
+        passes(&format!("selftest-driver-{scenario}"), 1);
+    }
+    passes("selftest-driver-pause-sig", 100);
+    passes("selftest-driver-timeout-task", 50);
+    passes("selftest-driver-sema", 100);
+    // On `smp` time goes on by itself.
+    let execution = explore("selftest-driver-time", 20);
+    assert!(execution.is_none(), "{execution:?}");
+}
+
+#[test]
+fn counts_do_not_wrap() {
+    let execution = explore("selftest-driver-refcount-wraps", 1).expect("it panics");
+    let Verdict::Panic(text) = execution.verdict else { panic!("{}", execution.verdict) };
+    assert!(text.starts_with("refcount 0x") && text.ends_with(" wraparound"), "{text}");
+    let without = Config { invariants: false, ..Config::default() };
+    assert!(explore_with(without, "selftest-driver-refcount-wraps", 1).is_none());
+}
+
+#[test]
+fn memory_of_drivers() {
+    let config = Config::default();
+    let cell = cell("selftest-driver-malloc");
+    let machine = Machine::new(config, Engine::Explore);
+    let units = (cell.units)();
+    let options = Options { trace: false, index: 0, units: &units };
+    let execution = explore::run(&machine, &mut Random::new(1), options, &cell.run);
+    assert_eq!((execution.verdict, execution.console), (Verdict::Pass, vec!["Bad malloc flags: 0".to_owned()]));
+    let execution = explore("selftest-driver-mallocarray-overflows", 1).expect("it panics");
+    let text = "mallocarray: 4611686018427387904 * 8 overflowed";
+    assert_eq!(execution.verdict, Verdict::Panic(text.to_owned()));
+}
+
+#[test]
+fn a_callout_of_no_cpu_is_refused() {
+    let execution = explore("selftest-driver-callout-cpu", 1).expect("it panics");
+    assert_eq!(execution.verdict, Verdict::Panic("callout_reset_sbt_on: invalid cpu -5".to_owned()));
+    let without = Config { invariants: false, ..Config::default() };
+    let execution = explore_with(without, "selftest-driver-callout-cpu", 1).expect("it panics");
+    assert_eq!(execution.verdict, Verdict::Panic("page fault".to_owned()));
+}
+
+#[test]
+fn a_queue_has_no_enqueue_function_of_its_driver() {
+    let execution = explore("selftest-driver-own-enqueue", 1).expect("it panics");
+    let text = "taskqueue_create: only taskqueue_thread_enqueue is emulated";
+    assert_eq!(execution.verdict, Verdict::Panic(text.to_owned()));
 }

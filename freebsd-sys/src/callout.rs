@@ -19,7 +19,7 @@ use crate::cpu::{self, curcpu, key, machine, touch};
 use crate::giant;
 use crate::interrupt;
 use crate::lock::{ChainLock, Loc, LockClass, LockObject, lc_lock, lc_unlock};
-use crate::panic::kassert;
+use crate::panic::{kassert, kpanic};
 use crate::rmlock::PrioTracker;
 use crate::sched::{self, pri};
 use crate::sleepqueue;
@@ -54,11 +54,11 @@ pub(crate) struct Callouts {
     threads: [OwnedPtr<Thread>; cpu::MAXCPU],
     /// Work for the softclock threads.
     need: [Shared32; cpu::MAXCPU],
-    /// (lock) What each CPU's softclock does.
-    running: Guarded<[Running; cpu::MAXCPU]>,
+    /// (lock) What each CPU's softclock does, and what its clock interrupt, which may interrupt that: `cc_exec_entity`.
+    running: Guarded<[[Running; 2]; cpu::MAXCPU]>,
 }
 
-/// What a CPU's softclock runs: `struct cc_exec`.
+/// What a CPU's softclock or its clock interrupt runs: `struct cc_exec`.
 #[derive(Debug, Clone, Copy, Default)]
 struct Running {
     /// `cc_curr`: the callout's address.
@@ -74,8 +74,9 @@ impl Callouts {
     pub(crate) fn any_pending(&self) -> bool {
         self.lock.lock_raw();
         // SAFETY: (lock) is held.
-        let any =
-            unsafe { !self.pending.get().is_empty() || self.running.get().iter().any(|running| running.callout != 0) };
+        let any = unsafe {
+            !self.pending.get().is_empty() || self.running.get().iter().flatten().any(|running| running.callout != 0)
+        };
         self.lock.unlock_raw();
         any
     }
@@ -86,21 +87,25 @@ impl Callouts {
         unsafe { self.threads[cpu].get().as_ref() }.is_none_or(|td| td.inhibitors.get() & tdi::IWAIT == 0)
     }
 
-    /// What the end of `callout`'s run is slept for on, if it runs: `cc_exec_waiting`.
-    fn wchan(&self, callout: &Callout) -> Option<usize> {
+    /// What the end of `callout`'s run is slept for on, if it runs: `cc_exec_waiting`. `wait`: somebody is about to.
+    fn wchan(&self, callout: &Callout, wait: bool) -> Option<usize> {
         self.lock.lock();
         // SAFETY: (lock) is held.
-        let wchan = unsafe { self.runs(callout) }.map(|running| core::ptr::from_ref(running) as usize);
+        let wchan = unsafe { self.runs(callout) }.map(|running| {
+            running.drained |= wait;
+            core::ptr::from_ref(running) as usize
+        });
         self.lock.unlock();
         wchan
     }
 
     /// Sleeps until `callout`, if it runs, has run.
     fn wait_for(&self, callout: &Callout, loc: Loc) {
-        let Some(wchan) = self.wchan(callout) else { return };
+        let Some(wchan) = self.wchan(callout, false) else { return };
         sleepqueue::lock(wchan);
-        if self.wchan(callout) != Some(wchan) {
-            // Its end came before anybody could be woken.
+        // Said only now: this run may be another one than before, whose end would not have been told of.
+        if self.wchan(callout, true) != Some(wchan) {
+            // Its end came before anybody could be woken, or it runs elsewhere: who drains it will look again.
             sleepqueue::release(wchan);
             return;
         }
@@ -119,7 +124,7 @@ impl Callouts {
     unsafe fn runs(&self, callout: &Callout) -> Option<&mut Running> {
         // SAFETY: the caller's promise.
         let running = unsafe { self.running.get() };
-        running.iter_mut().find(|running| running.callout == core::ptr::from_ref(callout) as usize)
+        running.iter_mut().flatten().find(|running| running.callout == core::ptr::from_ref(callout) as usize)
     }
 }
 
@@ -139,7 +144,7 @@ impl Callouts {
             pending: Guarded::new(Vec::new()),
             threads: [const { OwnedPtr::null() }; cpu::MAXCPU],
             need: [const { Shared32::new(0) }; cpu::MAXCPU],
-            running: Guarded::new([Running::default(); cpu::MAXCPU]),
+            running: Guarded::new([[Running::default(); 2]; cpu::MAXCPU]),
         }
     }
 
@@ -150,7 +155,7 @@ impl Callouts {
         // SAFETY: between executions nobody else is running.
         unsafe {
             self.pending.get().clear();
-            *self.running.get() = [Running::default(); cpu::MAXCPU];
+            *self.running.get() = [[Running::default(); 2]; cpu::MAXCPU];
         }
         for at in 0..cpu::MAXCPU {
             self.threads[at].set(core::ptr::null_mut());
@@ -304,19 +309,24 @@ impl Callout {
         self.flags.set(flags.bits());
     }
 
-    /// `callout_reset_sbt_on()`: runs `handler` after `ticks` on `cpu` (`None`: where it was, or here). Returns whether a
-    /// pending one was replaced.
+    /// `callout_reset_sbt_on()`: runs `handler` after `ticks` on `cpu` (`None`: where it was, at first CPU 0). Returns whether
+    /// a pending one was replaced.
     ///
     /// # Panics
     ///
-    /// Rows 112 and 113 of the misuse table (INVARIANTS).
+    /// Rows 112 and 113 of the misuse table (INVARIANTS); without INVARIANTS, for row 113, `page fault`.
     pub fn reset(&self, ticks: u64, handler: impl Into<Handler>, cpu: Option<usize>, flags: Cf) -> bool {
         if !cpu::step("callout_reset", 0) {
             return false;
         }
         let m = machine();
         if let Some(cpu) = cpu {
-            kassert!(cpu < m.cpus.len(), "callout_reset_sbt_on: invalid cpu {cpu}");
+            // FreeBSD's number is an int.
+            kassert!(cpu < m.cpus.len(), "callout_reset_sbt_on: invalid cpu {}", cpu as i32);
+            if cpu >= m.cpus.len() {
+                // The callout wheel of a CPU that is not there.
+                kpanic!("page fault");
+            }
         }
         let lock = self.lock.get();
         // SAFETY: the caller of init_lock keeps the lock alive as long as the callout.
@@ -327,7 +337,8 @@ impl Callout {
             core::ptr::from_ref(self)
         );
         let cpu = cpu.unwrap_or_else(|| match self.cpu.get() {
-            u32::MAX => curcpu().cpuid,
+            // `cc_default_cpu`
+            u32::MAX => 0,
             cpu => cpu as usize,
         });
         m.callouts.lock.lock();
@@ -369,15 +380,21 @@ impl Callout {
         pending
     }
 
-    /// `callout_stop()`: returns 1 if it was pending or has not got its lock yet, 0 if it runs now, -1 if neither.
+    /// `callout_stop()`: returns 1 if it was pending or has not got its lock yet, 0 if it runs now, -1 if neither. One that runs and is
+    /// pending again will not run again, and it is 0 nevertheless.
     ///
     /// # Panics
     ///
     /// That of its lock's assertion, unless the caller holds it exclusively (INVARIANTS). Giant need not be held.
     #[track_caller]
     pub fn stop(&self) -> i32 {
+        self.stop_unless_stopped().0
+    }
+
+    #[track_caller]
+    fn stop_unless_stopped(&self) -> (i32, bool) {
         if !cpu::step("callout_stop", 0) {
-            return 1;
+            return (1, true);
         }
         let locked = self.lock().is_some_and(|lock| {
             if giant::is(lock) {
@@ -387,11 +404,23 @@ impl Callout {
             unsafe { lock.class().assert(lock, la::XLOCKED, Loc::caller()) };
             true
         });
-        let result = self.stop_safe(locked, false);
+        let (result, pending) = self.stop_safe(locked, false);
         if result != -1 {
             self.deactivate();
         }
-        result
+        (result, pending)
+    }
+
+    /// [`Callout::stop`], for whoever wants to know whether it was pending, as Linux's `del_timer()` says: of one that runs FreeBSD's answer
+    /// does not tell.
+    ///
+    /// # Panics
+    ///
+    /// As [`Callout::stop`].
+    #[track_caller]
+    pub fn stop_pending(&self) -> bool {
+        let (result, pending) = self.stop_unless_stopped();
+        result == 1 || pending
     }
 
     /// `callout_active()`: it was set, and neither stopped since nor called inactive, which is the driver's to say.
@@ -413,8 +442,8 @@ impl Callout {
 
     /// `callout_drain()`: stops it and waits until it does not run. May sleep.
     ///
-    /// Returns what [`Callout::stop`] does, after it has waited -1. Prints `calling _callout_stop_safe with the following non-sleepable locks
-    /// held:` under WITNESS, unless that is its own.
+    /// Returns what [`Callout::stop`] does of one that does not run: 1 as well if it was set again in the run that was waited for. Prints
+    /// `calling _callout_stop_safe with the following non-sleepable locks held:` under WITNESS, unless that is its own.
     #[track_caller]
     pub fn drain(&self) -> i32 {
         crate::witness::warn(self.lock(), Loc::caller(), "calling _callout_stop_safe");
@@ -422,7 +451,7 @@ impl Callout {
             return 1;
         }
         loop {
-            let result = self.stop_safe(false, true);
+            let (result, _) = self.stop_safe(false, true);
             if result != 0 || cpu::scheduler_stopped() {
                 // FreeBSD does not say so of one that had neither to be stopped nor waited for.
                 self.deactivate();
@@ -432,29 +461,31 @@ impl Callout {
         }
     }
 
-    /// `_callout_stop_safe()`; `locked`: the caller holds the callout's lock.
-    fn stop_safe(&self, locked: bool, drain: bool) -> i32 {
+    /// `_callout_stop_safe()`: its answer, and whether the callout was pending, which it is no more. `locked`: the caller holds the callout's
+    /// lock. To `drain` one that runs is to wait first, whatever is pending.
+    fn stop_safe(&self, locked: bool, drain: bool) -> (i32, bool) {
         let m = machine();
         m.callouts.lock.lock();
         // SAFETY: (lock) is held.
         let result = unsafe {
-            let pending = m.callouts.pending.get();
-            let before = pending.len();
-            pending.retain(|entry| !core::ptr::eq(entry.callout, self));
-            let was_pending = pending.len() != before;
-            match m.callouts.runs(self) {
-                // It waits for the lock that the caller holds, and will find that it is not to begin.
-                Some(running) if locked && !running.cancel => {
-                    running.cancel = true;
-                    1
-                }
-                // A pending one that still runs from before: draining waits for that as well.
-                Some(running) if drain || !was_pending => {
-                    running.drained |= drain;
-                    0
-                }
-                _ if was_pending => 1,
-                _ => -1,
+            if drain && m.callouts.runs(self).is_some() {
+                (0, false)
+            } else {
+                let pending = m.callouts.pending.get();
+                let before = pending.len();
+                pending.retain(|entry| !core::ptr::eq(entry.callout, self));
+                let was_pending = pending.len() != before;
+                let answer = match m.callouts.runs(self) {
+                    // It waits for the lock that the caller holds, and will find that it is not to begin.
+                    Some(running) if locked && !running.cancel => {
+                        running.cancel = true;
+                        1
+                    }
+                    Some(_) => 0,
+                    None if was_pending => 1,
+                    None => -1,
+                };
+                (answer, was_pending)
             }
         };
         m.callouts.lock.unlock();
@@ -488,7 +519,7 @@ fn softclock(cpu: usize) {
         let c = &machine().callouts;
         while c.need[cpu].take() != 0 {
             while let Some(due) = next_due(cpu, false) {
-                run(due, cpu);
+                run(due, cpu, false);
             }
         }
         interrupt::wait(&c.need[cpu]);
@@ -517,7 +548,8 @@ fn next_due(cpu: usize, direct: bool) -> Option<Due> {
         });
         at.map(|at| {
             let callout = pending.remove(at).callout;
-            m.callouts.running.get()[cpu] = Running { callout: callout as usize, ..Running::default() };
+            m.callouts.running.get()[cpu][usize::from(direct)] =
+                Running { callout: callout as usize, ..Running::default() };
             let c = &*callout;
             Due { lock: c.lock.get(), flags: Cf::from_bits_retain(c.flags.get()), handler: c.handler.get().clone() }
         })
@@ -536,7 +568,7 @@ fn how(lock: &LockObject, flags: Cf, tracker: &PrioTracker) -> usize {
 }
 
 /// `softclock_call_cc()`.
-fn run(due: Due, cpu: usize) {
+fn run(due: Due, cpu: usize, direct: bool) {
     let Due { lock, flags, handler } = due;
     let tracker = PrioTracker::new();
     if !lock.is_null() {
@@ -547,7 +579,8 @@ fn run(due: Due, cpu: usize) {
     let m = machine();
     m.callouts.lock.lock();
     // SAFETY: (lock) is held.
-    let cancelled = core::mem::replace(unsafe { &mut m.callouts.running.get()[cpu].cancel }, true) && !lock.is_null();
+    let begins = unsafe { &mut m.callouts.running.get()[cpu][usize::from(direct)].cancel };
+    let cancelled = core::mem::replace(begins, true) && !lock.is_null();
     m.callouts.lock.unlock();
     if !cancelled {
         thread::thread_no_sleeping();
@@ -565,7 +598,7 @@ fn run(due: Due, cpu: usize) {
     }
     m.callouts.lock.lock();
     // SAFETY: (lock) is held.
-    let running = unsafe { &mut m.callouts.running.get()[cpu] };
+    let running = unsafe { &mut m.callouts.running.get()[cpu][usize::from(direct)] };
     let wchan = core::ptr::from_ref(running) as usize;
     let Running { drained, .. } = core::mem::take(running);
     // Here, since the count of an `Rc` is guarded by the same lock as the callout that has the other one.
@@ -587,7 +620,7 @@ pub(crate) fn hardclock() {
     let time = if cpu == 0 || sched::explored() { m.callouts.ticks.fetchadd(1) + 1 } else { now() };
     crate::sleepqueue::expire(time);
     while let Some(due) = next_due(cpu, true) {
-        run(due, cpu);
+        run(due, cpu, true);
     }
     for at in 0..m.cpus.len() {
         if at == cpu || sched::explored() {

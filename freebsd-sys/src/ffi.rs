@@ -9,6 +9,7 @@ pub mod deferred;
 pub mod kthread;
 pub mod lock_class;
 pub mod locks;
+pub mod memory;
 pub mod sched;
 pub mod sleepqueue;
 pub mod smp;
@@ -353,6 +354,24 @@ pub unsafe extern "C-unwind" fn lkpi_printf(message: *const c_char) {
 pub unsafe extern "C-unwind" fn lkpi_corruption(message: *const c_char) -> ! {
     // SAFETY: the caller's promise.
     corruption(format_args!("{}", unsafe { text(message) }))
+}
+
+/// `ticks`, before it is made an `int`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn lkpi_ticks() -> u64 {
+    crate::sleep::ticks()
+}
+
+/// `DELAY()`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn lkpi_delay(us: c_uint) {
+    crate::sleep::delay(us);
+}
+
+/// `cpu_spinwait()`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn lkpi_cpu_spinwait() {
+    cpu::spinwait();
 }
 
 /// [`crate::interrupt::bystanders`].

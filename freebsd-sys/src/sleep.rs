@@ -158,17 +158,26 @@ pub fn msleep_spin_from(ident: usize, mtx: &crate::mutex::Mtx, wmesg: &'static s
 /// `pause()`: sleeps for `ticks`.
 #[track_caller]
 pub fn pause(wmesg: &'static str, ticks: u64) -> i32 {
+    pause_at(wmesg, ticks, false, Loc::caller())
+}
+
+/// `pause_sig()`: [`pause`], which a signal ends with [`sleepqueue::EINTR`].
+#[track_caller]
+pub fn pause_sig(wmesg: &'static str, ticks: u64) -> i32 {
+    pause_at(wmesg, ticks, true, Loc::caller())
+}
+
+fn pause_at(wmesg: &'static str, ticks: u64, catch: bool, loc: Loc) -> i32 {
     if !cpu::step("pause", 0) {
         return 0;
     }
-    let loc = Loc::caller();
     crate::witness::warn(None, loc, format_args!("Sleeping on \"{wmesg}\""));
     let dropped = giant::drop_giant(loc);
     let ident = core::ptr::from_ref(&curcpu_pause()[cpu::cpuid()]) as usize;
     sleepqueue::lock(ident);
     sleepqueue::add(ident, 0, wmesg, Type::Pause, 0);
     sleepqueue::set_timeout(ticks);
-    let error = sleepqueue::timedwait(ident);
+    let error = if catch { sleepqueue::timedwait_sig(ident) } else { sleepqueue::timedwait(ident) };
     dropped.pickup(loc);
     error
 }

@@ -24,7 +24,7 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! A queue's memory goes with the execution, also after `free`. Threads come with the queue's name. A queue is a table of tasks, so that
+//! A queue's memory goes with the execution, also after `free`. A queue is a table of tasks, so that
 //! `ta_link` stays unused, and so are the flags in `ta_flags`. The queues that a kernel has from the start are made when first asked for;
 //! the swi threads of three of them wait for work like the others.
 //!
@@ -182,6 +182,7 @@ impl Drop for Task {
 }
 
 /// `struct timeout_task`: a task that a queue runs some time later. Pinned by use.
+#[repr(C)]
 #[derive(Debug)]
 pub struct TimeoutTask {
     /// (b)
@@ -193,6 +194,12 @@ pub struct TimeoutTask {
     /// (q) `DT_DRAIN_IN_PROGRESS`.
     draining: Owned32,
 }
+
+// `linuxkpi/include/sys/taskqueue.h` asserts the same.
+const _: () = {
+    assert!(offset_of!(TimeoutTask, task) == 8);
+    assert!(size_of::<TimeoutTask>() <= 112);
+};
 
 impl Default for TimeoutTask {
     fn default() -> Self {
@@ -215,6 +222,21 @@ impl TimeoutTask {
     /// `TIMEOUT_TASK_INIT()`: for `queue` alone. Not while it is armed, on the queue, or runs.
     pub fn init(&self, queue: &'static Taskqueue, priority: u8, handler: Handler) {
         self.task.init(priority, handler);
+        self.init_rest(queue);
+    }
+
+    /// [`TimeoutTask::init`] as C has it, in memory that may hold anything but a task with a closure.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Task::init_fn`].
+    pub unsafe fn init_fn(&self, queue: &'static Taskqueue, priority: u8, func: TaskFn, context: *mut c_void) {
+        // SAFETY: the caller's promise.
+        unsafe { self.task.init_fn(priority, func, context) };
+        self.init_rest(queue);
+    }
+
+    fn init_rest(&self, queue: &'static Taskqueue) {
         self.callout.init_lock(Some(queue.mutex.object()), Cf::RETURNUNLOCKED);
         self.queue.set(core::ptr::from_ref(queue).cast_mut());
         self.armed.set(0);
@@ -393,9 +415,14 @@ impl Taskqueue {
     /// [`Taskqueue::start_threads`] that begin on a given CPU.
     #[track_caller]
     pub fn start_threads_on(&'static self, count: usize, priority: u32, cpu: Option<usize>) {
+        self.start_threads_named(count, priority, cpu, self.name.to_str().unwrap_or("taskq"));
+    }
+
+    /// [`Taskqueue::start_threads_on`], of another name than the queue's.
+    #[track_caller]
+    pub fn start_threads_named(&'static self, count: usize, priority: u32, cpu: Option<usize>, base: &str) {
         assert!(count > 0, "taskqueue_start_threads: EINVAL");
         let loc = Loc::caller();
-        let base = self.name.to_str().unwrap_or("taskq");
         for at in 0..count {
             let name = if count == 1 { base.to_owned() } else { format!("{base}_{at}") };
             self.lock(loc);
@@ -543,10 +570,11 @@ impl Taskqueue {
         if self.is_running(task) { Err((EBUSY, pending)) } else { Ok(pending) }
     }
 
-    /// `taskqueue_enqueue_timeout()`: asks for a run of the task after `ticks`; 0 is now. An armed timeout is set anew. Returns how
-    /// many runs were asked for before and have not begun.
+    /// `taskqueue_enqueue_timeout()`: asks for a run of the task after `ticks`; 0 is now. An armed timeout is set anew, unless `ticks` is
+    /// negative: one that is not armed is then set by as many. Returns how many runs were asked for before and have not begun, the
+    /// armed one not counted if this is for now.
     ///
-    /// While the task is drained it is not armed.
+    /// While the task is drained it is not armed, and -1 is returned.
     ///
     /// # Panics
     ///
@@ -556,27 +584,36 @@ impl Taskqueue {
     ///
     /// As for [`Taskqueue::enqueue`].
     #[track_caller]
-    pub unsafe fn enqueue_timeout(&self, timeout: &TimeoutTask, ticks: u64) -> usize {
+    pub unsafe fn enqueue_timeout(&self, timeout: &TimeoutTask, ticks: i64) -> i32 {
         if !cpu::step("taskqueue_enqueue_timeout", self.mutex.object().id()) {
             return 0;
         }
         let loc = Loc::caller();
         self.lock(loc);
         kassert!(core::ptr::eq(timeout.queue.get(), self), "Migrated queue");
-        let pending = timeout.task.pending() + usize::from(timeout.armed.get() != 0);
+        let mut pending = timeout.task.pending() as i32;
         if timeout.draining.get() != 0 {
             self.unlock(loc);
-        } else if ticks == 0 {
-            self.enqueue_locked(&timeout.task, loc);
-        } else {
-            if timeout.armed.get() == 0 {
-                timeout.armed.set(1);
-                self.state().callouts += 1;
-            }
-            let arg = core::ptr::from_ref(timeout).cast_mut().cast();
-            timeout.callout.reset(ticks, callout::Handler::Func(timed_out, arg), None, Cf::empty());
-            self.unlock(loc);
+            return -1;
         }
+        if ticks == 0 {
+            self.enqueue_locked(&timeout.task, loc);
+            return pending;
+        }
+        let was_armed = timeout.armed.get() != 0;
+        if was_armed {
+            pending += 1;
+        } else {
+            timeout.armed.set(1);
+            self.state().callouts += 1;
+        }
+        if ticks > 0 || !was_armed {
+            let arg = core::ptr::from_ref(timeout).cast_mut().cast();
+            // A spin mutex is taken in the clock interrupt: softclock may sleep on none.
+            let flags = if self.spin { Cf::DIRECT_EXEC } else { Cf::empty() };
+            timeout.callout.reset(ticks.unsigned_abs(), callout::Handler::Func(timed_out, arg), None, flags);
+        }
+        self.unlock(loc);
         pending
     }
 

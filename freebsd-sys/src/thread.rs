@@ -537,6 +537,10 @@ pub struct Kthread<'a> {
 /// Creates a kernel thread and puts it on a run queue: kthread_add(9).
 ///
 /// The name may be formatted; the body is dropped when it ends. Must not be called with a spin mutex held.
+///
+/// The body need not be `Send`, though on `smp` it runs on another host thread: in `explore` all are one, where an `Rc` and a `RefCell` are
+/// what a scenario is best written with, and which engine a body is for its type does not say. So the compiler does not look here: a body
+/// for `smp` shares what could be sent, an `Arc` and not an `Rc`. The same is true of the closures that callouts, tasks and interrupts call.
 pub fn kthread_add(spec: Kthread<'_>, body: impl FnOnce() + 'static) -> &'static Thread {
     let td = create(spec, body);
     crate::sched::add_new(td, spec.cpu);

@@ -246,6 +246,110 @@ fn drain_waits_for_the_handler() {
     });
 }
 
+/// What it set itself to is gone, and that it runs is what the answer says.
+#[test]
+fn a_callout_that_runs_and_is_pending_is_stopped_with_0() {
+    passes(Config::default(), 100, || {
+        let c: &'static Callout = Box::leak(Box::new(Callout::new()));
+        let runs = Arc::new(Owned32::new(0));
+        let again = Arc::clone(&runs);
+        let handler = move || {
+            again.set(again.get() + 1);
+            c.reset(5, does(|| panic!("it was stopped")), None, Cf::empty());
+            assert!(c.active() && c.pending());
+            assert_eq!(c.stop(), 0);
+            assert!(!c.active() && !c.pending());
+        };
+        c.reset(1, does(handler), None, Cf::empty());
+        sleep::pause("wait", 10);
+        assert_eq!((runs.get(), c.drain()), (1, -1));
+    });
+}
+
+/// Who drains it waits for the run, and then takes off what that set.
+#[test]
+fn draining_tells_of_what_the_run_set() {
+    passes(Config::default(), 300, || {
+        let c: &'static Callout = Box::leak(Box::new(Callout::new()));
+        let begun = Arc::new(Owned32::new(0));
+        let (set, seen) = (Arc::clone(&begun), Arc::clone(&begun));
+        let lock = mtx(c"lock", Mtxf::DEF);
+        let blocks = Arc::clone(&lock);
+        let handler = move || {
+            c.reset(1000, does(|| panic!("it was drained")), None, Cf::empty());
+            set.set(1);
+            blocks.lock();
+            blocks.unlock();
+        };
+        lock.lock();
+        c.reset(1, does(handler), Some(1), Cf::empty());
+        while seen.get() == 0 {
+            sleep::ticks();
+            cpu::spinwait();
+        }
+        explore::begin();
+        lock.unlock();
+        assert_eq!(c.drain(), 1);
+        assert!(!c.pending());
+        explore::end();
+    });
+}
+
+/// The clock interrupt runs callouts of its own, whatever it interrupts softclock in.
+#[test]
+fn a_direct_callout_leaves_the_one_it_interrupts_running() {
+    passes(Config::default(), 300, || {
+        let (c, direct) = (Rc::new(Callout::new()), Rc::new(Callout::new()));
+        let lock = mtx(c"lock", Mtxf::DEF);
+        let state = Arc::new(Owned32::new(0));
+        let (blocks, inside) = (Arc::clone(&lock), Arc::clone(&state));
+        let handler = move || {
+            inside.set(1);
+            blocks.lock();
+            blocks.unlock();
+            inside.set(2);
+        };
+        lock.lock();
+        c.reset(1, does(handler), Some(0), Cf::empty());
+        let (count, runs) = counting();
+        direct.reset(4, count, Some(0), Cf::DIRECT_EXEC);
+        while runs.get() == 0 {
+            // The handler waits for the mutex, and softclock with it.
+            sleep::ticks();
+            cpu::spinwait();
+        }
+        let now = state.get();
+        lock.unlock();
+        explore::begin();
+        c.drain();
+        assert!(now != 1 || state.get() == 2, "drained while the handler ran");
+        explore::end();
+        direct.drain();
+    });
+}
+
+/// Two callouts that nobody gave a CPU share one softclock, and never run at a time.
+#[test]
+fn callouts_are_cpu_0s_unless_one_says_otherwise() {
+    passes(Config::default(), 50, || {
+        let done = Arc::new(Owned32::new(0));
+        let ends = Arc::clone(&done);
+        common::spawn_at("setter", freebsd_sys::sched::pri::PUSER, Some(1), move || {
+            freebsd_sys::sched::sched_pin();
+            let c = Callout::new();
+            c.reset(1, does(|| assert_eq!(curthread().name(), "clock (0)")), None, Cf::empty());
+            sleep::pause("wait", 5);
+            assert_eq!(c.drain(), -1);
+            freebsd_sys::sched::sched_unpin();
+            ends.set(1);
+            sleep::wakeup(ends.as_ptr() as usize);
+        });
+        while done.get() == 0 {
+            sleep::tsleep(done.as_ptr() as usize, "setter", 10);
+        }
+    });
+}
+
 #[test]
 fn stop_wants_its_lock_exclusively() {
     let text = text(Config::default(), || {

@@ -347,6 +347,48 @@ fn cancelled_or_drained_timeout_task_does_not_run_later() {
 }
 
 #[test]
+fn a_negative_time_leaves_an_armed_timeout_task_as_it_is() {
+    passes(config(), 50, || {
+        for fast in [false, true] {
+            let tq = queue(fast, 1);
+            let (task, runs) = timeout(tq);
+            // SAFETY: the task is drained before it goes.
+            unsafe {
+                assert_eq!(tq.enqueue_timeout(&task, -5000), 0);
+                assert_eq!(tq.enqueue_timeout(&task, -1), 1);
+            }
+            sleep::pause("wait", 20);
+            assert_eq!(runs.get(), 0);
+            // SAFETY: as above.
+            assert_eq!(unsafe { tq.enqueue_timeout(&task, 0) }, 0, "for now: what is armed is not asked for yet");
+            tq.drain_timeout(&task);
+            assert_eq!(runs.get(), 1);
+            tq.free();
+        }
+    });
+}
+
+#[test]
+fn a_timeout_task_is_not_armed_while_it_is_drained() {
+    passes(config(), 100, || {
+        let tq = queue(false, 1);
+        let task: &'static TimeoutTask = Box::leak(Box::new(TimeoutTask::new()));
+        let handler = move |_| {
+            // SAFETY: it is never freed.
+            while unsafe { tq.enqueue_timeout(task, 5000) } != -1 {
+                sleep::pause("not yet", 1);
+            }
+        };
+        task.init(tq, 0, Rc::new(handler));
+        // SAFETY: it is never freed.
+        unsafe { tq.enqueue_timeout(task, 0) };
+        sleep::pause("runs", 3);
+        tq.drain_timeout(task);
+        tq.free();
+    });
+}
+
+#[test]
 fn timeout_task_belongs_to_one_queue_and_is_disarmed_before_that_goes() {
     let migrated = verdict(config(), || {
         let (task, _) = timeout(queue(false, 1));

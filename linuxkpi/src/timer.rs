@@ -75,7 +75,7 @@ impl Timer {
 
     /// `del_timer()`: returns whether it was pending.
     pub fn delete(&self) -> bool {
-        self.callout.stop() > 0
+        self.callout.stop_pending()
     }
 
     /// `del_timer_sync()`: also waits until the function does not run. May sleep.

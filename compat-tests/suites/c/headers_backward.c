@@ -6,26 +6,33 @@
  */
 
 #include <sys/types.h>
+#include <sys/time.h>
 #include <sys/taskqueue.h>
 #include <sys/systm.h>
 #include <sys/sx.h>
 #include <sys/smp.h>
 #include <sys/sleepqueue.h>
 #include <sys/seqc.h>
+#include <sys/sema.h>
 #include <sys/sched.h>
 #include <sys/rwlock.h>
 #include <sys/rmlock.h>
+#include <sys/refcount.h>
+#include <sys/queue.h>
 #include <sys/proc.h>
 #include <sys/priority.h>
 #include <sys/pcpu.h>
 #include <sys/param.h>
 #include <sys/mutex.h>
+#include <sys/malloc.h>
 #include <sys/lockmgr.h>
 #include <sys/lock.h>
 #include <sys/kthread.h>
 #include <sys/kernel.h>
+#include <sys/errno.h>
 #include <sys/epoch.h>
 #include <sys/cpuset.h>
+#include <sys/counter.h>
 #include <sys/condvar.h>
 #include <sys/cdefs.h>
 #include <sys/callout.h>
@@ -39,6 +46,7 @@
 #include <stddef.h>
 #include <stdbool.h>
 #include <stdarg.h>
+#include <machine/atomic.h>
 #include <linuxkpi/scenario.h>
 #include <linuxkpi/mapping.h>
 #include <linuxkpi/layout.h>

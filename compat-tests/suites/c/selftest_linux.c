@@ -101,6 +101,27 @@ LKPI_SCENARIO(selftest_timer_far)
 	LKPI_CHECK(!timer_pending(&timer) && !del_timer_sync(&timer));
 }
 
+static int rearmed;
+
+static void
+rearm(struct timer_list *timer)
+{
+	LKPI_CHECK(!mod_timer(timer, jiffies + 1000));
+	LKPI_CHECK(del_timer(timer) && !del_timer(timer));
+	rearmed = 1;
+}
+
+/* That its function runs is nothing to whether a timer was pending. */
+LKPI_SCENARIO(selftest_timer_rearmed)
+{
+	struct timer_list timer;
+
+	timer_setup(&timer, rearm, 0);
+	mod_timer(&timer, jiffies + 1);
+	msleep(10);
+	LKPI_CHECK(!del_timer_sync(&timer) && rearmed == 1);
+}
+
 /* MAX_SCHEDULE_TIMEOUT is for ever: nobody completes this one. */
 LKPI_SCENARIO(selftest_wait_for_ever)
 {

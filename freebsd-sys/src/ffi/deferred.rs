@@ -2,14 +2,14 @@
 //!
 //! References: sys/callout.h, sys/taskqueue.h.
 
-use super::deref;
-use super::locks::{literal, ticks};
+use super::locks::{literal, ticks, timeout};
+use super::{deref, place, text};
 use crate::atomic::OwnedUsize;
 use crate::callout::{Callout, Cf, Handler};
 use crate::cpu;
 use crate::lock::LockObject;
 use crate::panic::kpanic;
-use crate::taskqueue::{self, Task, Taskqueue};
+use crate::taskqueue::{self, Task, TaskFn, Taskqueue, TimeoutTask};
 use crate::thread::Thread;
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
@@ -36,11 +36,13 @@ pub struct CCallout {
 }
 
 impl CCallout {
-    /// Sets it; `cpu` is -1 for where it was, or here.
+    /// Sets it; `cpu` is -1 for where it was, at first CPU 0.
     fn set(&self, sbt: i64, func: Func, arg: *mut c_void, cpu: c_int, options: c_int) -> c_int {
         self.func.set(func as usize);
         self.arg.set(arg.expose_provenance());
-        self.callout.reset(ticks(sbt), Handler::Func(func, arg), usize::try_from(cpu).ok(), flags(options)).into()
+        self.callout
+            .reset(timeout(sbt, options), Handler::Func(func, arg), (cpu != -1).then_some(cpu as usize), flags(options))
+            .into()
     }
 }
 
@@ -76,7 +78,7 @@ pub unsafe extern "C-unwind" fn _callout_init_lock(c: *mut CCallout, lock: *cons
     }
 }
 
-/// `callout_reset_sbt_on()`; CPU -1 is where it was, or here.
+/// `callout_reset_sbt_on()`; CPU -1 is where it was, at first CPU 0.
 ///
 /// # Safety
 ///
@@ -95,7 +97,7 @@ pub unsafe extern "C-unwind" fn callout_reset_sbt_on(
     unsafe { deref(c) }.set(sbt, func, arg, cpu, options)
 }
 
-/// `callout_schedule_on()`: again, with the function and the argument of the last time.
+/// `callout_schedule_sbt_on()`: again, with the function and the argument of the last time.
 ///
 /// # Safety
 ///
@@ -105,9 +107,12 @@ pub unsafe extern "C-unwind" fn callout_reset_sbt_on(
 ///
 /// `page fault` if there was no last time, where FreeBSD's is the softclock thread's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn callout_schedule_on(c: *const CCallout, to_ticks: c_int, cpu: c_int) -> c_int {
-    /// `tick_sbt`.
-    const TICK: i64 = (1 << 32) / 1000;
+pub unsafe extern "C-unwind" fn lkpi_callout_schedule_sbt_on(
+    c: *const CCallout,
+    sbt: i64,
+    cpu: c_int,
+    options: c_int,
+) -> c_int {
     // SAFETY: the caller's promise.
     let c = unsafe { deref(c) };
     let (func, arg) = (c.func.get(), c.arg.get());
@@ -116,7 +121,20 @@ pub unsafe extern "C-unwind" fn callout_schedule_on(c: *const CCallout, to_ticks
     }
     // SAFETY: `set` stored such a function.
     let func = unsafe { core::mem::transmute::<*const (), Func>(core::ptr::with_exposed_provenance(func)) };
-    c.set(TICK * i64::from(to_ticks), func, core::ptr::with_exposed_provenance_mut(arg), cpu, 0)
+    c.set(sbt, func, core::ptr::with_exposed_provenance_mut(arg), cpu, options)
+}
+
+/// `callout_schedule_on()`: [`lkpi_callout_schedule_sbt_on`] after so many ticks.
+///
+/// # Safety
+///
+/// As for [`callout_reset_sbt_on`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn callout_schedule_on(c: *const CCallout, to_ticks: c_int, cpu: c_int) -> c_int {
+    /// `tick_sbt`.
+    const TICK: i64 = (1 << 32) / 1000;
+    // SAFETY: the caller's promise.
+    unsafe { lkpi_callout_schedule_sbt_on(c, TICK * i64::from(to_ticks), cpu, 0) }
 }
 
 /// `callout_schedule()`: [`callout_schedule_on`] the CPU where it was.
@@ -190,13 +208,21 @@ pub extern "C-unwind" fn lkpi_taskqueue_known(which: c_int) -> *const Taskqueue 
     }
 }
 
-/// `taskqueue_create()` and `taskqueue_create_fast()`.
+/// `taskqueue_create()` and `taskqueue_create_fast()`. `own`: the driver wants to be told of a task by a function of its own, which a queue
+/// here does not call.
 ///
 /// # Safety
 ///
 /// `name` is a literal.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn lkpi_taskqueue_create(name: *const c_char, fast: c_int) -> *const Taskqueue {
+pub unsafe extern "C-unwind" fn lkpi_taskqueue_create(
+    name: *const c_char,
+    fast: c_int,
+    own: c_int,
+) -> *const Taskqueue {
+    if own != 0 {
+        kpanic!("taskqueue_create: only taskqueue_thread_enqueue is emulated");
+    }
     // SAFETY: the caller's promise.
     let name = unsafe { literal(name) };
     if fast != 0 { Taskqueue::create_fast(name) } else { Taskqueue::create(name) }
@@ -206,17 +232,18 @@ pub unsafe extern "C-unwind" fn lkpi_taskqueue_create(name: *const c_char, fast:
 ///
 /// # Safety
 ///
-/// `queue` is a live queue.
+/// `queue` is a live queue, and `name` a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn lkpi_taskqueue_start_threads(
     queue: *const Taskqueue,
     count: c_int,
     priority: c_int,
+    name: *const c_char,
 ) -> c_int {
     const EINVAL: c_int = 22;
     let Ok(count @ 1..) = usize::try_from(count) else { return EINVAL };
-    // SAFETY: the caller's promise; queues live as long as the execution.
-    unsafe { deref(queue) }.start_threads(count, priority as u32);
+    // SAFETY: the caller's promise; queues live as long as the execution, and the name is copied.
+    unsafe { deref(queue).start_threads_named(count, priority as u32, None, text(name)) };
     0
 }
 
@@ -244,16 +271,24 @@ pub unsafe extern "C-unwind" fn taskqueue_cancel(
     pending: *mut c_uint,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    unsafe {
-        let (error, was) = match deref(queue).cancel(deref(task)) {
-            Ok(was) => (0, was),
-            Err(busy) => busy,
-        };
-        if !pending.is_null() {
-            pending.write(was as c_uint);
-        }
-        error
+    unsafe { report(deref(queue).cancel(deref(task)), pending) }
+}
+
+/// What a cancellation returns, and what it writes.
+///
+/// # Safety
+///
+/// `pending` is null or has room.
+unsafe fn report(cancelled: Result<usize, (c_int, usize)>, pending: *mut c_uint) -> c_int {
+    let (error, was) = match cancelled {
+        Ok(was) => (0, was),
+        Err(busy) => busy,
+    };
+    if !pending.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { pending.write(was as c_uint) };
     }
+    error
 }
 
 /// `taskqueue_drain()`.
@@ -342,4 +377,106 @@ pub unsafe extern "C-unwind" fn taskqueue_member(queue: *const Taskqueue, td: *c
 pub unsafe extern "C-unwind" fn taskqueue_free(queue: *const Taskqueue) {
     // SAFETY: the caller's promise.
     unsafe { deref(queue) }.free();
+}
+
+/// `taskqueue_enqueue_flags()`, of which `TASKQUEUE_FAIL_IF_PENDING` is known.
+///
+/// # Safety
+///
+/// As for [`taskqueue_enqueue`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_enqueue_flags(
+    queue: *const Taskqueue,
+    task: *const Task,
+    flags: c_int,
+) -> c_int {
+    const FAIL_IF_PENDING: c_int = 1;
+    const EEXIST: c_int = 17;
+    if flags & !FAIL_IF_PENDING != 0 {
+        kpanic!("taskqueue_enqueue_flags: flags {flags:#x} are not emulated");
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        if flags & FAIL_IF_PENDING == 0 {
+            return taskqueue_enqueue(queue, task);
+        }
+        if deref(queue).enqueue_unless_pending(deref(task)) { 0 } else { EEXIST }
+    }
+}
+
+/// `_timeout_task_init()`.
+///
+/// # Safety
+///
+/// `queue` is a live queue, and `timeout` room for a task that is neither armed, on a queue nor running; else as
+/// [`TimeoutTask::init_fn`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn _timeout_task_init(
+    queue: *const Taskqueue,
+    timeout: *mut TimeoutTask,
+    priority: c_int,
+    func: TaskFn,
+    context: *mut c_void,
+) {
+    // SAFETY: the caller's promise; what the room held before is not to be dropped, and queues live as long as the execution.
+    unsafe { place(timeout, TimeoutTask::new()).init_fn(deref(queue), priority as u8, func, context) };
+}
+
+/// `taskqueue_enqueue_timeout_sbt()`.
+///
+/// # Safety
+///
+/// As for [`taskqueue_enqueue`], of the timeout as a whole.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_enqueue_timeout_sbt(
+    queue: *const Taskqueue,
+    timeout: *const TimeoutTask,
+    sbt: i64,
+    _pr: i64,
+    _flags: c_int,
+) -> c_int {
+    let after = ticks(sbt.saturating_abs()) as i64;
+    // SAFETY: the caller's promise.
+    unsafe { deref(queue).enqueue_timeout(deref(timeout), if sbt < 0 { -after } else { after }) }
+}
+
+/// `taskqueue_enqueue_timeout()`.
+///
+/// # Safety
+///
+/// As for [`taskqueue_enqueue_timeout_sbt`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_enqueue_timeout(
+    queue: *const Taskqueue,
+    timeout: *const TimeoutTask,
+    to_ticks: c_int,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { deref(queue).enqueue_timeout(deref(timeout), to_ticks.into()) }
+}
+
+/// `taskqueue_cancel_timeout()`.
+///
+/// # Safety
+///
+/// As for [`taskqueue_enqueue_timeout_sbt`]; `pending` is null or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_cancel_timeout(
+    queue: *const Taskqueue,
+    timeout: *const TimeoutTask,
+    pending: *mut c_uint,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { report(deref(queue).cancel_timeout(deref(timeout)), pending) }
+}
+
+/// `taskqueue_drain_timeout()`.
+///
+/// # Safety
+///
+/// As for [`taskqueue_enqueue_timeout_sbt`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn taskqueue_drain_timeout(queue: *const Taskqueue, timeout: *const TimeoutTask) {
+    // SAFETY: the caller's promise.
+    unsafe { deref(queue).drain_timeout(deref(timeout)) };
 }

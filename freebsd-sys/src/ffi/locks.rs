@@ -50,10 +50,24 @@ unsafe fn rw<'a>(cookie: *const usize) -> &'a Rw {
     unsafe { deref(cookie.wrapping_byte_sub(word).cast()) }
 }
 
-/// Ticks of a millisecond in a `sbintime_t`, rounded up.
+/// `C_ABSOLUTE`: the time is one of sbinuptime(), and not from now.
+const C_ABSOLUTE: c_int = 0x200;
+
+/// Ticks of a millisecond in a `sbintime_t`, rounded up; whole ticks and less than a microsecond are sums of what mstosbt() has rounded up.
 pub(super) fn ticks(sbt: i64) -> u64 {
+    const ROUNDED: u128 = 1 << 12;
     let sbt = u128::try_from(sbt).unwrap_or(0);
-    ((sbt * 1000 + u128::from(u32::MAX)) >> 32) as u64
+    let whole = (sbt.saturating_sub(ROUNDED) * 1000 + u128::from(u32::MAX)) >> 32;
+    (whole as u64).max((sbt != 0).into())
+}
+
+/// [`ticks`] from now, of a time as `flags` have it. 0 is none, and a time that is over one tick.
+pub(super) fn timeout(sbt: i64, flags: c_int) -> u64 {
+    let ticks = ticks(sbt);
+    if ticks == 0 || flags & C_ABSOLUTE == 0 {
+        return ticks;
+    }
+    ticks.saturating_sub(crate::callout::now()).max(1)
 }
 
 /// `_rw_init_flags()`.
@@ -509,11 +523,11 @@ pub unsafe extern "C-unwind" fn _cv_timedwait_sbt(
     lock: *const LockObject,
     sbt: i64,
     _pr: i64,
-    _flags: c_int,
+    flags: c_int,
 ) -> c_int {
     Cv::check_pointers("_cv_timedwait_sbt", cv, lock);
     // SAFETY: the caller's promise.
-    unsafe { deref(cv).timedwait(deref(lock), ticks(sbt)) }
+    unsafe { deref(cv).timedwait(deref(lock), timeout(sbt, flags)) }
 }
 
 /// `_cv_timedwait_sig_sbt()`.
@@ -527,11 +541,11 @@ pub unsafe extern "C-unwind" fn _cv_timedwait_sig_sbt(
     lock: *const LockObject,
     sbt: i64,
     _pr: i64,
-    _flags: c_int,
+    flags: c_int,
 ) -> c_int {
     Cv::check_pointers("_cv_timedwait_sig_sbt", cv, lock);
     // SAFETY: the caller's promise.
-    unsafe { deref(cv).timedwait_sig(deref(lock), ticks(sbt)) }
+    unsafe { deref(cv).timedwait_sig(deref(lock), timeout(sbt, flags)) }
 }
 
 /// `cv_signal()`.
@@ -942,7 +956,7 @@ pub unsafe extern "C-unwind" fn _sleep(
     wmesg: *const c_char,
     sbt: i64,
     _pr: i64,
-    _flags: c_int,
+    flags: c_int,
 ) -> c_int {
     // SAFETY: the caller's promise.
     unsafe {
@@ -950,7 +964,7 @@ pub unsafe extern "C-unwind" fn _sleep(
             priority: (priority & PRIMASK) as u32,
             catch: priority & PCATCH != 0,
             drop: priority & PDROP != 0,
-            ticks: ticks(sbt),
+            ticks: timeout(sbt, flags),
         };
         sleep::sleep(ident as usize, lock.as_ref(), how, text(wmesg))
     }
@@ -968,11 +982,11 @@ pub unsafe extern "C-unwind" fn msleep_spin_sbt(
     wmesg: *const c_char,
     sbt: i64,
     _pr: i64,
-    _flags: c_int,
+    flags: c_int,
 ) -> c_int {
     kassert!(!mtx.is_null(), "sleeping without a mutex");
     // SAFETY: the caller's promise.
-    unsafe { sleep::msleep_spin(ident as usize, deref(mtx), text(wmesg), ticks(sbt)) }
+    unsafe { sleep::msleep_spin(ident as usize, deref(mtx), text(wmesg), timeout(sbt, flags)) }
 }
 
 /// `pause_sbt()`.
@@ -981,10 +995,12 @@ pub unsafe extern "C-unwind" fn msleep_spin_sbt(
 ///
 /// `wmesg` is a literal.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn pause_sbt(wmesg: *const c_char, sbt: i64, _pr: i64, _flags: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn pause_sbt(wmesg: *const c_char, sbt: i64, _pr: i64, flags: c_int) -> c_int {
     kassert!(sbt >= 0, "pause_sbt: timeout must be >= 0");
+    const C_CATCH: c_int = 0x800;
+    let pause = if flags & C_CATCH != 0 { sleep::pause_sig } else { sleep::pause };
     // SAFETY: the caller's promise.
-    unsafe { sleep::pause(text(wmesg), ticks(sbt).max(1)) }
+    pause(unsafe { text(wmesg) }, timeout(sbt, flags).max(1))
 }
 
 /// `wakeup()`.

@@ -4,7 +4,7 @@
 //!
 //! References: sys/sleepqueue.h, sleepqueue(9).
 
-use super::locks::ticks;
+use super::locks::timeout;
 use super::{deref, text};
 use crate::cpu;
 use crate::lock::{Loc, LockObject};
@@ -78,8 +78,8 @@ pub unsafe extern "C-unwind" fn sleepq_add(
 
 /// `sleepq_set_timeout_sbt()`.
 #[unsafe(no_mangle)]
-pub extern "C-unwind" fn sleepq_set_timeout_sbt(_wchan: *const c_void, sbt: i64, _pr: i64, _flags: c_int) {
-    sleepqueue::set_timeout(ticks(sbt));
+pub extern "C-unwind" fn sleepq_set_timeout_sbt(_wchan: *const c_void, sbt: i64, _pr: i64, flags: c_int) {
+    sleepqueue::set_timeout(timeout(sbt, flags));
 }
 
 /// `sleepq_wait()`.

@@ -11,9 +11,9 @@
 #include <linux/types.h>
 
 #define LIST_HEAD_INIT(name) { &(name), &(name) }
-#ifndef LIST_HEAD
+/* sys/queue.h has another. */
+#undef LIST_HEAD
 #define LIST_HEAD(name) struct list_head name = LIST_HEAD_INIT(name)
-#endif
 #define LIST_POISON1 ((struct list_head *)0x100)
 #define LIST_POISON2 ((struct list_head *)0x122)
 

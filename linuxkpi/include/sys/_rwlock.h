@@ -17,4 +17,12 @@ struct rwlock {
 _Static_assert(sizeof(struct rwlock) == 32, "rwlock");
 _Static_assert(offsetof(struct rwlock, rw_lock) == 24, "rw_lock");
 
+/* On a cache line of its own. */
+struct rwlock_padalign {
+	struct lock_object lock_object;
+	volatile uintptr_t rw_lock;
+} __aligned(64);
+
+_Static_assert(sizeof(struct rwlock_padalign) == 64, "rwlock_padalign");
+
 #endif /* _SYS__RWLOCK_H_ */

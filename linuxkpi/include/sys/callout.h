@@ -30,6 +30,7 @@ int callout_reset_sbt_on(struct callout *, sbintime_t, sbintime_t, callout_func_
 int _callout_stop_safe(struct callout *, int);
 int callout_schedule(struct callout *, int);
 int callout_schedule_on(struct callout *, int, int);
+int lkpi_callout_schedule_sbt_on(struct callout *, sbintime_t, int, int);
 int lkpi_callout_active(const struct callout *);
 void lkpi_callout_deactivate(struct callout *);
 int lkpi_callout_pending(const struct callout *);
@@ -46,6 +47,10 @@ int lkpi_callout_pending(const struct callout *);
 #define callout_reset(c, on_tick, fn, arg) callout_reset_on((c), (on_tick), (fn), (arg), -1)
 #define callout_reset_curcpu(c, on_tick, fn, arg) callout_reset_on(c, on_tick, fn, arg, curcpu)
 #define callout_schedule_curcpu(c, on_tick) callout_schedule_on((c), (on_tick), curcpu)
+#define callout_schedule_sbt(c, sbt, pr, flags) callout_schedule_sbt_on((c), (sbt), (pr), -1, (flags))
+#define callout_schedule_sbt_curcpu(c, sbt, pr, flags) callout_schedule_sbt_on((c), (sbt), (pr), curcpu, (flags))
+#define callout_schedule_sbt_on(c, sbt, pr, cpu, flags)			\
+	lkpi_callout_schedule_sbt_on((c), (sbt), (cpu), (flags))
 #define callout_stop(c) _callout_stop_safe((c), 0)
 #define callout_drain(c) _callout_stop_safe((c), CS_DRAIN)
 #define callout_active(c) lkpi_callout_active(c)

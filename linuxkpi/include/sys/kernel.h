@@ -10,6 +10,10 @@
 
 #include <sys/types.h>
 
+/* Virtual time in ticks of a millisecond. The macro is FreeBSD's variable, so that no other can be called so. */
+unsigned long lkpi_ticks(void);
+#define ticks ((int)lkpi_ticks())
+
 /* FreeBSD's numbers, of the subsystems that a module names. */
 enum sysinit_sub_id {
 	SI_SUB_DUMMY	= 0x0000000,
@@ -24,6 +28,7 @@ enum sysinit_sub_id {
 	SI_SUB_INTRINSIC = 0x2200000,
 	SI_SUB_RUN_QUEUE = 0x2400000,
 	SI_SUB_INTR	= 0x2800000,
+	SI_SUB_TASKQ	= 0x2880000,
 	SI_SUB_DRIVERS	= 0x3100000,
 	SI_SUB_KTHREAD_INIT = 0xe000000,
 	SI_SUB_KTHREAD_PAGE = 0xe400000,

@@ -10,6 +10,7 @@
 #include <sys/_lockmgr.h>
 #include <sys/lock.h>
 #include <sys/mutex.h>
+#include <sys/rwlock.h>
 
 #define LK_CANRECURSE 0x000001
 #define LK_NODUP 0x000002
@@ -38,6 +39,9 @@
 #define LK_UPGRADE 0x400000
 #define LK_TRYUPGRADE 0x800000
 
+/* Of lk_lock. */
+#define LK_WRITER_RECURSED 0x10
+
 #define LK_WMESG_DEFAULT (NULL)
 #define LK_PRIO_DEFAULT (0)
 #define LK_TIMO_DEFAULT (0)
@@ -63,11 +67,33 @@ lkpi_interlock(struct mtx *mtx)
 	return (mtx != NULL ? &mtx->lock_object : NULL);
 }
 
+static __inline struct lock_object *
+lkpi_interlock_rw(struct rwlock *rw)
+{
+
+	return (rw != NULL ? &rw->lock_object : NULL);
+}
+
 #define lockmgr(lk, flags, mtx)						\
 	lockmgr_args(lk, flags, mtx, LK_WMESG_DEFAULT, LK_PRIO_DEFAULT, LK_TIMO_DEFAULT)
 #define lockmgr_args(lk, flags, mtx, wmesg, prio, timo)			\
 	__lockmgr_args((lk), (flags), lkpi_interlock(mtx), (wmesg), (prio), (timo), __FILE__, __LINE__)
+#define lockmgr_rw(lk, flags, rw)					\
+	lockmgr_args_rw(lk, flags, rw, LK_WMESG_DEFAULT, LK_PRIO_DEFAULT, LK_TIMO_DEFAULT)
+#define lockmgr_args_rw(lk, flags, rw, wmesg, prio, timo)		\
+	__lockmgr_args((lk), (flags), lkpi_interlock_rw(rw), (wmesg), (prio), (timo), __FILE__, __LINE__)
+#define lockmgr_recursed(lk) (((lk)->lk_lock & LK_WRITER_RECURSED) != 0)
 #define lockmgr_assert(lk, what) _lockmgr_assert((lk), (what), __FILE__, __LINE__)
 #define lockmgr_disown(lk) _lockmgr_disown((lk), __FILE__, __LINE__)
+
+/* Who owns it alone may change what lockinit() said of it. */
+#define lockallowrecurse(lk) LKPI_LOCK_CHANGE((lk), |= LO_RECURSABLE)
+#define lockdisablerecurse(lk) LKPI_LOCK_CHANGE((lk), &= ~LO_RECURSABLE)
+#define lockallowshare(lk) LKPI_LOCK_CHANGE((lk), &= ~LK_NOSHARE)
+#define lockdisableshare(lk) LKPI_LOCK_CHANGE((lk), |= LK_NOSHARE)
+#define LKPI_LOCK_CHANGE(lk, how) do {					\
+	lockmgr_assert((lk), KA_XLOCKED);				\
+	(lk)->lock_object.lo_flags how;					\
+} while (0)
 
 #endif /* _SYS_LOCKMGR_H_ */

@@ -15,6 +15,14 @@
 #ifndef nitems
 #define nitems(x) (sizeof((x)) / sizeof((x)[0]))
 #endif
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define howmany(x, y) (((x) + ((y) - 1)) / (y))
+#define rounddown(x, y) (((x) / (y)) * (y))
+#define roundup(x, y) (howmany((x), (y)) * (y))
+#define rounddown2(x, y) ((x) & ~((__typeof__(x))(y) - 1))
+#define roundup2(x, y) (((x) + ((y) - 1)) & ~((__typeof__(x))(y) - 1))
+#define powerof2(x) ((((x) - 1) & (x)) == 0)
 #define MAXCPU 8
 #define hz 1000
 

@@ -62,7 +62,13 @@ int lkpi_scheduler_stopped(void);
 #define SBT_1S ((sbintime_t)1 << 32)
 #define SBT_1MS (SBT_1S / 1000)
 #define tick_sbt SBT_1MS
+/* How exact a time is to be is nothing to a clock of ticks. */
+#define C_PRELBITS 7
+#define C_PRELRANGE ((1 << C_PRELBITS) - 1)
+#define C_PREL(x) (((x) + 1) << 1)
 #define C_HARDCLOCK 0x0100
+#define C_ABSOLUTE 0x0200
+#define C_CATCH 0x0800
 #define PRIMASK 0x0ff
 #define PCATCH 0x100
 #define PDROP 0x200
@@ -88,6 +94,13 @@ void wakeup_any(const void *);
 #define tsleep_sbt(chan, pri, wmesg, bt, pr, flags)			\
 	_sleep((chan), NULL, (pri), (wmesg), (bt), (pr), (flags))
 #define pause(wmesg, timo) pause_sbt((wmesg), tick_sbt * (timo), 0, C_HARDCLOCK)
+#define pause_sig(wmesg, timo) pause_sbt((wmesg), tick_sbt * (timo), 0, C_HARDCLOCK | C_CATCH)
+
+/* Busy for so many microseconds; one round of a loop that waits for another CPU. */
+void lkpi_delay(unsigned int);
+void lkpi_cpu_spinwait(void);
+#define DELAY(us) lkpi_delay((unsigned int)(us))
+#define cpu_spinwait() lkpi_cpu_spinwait()
 
 /* Through the hooks, so that they count as accesses of the caller. */
 void *__tsan_memcpy(void *, const void *, size_t);
