@@ -71,6 +71,17 @@ fn found_out(mutation: Mutation, n: u64) -> Option<Disagreement> {
     Some(judge.shrink(*found))
 }
 
+/// The searches of what they and the model are asked about: the reduced one misses nothing.
+#[test]
+fn the_reduced_search_finds_what_the_unreduced_one_does() {
+    let plan = Plan { search_every: 2, ..Plan::new(8_000, 9100) };
+    let report = fuzz::campaign(&plan, workers::processors(), |_| ()).expect("no Rust panic");
+    if let Some(found) = report.disagreement {
+        panic!("program {:?} of seed 9100: {found}", report.index);
+    }
+    assert!(report.counts.searched > 4_000, "{:?}", report.counts);
+}
+
 #[test]
 fn every_wrong_rule_is_found_out_and_shown_in_a_few_calls() {
     for mutation in Mutation::ALL {
