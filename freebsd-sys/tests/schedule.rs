@@ -285,8 +285,7 @@ fn orders(
         while left != [0, 0] {
             let enabled: Vec<_> = (0..2).filter(|&cpu| left[usize::from(cpu)] > 0).map(Event::Run).collect();
             let current = order.last().copied().unwrap_or(0).into();
-            let choice =
-                Choice { at: order.len(), current, enabled: &enabled, forced: false, pending: Pending::NOTHING };
+            let choice = Choice { at: order.len(), current, enabled: &enabled, pending: Pending::NOTHING };
             let Event::Run(cpu) = enabled[schedule.next(&choice).expect("a choice")] else { unreachable!() };
             left[usize::from(cpu)] -= 1;
             order.push(cpu);

@@ -73,12 +73,12 @@ impl Explorer {
     /// Asks the schedule to pick an event of `enabled`. `None` if it does not fit, which is the verdict.
     // Inlined: what it saves and restores is a third of it.
     #[inline(always)]
-    fn pick(&mut self, m: &Machine, current: usize, enabled: &[Event], forced: bool) -> Option<usize> {
+    fn pick(&mut self, m: &Machine, current: usize, enabled: &[Event]) -> Option<usize> {
         let only = enabled.len() == 1;
         if only && !self.transition.recorded {
             return Some(0);
         }
-        let choice = Choice { at: self.record.len(), current, enabled, forced, pending: Pending::of(m) };
+        let choice = Choice { at: self.record.len(), current, enabled, pending: Pending::of(m) };
         // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
         let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
         let lent = self.rng.take().map(|rng| schedule.give_back(rng));
@@ -148,7 +148,7 @@ impl Explorer {
     /// Asks the schedule, which has lent nothing and records nothing.
     #[inline(never)]
     fn ask(&mut self, m: &Machine, current: usize, enabled: &[Event]) -> Option<usize> {
-        let choice = Choice { at: self.record.len(), current, enabled, forced: false, pending: Pending::of(m) };
+        let choice = Choice { at: self.record.len(), current, enabled, pending: Pending::of(m) };
         // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
         let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
         schedule.next(&choice).map_or_else(|diverged| self.diverges(m, diverged), Some)
@@ -217,7 +217,7 @@ impl Explorer {
             let Some(event) = self.next_of_all(m, current, moves) else { return Turn::Nobodys };
             event
         } else {
-            let Some(at) = self.pick(m, current, moves, false) else { return Turn::Nobodys };
+            let Some(at) = self.pick(m, current, moves) else { return Turn::Nobodys };
             moves[at]
         };
         self.event = event;
@@ -248,7 +248,7 @@ impl Explorer {
         if !self.exploring {
             return Some(self.enabled[0]);
         }
-        let event = self.pick_enabled(m, current, forced)?.1;
+        let event = self.pick_enabled(m, current)?.1;
         if self.transition.recorded {
             self.begin_transition(event, forced);
         }
@@ -262,9 +262,9 @@ impl Explorer {
     }
 
     /// [`Explorer::pick`] of `self.enabled`.
-    pub(super) fn pick_enabled(&mut self, m: &Machine, current: usize, forced: bool) -> Option<(usize, Event)> {
+    pub(super) fn pick_enabled(&mut self, m: &Machine, current: usize) -> Option<(usize, Event)> {
         let enabled = core::mem::take(&mut self.enabled);
-        let at = self.pick(m, current, &enabled, forced);
+        let at = self.pick(m, current, &enabled);
         self.enabled = enabled;
         at.map(|at| (at, self.enabled[at]))
     }
@@ -382,7 +382,7 @@ pub(crate) fn choose(_what: &'static str, n: usize) -> usize {
     x.transition.chose = true;
     x.enabled.clear();
     x.enabled.extend((0..n as u16).map(Event::Pick));
-    x.pick_enabled(m, curcpu().cpuid, false).map_or(0, |(at, _)| at)
+    x.pick_enabled(m, curcpu().cpuid).map_or(0, |(at, _)| at)
 }
 
 /// CPU for a thread that wakes up: another than `default` costs one migration.

@@ -74,7 +74,7 @@ struct Node {
     enabled: Vec<Event>,
     /// CPUs whose primitives came to nothing but a wait here, in order, with what they would touch.
     waiting: Vec<(Event, Footprint)>,
-    /// Those of them that go on all the same: since nobody else can move, or since it was another wait than the first.
+    /// Those of them that looked again, and then went on.
     again: Vec<Event>,
     chosen: Option<Event>,
     /// What is to be tried, what is being tried, and what has been.
@@ -358,11 +358,9 @@ impl Schedule for Dpor {
         let at = self.at;
         let Item::Node(node) = &mut self.path[at] else { return Err(self.fail(choice, None)) };
         for event in choice.enabled {
+            // What is possible only because nobody but waits.
             if !node.enabled.contains(event) {
                 node.enabled.push(*event);
-            }
-            if choice.forced && !node.again.contains(event) {
-                node.again.push(*event);
             }
         }
         let node = self.node(at);
@@ -373,7 +371,7 @@ impl Schedule for Dpor {
         if let Some(event) = node.chosen {
             return self.perform(choice, at, event);
         }
-        // What it read before it began to wait has changed: it looks again.
+        // What it read before it began to wait has changed, or nobody else can move: it looks again.
         let looks = |event: &&Event| node.waits(**event) && !node.can(**event) && !node.sleeps(**event);
         if let Some(&event) = choice.enabled.iter().find(looks) {
             self.choose(at, event);

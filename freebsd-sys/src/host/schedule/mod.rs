@@ -114,8 +114,6 @@ pub struct Choice<'a> {
     pub current: usize,
     /// What can happen; at least two.
     pub enabled: &'a [Event],
-    /// Nobody can move by himself: time passes, or somebody who waits is made to go on.
-    pub forced: bool,
     /// What the CPUs are about to do.
     pub pending: Pending<'a>,
 }
