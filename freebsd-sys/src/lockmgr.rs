@@ -287,13 +287,13 @@ impl Lock {
 
     /// `lockmgr_xlocked()`.
     fn xlocked(&self) -> bool {
-        let x = self.lk_lock.look();
+        let x = self.lk_lock.peek();
         x & LK_SHARE == 0 && holder(x) == curthread_word()
     }
 
     /// `lockmgr_disowned()`.
     fn disowned(&self) -> bool {
-        let x = self.lk_lock.look();
+        let x = self.lk_lock.peek();
         x & LK_SHARE == 0 && holder(x) == LK_KERNPROC
     }
 

@@ -185,7 +185,7 @@ impl Mtx {
             return;
         }
         let loc = Loc::caller();
-        if self.owned() {
+        if self.owns() {
             mpass!(
                 self.mtx_lock.peek() & (MTX_RECURSED | MTX_CONTESTED) == 0,
                 "(m->mtx_lock & (MTX_RECURSED|MTX_CONTESTED)) == 0",
@@ -226,6 +226,12 @@ impl Mtx {
     #[inline]
     pub fn owned(&self) -> bool {
         self.mtx_lock.look() & !MTX_FLAGMASK == curthread_word()
+    }
+
+    /// The same inside a primitive, which touches the lock anyway.
+    #[inline]
+    pub(crate) fn owns(&self) -> bool {
+        self.mtx_lock.peek() & !MTX_FLAGMASK == curthread_word()
     }
 
     /// `mtx_recursed()`: by the count, since a spin mutex's word says nothing of it.
@@ -580,7 +586,7 @@ impl Mtx {
         }
         kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "mtx_lock_spin() of destroyed mutex @ {loc}");
         kassert!(self.is_spin(), "mtx_lock_spin() of sleep mutex {} @ {loc}", self.name());
-        if self.owned() {
+        if self.owns() {
             kassert!(
                 self.lock_object.flags().contains(Lo::RECURSABLE) || opts & Mtxf::RECURSE.bits() != 0,
                 "mtx_lock_spin: recursed on non-recursive mutex {} @ {loc}",
@@ -650,7 +656,7 @@ impl Mtx {
         let (func, name) = ("mtx_spin_wait_unlocked", self.name());
         kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "{func}() of destroyed mutex {at:p}");
         kassert!(self.is_spin(), "{func}() of sleep mutex {at:p} ({name})");
-        kassert!(!self.owned(), "{func}() waiting on myself on lock {at:p} ({name})");
+        kassert!(!self.owns(), "{func}() waiting on myself on lock {at:p} ({name})");
         let mut tries = 0;
         loop {
             // ORDERING: acquire, pairs with the owner's release.
@@ -677,7 +683,7 @@ impl Mtx {
         let (func, name) = ("mtx_wait_unlocked", self.name());
         kassert!(self.mtx_lock.peek() != MTX_DESTROYED, "{func}() of destroyed mutex {at:p}");
         kassert!(!self.is_spin(), "{func}() not a sleep mutex {at:p} ({name})");
-        kassert!(!self.owned(), "{func}() waiting on myself on lock {at:p} ({name})");
+        kassert!(!self.owns(), "{func}() waiting on myself on lock {at:p} ({name})");
         loop {
             // ORDERING: acquire, pairs with the owner's release.
             let v = self.mtx_lock.load_acq();
@@ -801,7 +807,7 @@ impl Mtx {
             // FreeBSD lists what it knows, and nothing that is both.
             _ if recursion == ma::RECURSED | ma::NOTRECURSED => kpanic!("unknown mtx_assert at {loc}"),
             ma::OWNED => {
-                if !self.owned() {
+                if !self.owns() {
                     kpanic!("mutex {} not owned at {loc}", self.name());
                 }
                 if self.recursed() {
@@ -813,7 +819,7 @@ impl Mtx {
                 }
             }
             ma::NOTOWNED if recursion == 0 => {
-                if self.owned() {
+                if self.owns() {
                     kpanic!("mutex {} owned at {loc}", self.name());
                 }
             }

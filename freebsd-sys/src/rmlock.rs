@@ -520,6 +520,14 @@ impl Rm {
         }
     }
 
+    /// The same inside a primitive.
+    fn owns(&self) -> bool {
+        match self.backing() {
+            Back::Mtx(mtx) => mtx.owns(),
+            Back::Sx(sx) => sx.owns(),
+        }
+    }
+
     /// `rm_initialized()`.
     pub fn initialized(&self) -> bool {
         self.lock_object.flags().contains(Lo::INITIALIZED)
@@ -560,7 +568,7 @@ impl Rm {
     /// Rows 61 and 62 of the misuse table (INVARIANTS), else `page fault` if the caller does not hold it.
     pub(crate) unsafe fn unlock_either(&self, loc: Loc) -> usize {
         self.assert_at(ra::LOCKED | ra::NOTRECURSED, loc);
-        if self.wowned() {
+        if self.owns() {
             self.wunlock_at(loc);
             return 0;
         }
@@ -727,7 +735,7 @@ impl Rm {
         );
         self.check("rm_rlock", loc);
         if !try_only {
-            kassert!(!self.wowned(), "rm_rlock: wlock already held for {} @ {loc}", self.name());
+            kassert!(!self.owns(), "rm_rlock: wlock already held for {} @ {loc}", self.name());
             crate::lint::blocking("rm_rlock", &self.lock_object, loc);
             witness::checkorder(&self.lock_object, false, false, None, loc);
         }
@@ -1026,7 +1034,7 @@ impl Rm {
             _ if recursion == ra::RECURSED | ra::NOTRECURSED => kpanic!("Unknown rm lock assertion: {what} @ {loc}"),
             ra::LOCKED | ra::RLOCKED => {
                 let must_read = what & ra::RLOCKED != 0;
-                if self.wowned() {
+                if self.owns() {
                     if must_read {
                         kpanic!("Lock {} exclusively locked @ {loc}", self.name());
                     }
@@ -1043,12 +1051,12 @@ impl Rm {
                 }
             }
             ra::WLOCKED if recursion == 0 => {
-                if !self.wowned() {
+                if !self.owns() {
                     kpanic!("Lock {} not exclusively locked @ {loc}", self.name());
                 }
             }
             ra::UNLOCKED if recursion == 0 => {
-                if self.wowned() {
+                if self.owns() {
                     kpanic!("Lock {} exclusively locked @ {loc}", self.name());
                 }
                 if self.held() != 0 {

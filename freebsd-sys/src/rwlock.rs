@@ -240,6 +240,13 @@ impl Rw {
         v & RW_LOCK_READ == 0 && v & !RW_LOCK_FLAGMASK == curthread_word()
     }
 
+    /// The same inside a primitive, which touches the lock anyway.
+    #[inline]
+    fn owns(&self) -> bool {
+        let v = self.rw_lock.peek();
+        v & RW_LOCK_READ == 0 && v & !RW_LOCK_FLAGMASK == curthread_word()
+    }
+
     /// The writer that holds it, if one does; for `show alllocks` and for tests.
     pub fn owner(&self) -> *const Thread {
         wowner(self.rw_lock.peek())
@@ -321,7 +328,7 @@ impl Rw {
         }
         let td = curthread();
         self.check("rw_rlock", loc);
-        kassert!(!self.wowned(), "rw_rlock: wlock already held for {} @ {loc}", self.name());
+        kassert!(!self.owns(), "rw_rlock: wlock already held for {} @ {loc}", self.name());
         crate::lint::blocking("rw_rlock", &self.lock_object, loc);
         witness::checkorder(&self.lock_object, false, false, None, loc);
         if !self.rlock_try(td, true) {
@@ -534,7 +541,7 @@ impl Rw {
 
     /// `__rw_wlock_hard()`.
     fn wlock_hard(&self, loc: Loc) {
-        if self.wowned() {
+        if self.owns() {
             kassert!(
                 self.lock_object.flags().contains(Lo::RECURSABLE),
                 "__rw_wlock_hard: recursing but non-recursive rw {} @ {loc}",
@@ -876,7 +883,7 @@ impl Rw {
             ra::LOCKED | ra::RLOCKED => {
                 let v = self.rw_lock.look();
                 let (read, must_read) = (v & RW_LOCK_READ != 0, what & ra::RLOCKED != 0);
-                if v == RW_UNLOCKED || !read && (must_read || !self.wowned()) {
+                if v == RW_UNLOCKED || !read && (must_read || !self.owns()) {
                     kpanic!("Lock {} not {}locked @ {loc}", self.name(), if must_read { "read " } else { "" });
                 }
                 if !read {
@@ -884,7 +891,7 @@ impl Rw {
                 }
             }
             ra::WLOCKED => {
-                if !self.wowned() {
+                if !self.owns() {
                     kpanic!("Lock {} not exclusively locked @ {loc}", self.name());
                 }
                 self.assert_recursion(recursion, loc);
@@ -892,7 +899,7 @@ impl Rw {
             ra::UNLOCKED if recursion == 0 => {
                 if cpu::witness() {
                     witness::assert(&self.lock_object, what, loc);
-                } else if self.wowned() {
+                } else if self.owns() {
                     kpanic!("Lock {} exclusively locked @ {loc}", self.name());
                 }
             }

@@ -233,6 +233,13 @@ impl Sx {
         x & SX_LOCK_SHARED == 0 && x & !SX_LOCK_FLAGMASK == curthread_word()
     }
 
+    /// The same inside a primitive, which touches the lock anyway.
+    #[inline]
+    pub(crate) fn owns(&self) -> bool {
+        let x = self.sx_lock.peek();
+        x & SX_LOCK_SHARED == 0 && x & !SX_LOCK_FLAGMASK == curthread_word()
+    }
+
     /// `sx_xholder()`: the exclusive owner, if there is one.
     pub fn xholder(&self) -> *const Thread {
         owner_of(self.sx_lock.look())
@@ -567,7 +574,7 @@ impl Sx {
 
     /// `_sx_xlock_hard()`: as in [`Sx::slock_hard`], who waits does so without Giant.
     fn xlock_hard(&self, opts: u32, loc: Loc) -> i32 {
-        if self.xlocked() {
+        if self.owns() {
             kassert!(
                 self.lock_object.flags().contains(Lo::RECURSABLE),
                 "_sx_xlock_hard: recursed on non-recursive sx {} @ {loc}",
@@ -866,7 +873,7 @@ impl Sx {
     #[track_caller]
     pub fn unlock(&self) {
         let loc = Loc::caller();
-        if self.xlocked() { self.xunlock_at(loc) } else { self.sunlock_at(loc) }
+        if self.owns() { self.xunlock_at(loc) } else { self.sunlock_at(loc) }
     }
 
     /// `lc_unlock`: releases it however the caller holds it; 1 means shared.
@@ -914,7 +921,7 @@ impl Sx {
             sa::LOCKED | sa::SLOCKED => {
                 let x = self.sx_lock.look();
                 let (shared, must_share) = (x & SX_LOCK_SHARED != 0, what & sa::SLOCKED != 0);
-                if x == SX_LOCK_UNLOCKED || !shared && (must_share || !self.xlocked()) {
+                if x == SX_LOCK_UNLOCKED || !shared && (must_share || !self.owns()) {
                     kpanic!("Lock {} not {}locked @ {loc}", self.name(), if must_share { "share " } else { "" });
                 }
                 if !shared {
@@ -922,7 +929,7 @@ impl Sx {
                 }
             }
             sa::XLOCKED => {
-                if !self.xlocked() {
+                if !self.owns() {
                     kpanic!("Lock {} not exclusively locked @ {loc}", self.name());
                 }
                 self.assert_recursion(recursion, loc);
@@ -930,7 +937,7 @@ impl Sx {
             sa::UNLOCKED if recursion == 0 => {
                 if cpu::witness() {
                     witness::assert(&self.lock_object, what, loc);
-                } else if self.xlocked() {
+                } else if self.owns() {
                     kpanic!("Lock {} exclusively locked @ {loc}", self.name());
                 }
             }
