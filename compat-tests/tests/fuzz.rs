@@ -415,6 +415,25 @@ fn an_interrupt_comes_twice() {
     assert!(all.contains(&once.into()) && all.contains(&twice.into()), "{all:?}");
 }
 
+/// An interrupt on one CPU of two: its thread preempts there when the other CPU wakes it, and not in a critical section.
+#[test]
+fn an_interrupt_comes_on_one_cpu_of_two() {
+    let apart = |first: &[Call], second: &[Call], filter: &[Call], ithread: &[Call]| Program {
+        shared: false,
+        ..interrupted(&[Kind::Spin, Kind::Mtx], &[first, second], filter, ithread)
+    };
+    // The filter spins for the other CPU's spin mutex; on its own CPU's it would do so for ever.
+    let takes = [a(Act::SpinLock), a(Act::SpinUnlock)];
+    assert_eq!(agreed(&apart(&takes, &takes, &takes, &[]), Switches::Witness), ["ends"]);
+    // Whom the other CPU wakes comes before what its own CPU's thread would do next, unless that is in a critical section.
+    for (enters, seen) in [(Act::NoSleeping, true), (Act::CriticalEnter, false)] {
+        let first = [a(enters), b(Act::Try), b(Act::Unlock), a(enters), b(Act::Try)];
+        let woken = apart(&first, &[a(Act::CvSignal)], &[], &[a(Act::SpinLock), a(Act::CvWait), b(Act::Lock)]);
+        let fails = |outcome: &String| outcome == "ends, thread 0's tries: [true, false]";
+        assert_eq!(agreed(&woken, Switches::None).iter().any(fails), seen, "{enters:?}");
+    }
+}
+
 /// Who waits for a mutex to be free takes it, if the owner sleeps; and nobody waits for itself.
 #[test]
 fn mtx_wait_unlocked_spins_or_takes_the_mutex() {

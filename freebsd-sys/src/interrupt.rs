@@ -270,6 +270,22 @@ pub unsafe fn setup_ithread(
     setup(irq, None, Some(Box::new(move || unsafe { handler(arg) })), cookie);
 }
 
+/// `intr_event_bind()`: the ithread stays on the CPU that the source was created for, where until then it only begins. Nobody runs it yet.
+pub fn bind(irq: Irq) {
+    if !cpu::step("bus_bind_intr", 0) {
+        return;
+    }
+    let source = machine().interrupts.source(irq);
+    let td = source.thread.get();
+    if let (Some(cpu), false) = (source.cpu, td.is_null()) {
+        let me = curthread();
+        sched::thread_lock(me);
+        // SAFETY: threads are type-stable.
+        sched::bind_locked(unsafe { &*td }, cpu);
+        sched::thread_unlock(me);
+    }
+}
+
 /// Whether [`create`] made it.
 pub fn exists(irq: Irq) -> bool {
     usize::from(irq.0) < machine().interrupts.len()

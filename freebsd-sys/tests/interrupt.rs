@@ -237,6 +237,34 @@ fn ithread_preempts_unless_interrupts_are_off() {
 }
 
 #[test]
+fn a_bound_ithread_waits_for_its_cpu() {
+    // An idle CPU steals what waits for another, unless it is bound.
+    for bound in [false, true] {
+        let config = Config { cpus: 2, ..Config::default() };
+        let elsewhere = Arc::new(Owned32::new(0));
+        let seen = Arc::clone(&elsewhere);
+        passes(config, 200, move || {
+            sched::sched_bind(0);
+            let irq = interrupt::create("dev", Arrival::Raised, pri::PI_INTR, Some(0));
+            let seen = Arc::clone(&seen);
+            let body = move || seen.set(seen.get() | cpu::cpuid() as u32);
+            interrupt::setup(irq, None, Some(Box::new(body)), 1);
+            if bound {
+                interrupt::bind(irq);
+            }
+            explore::begin();
+            critical::critical_enter();
+            interrupt::raise(irq);
+            cpu::step("work", 0);
+            critical::critical_exit();
+            interrupt::drain(irq);
+            explore::end();
+        });
+        assert_eq!(elsewhere.get() == 0, bound);
+    }
+}
+
+#[test]
 fn budget_limits_interrupts_that_come_by_themselves() {
     for budget in [0, 1, 3] {
         let most = Arc::new(Owned32::new(0));

@@ -364,7 +364,7 @@ pub struct Program {
     pub threads: Vec<Vec<Call>>,
     /// Whether all threads are on one CPU.
     pub shared: bool,
-    /// What interrupts them, two at most; then they share a CPU.
+    /// What interrupts them, two at most: on the one CPU, or on that of the first of two.
     pub interrupt: Option<Interrupt>,
 }
 
@@ -460,9 +460,14 @@ impl Program {
         self.threads.len() == 1 && self.interrupt.is_none()
     }
 
-    /// Whether something shares a CPU: threads, or a thread and an interrupt.
+    /// Whether there is one CPU that something shares: threads, or a thread and an interrupt.
     pub fn one_cpu(&self) -> bool {
-        self.interrupt.is_some() || self.shared
+        self.shared || self.interrupt.is_some() && self.threads.len() < 2
+    }
+
+    /// Whether there are two CPUs, and an interrupt on the first.
+    pub fn two_cpus(&self) -> bool {
+        self.interrupt.is_some() && !self.one_cpu()
     }
 
     /// A list of calls by its number: a thread's, the interrupt thread's, the filter's.
@@ -525,7 +530,7 @@ impl Program {
             all.push(Self { interrupt: Some(once), ..self.clone() });
         }
         if self.interrupt.is_some() {
-            all.push(Self { interrupt: None, shared: self.threads.len() > 1, ..self.clone() });
+            all.push(Self { interrupt: None, ..self.clone() });
         }
         if self.shared && self.interrupt.is_none() {
             all.push(Self { shared: false, ..self.clone() });
@@ -634,7 +639,11 @@ impl<'a> Arbitrary<'a> for Program {
             all.push(list(u, &locks, n, care, alone)?);
         }
         let interrupt = if interrupted { Some(Interrupt::generate(u, &locks, care)?) } else { None };
-        Ok(Self { locks, threads: all, shared, interrupt })
+        let mut program = Self { locks, threads: all, shared, interrupt };
+        if threads > 1 && interrupted && u.ratio(1, 2)? {
+            program.spread();
+        }
+        Ok(program)
     }
 }
 
@@ -655,6 +664,22 @@ fn list(u: &mut Unstructured<'_>, locks: &[LockSpec], n: usize, care: u32, alone
         _ => any(u, locks),
     };
     (0..n).map(call).collect()
+}
+
+impl Program {
+    /// Gives each thread a CPU, the interrupt that of the first.
+    fn spread(&mut self) {
+        self.shared = false;
+        let Some(interrupt) = &mut self.interrupt else { return };
+        // Who is bound to a CPU may undo its own pins only, and counts them anew each time.
+        let pins = |call: &Call| matches!(call.act, Act::Pin | Act::Unpin);
+        interrupt.filter.retain(|call| !pins(call));
+        interrupt.ithread.retain(|call| !interrupt.again || !pins(call));
+        // For a return to user mode a thread is let go from its CPU, and another may take it.
+        for list in [&mut self.threads[0], &mut interrupt.filter, &mut interrupt.ithread] {
+            list.retain(|call| call.act != Act::Userret);
+        }
+    }
 }
 
 impl Interrupt {
@@ -727,6 +752,7 @@ impl fmt::Display for Program {
                 Some(_) if at == FILTER => writeln!(f, "  filter:")?,
                 _ if at >= self.threads.len() => continue,
                 _ if self.one_cpu() => writeln!(f, "  thread {at}, on the one CPU:")?,
+                _ if self.interrupt.is_some() && at == 0 => writeln!(f, "  thread {at}, on the interrupt's CPU:")?,
                 _ => writeln!(f, "  thread {at}:")?,
             }
             for (pc, call) in calls.iter().enumerate() {

@@ -306,10 +306,14 @@ impl Shared<'static> {
         }
         // Everybody is bound to a CPU and running before the part begins in which the schedule decides.
         sleep::pause("start", 1);
+        self.interrupt();
         explore::begin();
         self.go.store_rel(1);
         self.thread(0);
         wait_for(&self.done, others);
+        if self.program.interrupt.is_some() {
+            cpu::step("end", 0);
+        }
     }
 
     /// thread0 of a program with one CPU, where there are so many others, all as good as it is.
@@ -331,6 +335,16 @@ impl Shared<'static> {
             );
             self.threads[at].set(Some(td));
         }
+        self.interrupt();
+        explore::begin();
+        self.thread(0);
+        wait_for(&self.done, others);
+        // What has not come yet may come now.
+        cpu::step("end", 0);
+    }
+
+    /// From now on the interrupt may come.
+    fn interrupt(&'static self) {
         if let Some(interrupt) = &self.program.interrupt {
             let irq = interrupt::create("fuzz", Arrival::Raised, pri::PI_INTR, Some(0));
             let threaded = !interrupt.ithread.is_empty();
@@ -345,16 +359,14 @@ impl Shared<'static> {
             };
             let ithread: Option<Box<dyn Fn()>> = if threaded { Some(Box::new(ithread)) } else { None };
             interrupt::setup(irq, Some(Box::new(filter)), ithread, 1);
+            if self.program.two_cpus() {
+                interrupt::bind(irq);
+            }
             interrupt::raise(irq);
             if interrupt.again {
                 interrupt::raise(irq);
             }
         }
-        explore::begin();
-        self.thread(0);
-        wait_for(&self.done, others);
-        // What has not come yet may come now.
-        cpu::step("end", 0);
     }
 
     /// Makes the calls of list `at`.
@@ -463,7 +475,8 @@ impl Shared<'static> {
             Act::CriticalEnter => critical::critical_enter(),
             Act::CriticalExit => critical::critical_exit(),
             // These two are no boundaries of their own, and an interrupt may come before them.
-            Act::NoSleeping | Act::SleepingOk if self.program.one_cpu() && !cpu::step("sleeping", 0) => {}
+            Act::NoSleeping | Act::SleepingOk
+                if (self.program.one_cpu() || self.program.two_cpus()) && !cpu::step("sleeping", 0) => {}
             Act::NoSleeping => thread::thread_no_sleeping(),
             Act::SleepingOk => thread::thread_sleeping_ok(),
             Act::Pin => {

@@ -34,7 +34,7 @@ impl At<'_> {
             };
         }
         let invariants = self.rules.invariants;
-        let alone = self.rules.program.alone() || self.state.cpu.on;
+        let alone = self.rules.program.alone() || self.state.cpu.on && !self.state.cpu.two;
         match act {
             Act::CriticalEnter => self.me().critnest += 1,
             Act::CriticalExit => self.critical_exit()?,
@@ -123,7 +123,7 @@ impl At<'_> {
         if owner == DESTROYED {
             return Err(Stop::Wild);
         }
-        if self.word().mine(td) && invariants {
+        if self.word().mine(td) && invariants && !self.me().waited {
             kpanic!("{call}() waiting on myself on lock %p ({name})");
         }
         if owner == 0 && self.word().free() {

@@ -11,7 +11,7 @@
 //!
 //! # What the model leaves out
 //!
-//! Interrupts, and threads that share a CPU, are modelled where there is one CPU: see `one_cpu`. Of lockmgr(9) see `lockmgr`.
+//! Threads share a CPU where there is one: see `one_cpu`. Interrupts come there, or on one CPU of two. Of lockmgr(9) see `lockmgr`.
 //!
 //! A call after which FreeBSD works on memory that is no lock any more (a reader's release of a write-locked word takes 32 off the
 //! owner's address) has no rules: see [`Verdict::Wild`]. The console is predicted of programs with one
@@ -116,11 +116,13 @@ pub enum Mutation {
     NobodyGoesAway,
     /// A signal that waits already ends no sleep.
     DeafSleepers,
+    /// Who is woken by another CPU waits until its own is given up.
+    NoIpi,
 }
 
 impl Mutation {
     /// All that are wrong.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::EverybodyRecurses,
         Self::ReadersFirst,
         Self::SwitchAnywhere,
@@ -137,6 +139,7 @@ impl Mutation {
         Self::NoLending,
         Self::NobodyGoesAway,
         Self::DeafSleepers,
+        Self::NoIpi,
     ];
 }
 
@@ -717,7 +720,11 @@ impl Model {
         self.seen.clear();
         self.seen.shrink_to(KEPT);
         self.todo.clear();
-        if program.one_cpu() { self.on_one_cpu(&rules, start) } else { self.all_orders(&rules, start) }
+        if program.one_cpu() || program.two_cpus() {
+            self.on_one_cpu(&rules, start)
+        } else {
+            self.all_orders(&rules, start)
+        }
     }
 
     /// What the last program prints, addresses as `%p`; `None` if that is not predicted.
@@ -759,6 +766,22 @@ impl Model {
 }
 
 impl Rules<'_> {
+    /// Whether `td` has made all its calls, and is on its CPU.
+    fn has_ended(&self, state: &State, td: usize) -> bool {
+        let thread = &state.threads[td];
+        usize::from(thread.pc) == self.program.threads[td].len() && thread.run == Run::Running
+    }
+
+    /// What comes next on the CPU that `td` has to itself, if anything does.
+    fn own_cpu(&self, state: &mut State, td: usize) -> Option<Step> {
+        match state.threads[td].run {
+            Run::Woken => state.threads[td].run = Run::Running,
+            Run::Running if !self.has_ended(state, td) => return Some(self.step(state, td)),
+            _ => return None,
+        }
+        Some(Step::Done)
+    }
+
     /// Every state that may come right after `state`, where each thread has a CPU; what it may end in goes to `found`.
     fn orders(&self, state: &State, found: &mut BTreeSet<Outcome>, to: &mut dyn FnMut(State)) -> Call {
         let program = self.program;
@@ -772,29 +795,26 @@ impl Rules<'_> {
             }
             let mut next = *state;
             let thread = &mut next.threads[td];
-            let done = usize::from(thread.pc) == program.threads[td].len();
-            left |= !(done && thread.run == Run::Running);
-            match thread.run {
-                Run::Paused => thread.run = Run::Woken,
-                Run::Woken => thread.run = Run::Running,
-                Run::Blocked { .. } | Run::Waiting | Run::Parked => continue,
-                Run::Running if done => continue,
-                Run::Running => match self.step(&mut next, td) {
-                    Step::Done | Step::Blocked => {}
-                    Step::Spins => {
-                        watched |= self.waits_for_spin_mutex(state, td);
-                        continue;
-                    }
-                    Step::Ends(outcome) => {
-                        moved = true;
-                        found.insert(outcome);
-                        continue;
-                    }
-                    Step::Wild => return Err(Stop::Wild),
-                },
+            left |= !self.has_ended(state, td);
+            if thread.run == Run::Paused {
+                moved = true;
+                thread.run = Run::Woken;
+                to(next);
+                continue;
             }
-            moved = true;
-            to(next);
+            match self.own_cpu(&mut next, td) {
+                Some(Step::Done | Step::Blocked) => {
+                    moved = true;
+                    to(next);
+                }
+                Some(Step::Spins) => watched |= self.waits_for_spin_mutex(state, td),
+                Some(Step::Ends(outcome)) => {
+                    moved = true;
+                    found.insert(outcome);
+                }
+                Some(Step::Wild) => return Err(Stop::Wild),
+                None => {}
+            }
         }
         if !moved {
             found.insert(match (left, watched) {

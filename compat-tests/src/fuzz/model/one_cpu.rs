@@ -1,4 +1,5 @@
-//! Programs with one CPU: threads that share it, and an interrupt that may come once or twice, at any moment.
+//! Programs with one CPU: threads that share it, and an interrupt that may come once or twice, at any moment. Or with two: the second
+//! thread has one to itself, and the interrupt comes on that of the first.
 //!
 //! * The CPU runs one thread until that gives it up, by blocking, sleeping, or spinning until its time slice is over. Then comes the best
 //!   that can run; of equals, who has waited longest.
@@ -7,6 +8,8 @@
 //! * Spin mutexes keep interrupts off; critical sections put off preemption, and nothing else.
 //! * A filter runs on the interrupted thread's stack, in a critical section of its own, with interrupts off. Between the calls of a
 //!   program, that thread may be the idle one.
+//! * Whom another CPU wakes, and who is better, comes before the next call, if interrupts are on: the other CPU may be faster.
+//! * Time is everybody's: a tick on either CPU ends all sleeps.
 
 use super::{At, Call, Model, Mutation, Outcome, Rules, Run, State, Step, Stop, Thread, Verdict, kpanic};
 use crate::fuzz::program::{Act, FILTER, ITHREAD, LISTS, THREADS};
@@ -14,6 +17,8 @@ use std::collections::BTreeSet;
 
 /// The idle thread's number.
 pub(super) const IDLE: usize = THREADS;
+/// The thread that has the other CPU, if there are two.
+const ELSEWHERE: usize = 1;
 
 /// The one CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -32,6 +37,10 @@ pub(super) struct Cpu {
     sliced: bool,
     /// Threads that keep what they were lent for a lock that somebody else has released: a bit for each.
     kept: u8,
+    /// There is another CPU, the second thread's.
+    pub(super) two: bool,
+    /// The other CPU says that there is somebody better.
+    ipi: bool,
     frame: Option<Frame>,
 }
 
@@ -65,6 +74,7 @@ impl Cpu {
             | u64::from(self.raised) << 62
             | u64::from(self.need) << 61
             | u64::from(self.handling) << 60
+            | u64::from(self.ipi) << 1
             | u64::from(self.sliced)
     }
 
@@ -93,21 +103,31 @@ impl Cpu {
 impl State {
     /// Who is on the CPU, if it is not the idle thread.
     fn running(&self) -> Option<usize> {
-        (0..THREADS).find(|&td| self.threads[td].run == Run::Running)
+        (0..THREADS).find(|&td| self.here(td) && self.threads[td].run == Run::Running)
+    }
+
+    /// Whether `td` is one of the CPU's, and not the other's.
+    pub(super) fn here(&self, td: usize) -> bool {
+        !self.cpu.two || td != ELSEWHERE
     }
 
     /// `td` can run, and waits for a CPU.
     pub(super) fn make_runnable(&mut self, td: usize) {
         self.threads[td].run = Run::Woken;
-        if self.cpu.on {
+        if self.cpu.on && self.here(td) {
             self.cpu.push(td, false);
         }
+    }
+
+    /// How many wait for the CPU.
+    fn queued(&self) -> usize {
+        self.cpu.queue.iter().filter(|waits| **waits != 0).count()
     }
 
     /// `td` gets the CPU.
     fn dispatch(&mut self, td: usize) {
         self.cpu.remove(td);
-        self.cpu.sliced = false;
+        (self.cpu.sliced, self.cpu.ipi) = (false, false);
         self.threads[td].run = Run::Running;
     }
 
@@ -212,6 +232,14 @@ impl Rules<'_> {
         waiting().find(|&td| self.urgent(state, td)).or_else(|| waiting().next())
     }
 
+    /// Whether somebody who waits for the CPU is better than who has it.
+    fn better(&self, state: &State) -> bool {
+        match (self.best(state), state.running()) {
+            (Some(best), Some(td)) => self.urgent(state, best) && !self.urgent(state, td),
+            (best, _) => best.is_some(),
+        }
+    }
+
     /// Gives the CPU to whom it belongs now. `idle`: nobody had it before.
     fn settle(&self, state: &mut State, idle: bool) -> Call {
         let Some(best) = self.best(state) else { return Ok(()) };
@@ -219,7 +247,7 @@ impl Rules<'_> {
             return Ok(());
         }
         if let Some(td) = state.running() {
-            let better = self.urgent(state, best) && !self.urgent(state, td);
+            let better = self.better(state);
             let may = state.threads[td].critnest == 0 || self.mutation == Mutation::PreemptAnywhere;
             if better && may && self.mutation != Mutation::NoPreemption {
                 let first = !state.cpu.sliced;
@@ -251,6 +279,19 @@ impl Rules<'_> {
     /// The CPU's own next step, if it has one.
     fn own(&self, state: &mut State) -> Option<Step> {
         let frame = state.cpu.frame.map(|frame| usize::from(frame.td));
+        if state.cpu.two && frame.is_none() {
+            let idle = state.running().is_none();
+            if idle && state.queued() > 0 || state.cpu.ipi && self.interrupts_on(state) {
+                state.cpu.ipi = false;
+                let running = state.running();
+                if let Err(stop) = self.settle(state, idle) {
+                    return Some(Step::of(Err(stop)));
+                }
+                if state.running() != running {
+                    return Some(Step::Done);
+                }
+            }
+        }
         let td = frame.or(state.running())?;
         if frame.is_none() && self.is_ithread(td) && !state.cpu.handling {
             state.handle();
@@ -288,9 +329,11 @@ impl Rules<'_> {
     fn ended(&self, state: &State) -> bool {
         let done = |(td, calls): (usize, &Vec<_>)| {
             let thread = &state.threads[td];
-            usize::from(thread.pc) == calls.len() && (td == 0 || thread.phase == 1)
+            let last = if state.here(td) { td == 0 || thread.phase == 1 } else { thread.run == Run::Running };
+            usize::from(thread.pc) == calls.len() && last
         };
         state.cpu.frame.is_none()
+            && !(state.cpu.ipi && state.threads[0].critnest == 0 && self.better(state))
             && state.threads[0].run == Run::Running
             && self.program.threads.iter().enumerate().all(done)
     }
@@ -305,11 +348,16 @@ impl Rules<'_> {
     fn successors(&self, state: &State, found: &mut BTreeSet<Outcome>, to: &mut dyn FnMut(State)) -> Call {
         let idle = state.running().is_none();
         let mut moved = false;
+        let settles = |next: &mut State| {
+            // What the other CPU wants waits for the next call.
+            let later = next.cpu.ipi || next.cpu.two && self.mutation == Mutation::NoIpi;
+            if !idle && later && next.queued() <= state.queued() { Ok(()) } else { self.settle(next, idle) }
+        };
         let mut outside = |change: &dyn Fn(&mut State)| {
             let mut next = *state;
             change(&mut next);
             moved = true;
-            self.settle(&mut next, idle).map(|()| to(next))
+            settles(&mut next).map(|()| to(next))
         };
         let on = self.interrupts_on(state);
         let mut ends = Ok(());
@@ -327,6 +375,9 @@ impl Rules<'_> {
                 }));
             }
         }
+        if state.cpu.two {
+            moved |= self.other_cpu(state, found, to)?;
+        }
         if self.ended(state) {
             found.insert(Outcome::Ends(self.logs(state)));
             return ends;
@@ -334,14 +385,21 @@ impl Rules<'_> {
         let mut next = *state;
         match self.own(&mut next) {
             Some(Step::Done | Step::Blocked) => {
-                if next.threads.iter().any(Thread::miscounts) || next.left_frame() {
+                if (0..=THREADS).any(|td| state.here(td) && next.threads[td].miscounts()) || next.left_frame() {
                     return Err(Stop::Wild);
                 }
-                ends = ends.and(self.settle(&mut next, idle).map(|()| to(next)));
+                ends = ends.and(settles(&mut next).map(|()| to(next)));
             }
             Some(Step::Ends(outcome)) => _ = found.insert(outcome),
             Some(Step::Wild) => return Err(Stop::Wild),
             Some(Step::Spins) | None => {
+                let spinner = state.cpu.frame.map(|frame| usize::from(frame.td)).or(state.running());
+                if let Some(td) = spinner.filter(|&td| state.cpu.two && self.calls(state, td)) {
+                    // It has asked what it asks once.
+                    moved |= !state.threads[td].waited;
+                    next.threads[td].waited = true;
+                    to(next);
+                }
                 if moved {
                 } else if self.somebody_works(state) && self.rotate(&mut next) {
                     to(next);
@@ -351,6 +409,39 @@ impl Rules<'_> {
             }
         }
         ends
+    }
+
+    /// Whether `td` has calls to make.
+    fn calls(&self, state: &State, td: usize) -> bool {
+        usize::from(state.threads[td].pc) < self.program.list(self.list(state, td)).len()
+    }
+
+    /// What may come right after `state` from the other CPU; whether anything may.
+    fn other_cpu(&self, state: &State, found: &mut BTreeSet<Outcome>, to: &mut dyn FnMut(State)) -> Call<bool> {
+        let mut moved = false;
+        let mut posts = |mut next: State| {
+            let woken = next.queued() > state.queued() && self.mutation != Mutation::NoIpi;
+            next.cpu.ipi |= woken && self.better(&next);
+            moved = true;
+            to(next);
+        };
+        let other = &state.threads[ELSEWHERE];
+        if state.timers() && (other.run != Run::Running || other.spinlocks == 0) {
+            let mut next = *state;
+            next.tick(ORDERS[0]);
+            posts(next);
+        }
+        let mut next = *state;
+        match self.own_cpu(&mut next, ELSEWHERE) {
+            Some(Step::Done | Step::Blocked) => posts(next),
+            Some(Step::Ends(outcome)) => {
+                moved = true;
+                found.insert(outcome);
+            }
+            Some(Step::Wild) => return Err(Stop::Wild),
+            Some(Step::Spins) | None => {}
+        }
+        Ok(moved)
     }
 
     /// Whether one of those that spin by turns, as their time slices end, would do anything else.
@@ -376,14 +467,16 @@ impl Rules<'_> {
                 break;
             }
         }
+        if state.cpu.two && state.threads[ELSEWHERE].run == Run::Running && !self.has_ended(state, ELSEWHERE) {
+            watched |= self.waits_for_spin_mutex(state, ELSEWHERE);
+        }
         if watched { Outcome::Panics("spin lock held too long".to_owned()) } else { Outcome::Stuck }
     }
 
     fn watched(&self, state: &State) -> bool {
         let frame = state.cpu.frame.map(|frame| usize::from(frame.td));
         let Some(td) = frame.or(state.running()) else { return false };
-        let calls = self.program.list(self.list(state, td)).len();
-        usize::from(state.threads[td].pc) < calls && self.waits_for_spin_mutex(state, td)
+        self.calls(state, td) && self.waits_for_spin_mutex(state, td)
     }
 }
 
@@ -516,10 +609,15 @@ impl Model {
     /// [`Model::outcomes`] of a program with one CPU.
     pub(super) fn on_one_cpu(&mut self, rules: &Rules<'_>, mut start: State) -> Verdict {
         let raised = rules.program.interrupt.as_ref().map_or(0, |interrupt| 1 + u8::from(interrupt.again));
-        start.cpu = Cpu { on: true, raised, ..Cpu::default() };
+        let two = rules.program.two_cpus();
+        start.cpu = Cpu { on: true, raised, two, ..Cpu::default() };
         start.threads[1..].iter_mut().for_each(|td| td.run = Run::Parked);
         start.threads[IDLE].no_sleeping = 1;
-        (1..rules.program.threads.len()).for_each(|td| start.make_runnable(td));
+        if two {
+            start.threads[ELSEWHERE].run = Run::Running;
+        } else {
+            (1..rules.program.threads.len()).for_each(|td| start.make_runnable(td));
+        }
         self.search(start, |state, found, to| rules.successors(state, found, to))
     }
 }

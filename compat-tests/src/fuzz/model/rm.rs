@@ -208,10 +208,14 @@ impl At<'_> {
         self.word().tokens = 0;
         if self.state.cpu.on {
             let mut depths = self.state.threads.map(|td| td.rm[lock]);
-            for owner in self.state.trackers[lock].iter() {
-                let depth = &mut depths[usize::from(owner) - 1];
-                self.state.readers[lock].add(owner, *depth);
-                *depth -= 1;
+            for cpu in (0..2).filter(|cpu| tokens & 1 << cpu != 0) {
+                for owner in self.state.trackers[lock].iter() {
+                    let td = usize::from(owner) - 1;
+                    if usize::from(!self.state.here(td)) == cpu {
+                        self.state.readers[lock].add(owner, depths[td]);
+                        depths[td] -= 1;
+                    }
+                }
             }
             return;
         }
@@ -235,7 +239,7 @@ impl At<'_> {
 
     fn rm_rlock(&mut self, try_only: bool) -> Call {
         let (td, name, loc) = (self.td, self.name(), self.loc());
-        let token = if self.state.cpu.on { 1 } else { 1 << td };
+        let token = if self.state.cpu.on { 1 << u8::from(!self.state.here(td)) } else { 1 << td };
         if self.phase(0) {
             if !try_only {
                 if self.rules.invariants && !self.kind().recursable() && self.rm_held() > 0 {

@@ -50,7 +50,7 @@ impl At<'_> {
 
     /// Of threads that share a CPU, spin mutexes are held by the CPU, for which the idle thread stands here.
     fn held(&mut self, lock: usize) -> &mut super::Held {
-        let of_cpu = self.state.cpu.on && self.is_spin(lock);
+        let of_cpu = self.state.cpu.on && self.state.here(self.td) && self.is_spin(lock);
         let td = if of_cpu { IDLE } else { self.td };
         &mut self.state.threads[td].held[lock]
     }
