@@ -230,7 +230,9 @@ impl Judge {
             reached.insert(outcome);
             if !dfs.end(choices) {
                 self.counts.searched += 1;
-                if let Some(reduced) = self.reduced(program, switches) {
+                // A filter may leave a lock in the name of a thread that waits for it: the reduced search takes it for one that came before.
+                let filters = program.interrupt.as_ref().is_some_and(|interrupt| !interrupt.filter.is_empty());
+                if !filters && let Some(reduced) = self.reduced(program, switches) {
                     if let Some(missed) = reached.difference(&reduced).next() {
                         return Err(disagreement(missed.clone(), Found::Unreduced));
                     }

@@ -20,6 +20,8 @@
 //!
 //! An alternative inside a primitive (a migration, a late IPI) is searched in full. The last transition of an execution is not turned
 //! round with earlier ones; but whatever could still happen then is tried before it.
+//! An interrupt that comes while its CPU waits counts as one that came before the wait began: only a filter that leaves a lock in the
+//! waiting thread's name, which FreeBSD forbids, tells the two apart.
 //!
 //! References: Flanagan, Godefroid, "Dynamic partial-order reduction for model checking software", POPL 2005; Abdulla, Aronis,
 //! Jonsson, Sagonas, "Source sets: a foundation for optimal dynamic partial order reduction", JACM 2017; Godefroid,
