@@ -369,7 +369,7 @@ impl Callout {
         pending
     }
 
-    /// `callout_stop()`: returns 1 if it was pending or has not got its lock yet, 0 if it runs now, -1 if neither.
+    /// `callout_stop()`: returns 1 if it was pending or has not got its lock yet, 0 if it runs now, pending besides or not, -1 if neither.
     ///
     /// # Panics
     ///
@@ -413,7 +413,7 @@ impl Callout {
 
     /// `callout_drain()`: stops it and waits until it does not run. May sleep.
     ///
-    /// Returns what [`Callout::stop`] does, after it has waited -1. Prints `calling _callout_stop_safe with the following non-sleepable locks
+    /// Returns what [`Callout::stop`] does, after it has waited -1, or 1 if it was pending still. Prints `calling _callout_stop_safe with the following non-sleepable locks
     /// held:` under WITNESS, unless that is its own.
     #[track_caller]
     pub fn drain(&self) -> i32 {
@@ -438,23 +438,28 @@ impl Callout {
         m.callouts.lock.lock();
         // SAFETY: (lock) is held.
         let result = unsafe {
-            let pending = m.callouts.pending.get();
-            let before = pending.len();
-            pending.retain(|entry| !core::ptr::eq(entry.callout, self));
-            let was_pending = pending.len() != before;
             match m.callouts.runs(self) {
+                // Its next time, if it is set again already, is off only when this one is over, and may be over as well by then.
+                Some(running) if drain => {
+                    running.drained = true;
+                    0
+                }
                 // It waits for the lock that the caller holds, and will find that it is not to begin.
                 Some(running) if locked && !running.cancel => {
                     running.cancel = true;
                     1
                 }
-                // A pending one that still runs from before: draining waits for that as well.
-                Some(running) if drain || !was_pending => {
-                    running.drained |= drain;
-                    0
+                running => {
+                    let runs = running.is_some();
+                    let pending = m.callouts.pending.get();
+                    let before = pending.len();
+                    pending.retain(|entry| !core::ptr::eq(entry.callout, self));
+                    match pending.len() != before {
+                        _ if runs => 0,
+                        true => 1,
+                        false => -1,
+                    }
                 }
-                _ if was_pending => 1,
-                _ => -1,
             }
         };
         m.callouts.lock.unlock();
