@@ -1,7 +1,7 @@
 //! Random programs of lock calls: the kernel and the model of FreeBSD's rules agree, and would be seen to disagree.
 
 use compat_tests::fuzz::model::{Model, Mutation, Outcome, Verdict};
-use compat_tests::fuzz::program::{Act, Call, Interrupt, Kind, LockSpec, Program};
+use compat_tests::fuzz::program::{Act, Call, Callout, Interrupt, Kind, LockSpec, Program};
 use compat_tests::fuzz::{self, Disagreement, Effort, Found, Judge, Plan, Switches};
 use freebsd_sys::host::workers;
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ fn program(kinds: &[Kind], threads: &[&[Call]]) -> Program {
 
 /// A program on one CPU, with an interrupt.
 fn interrupted(kinds: &[Kind], threads: &[&[Call]], filter: &[Call], ithread: &[Call]) -> Program {
-    let interrupt = Some(Interrupt { filter: filter.to_vec(), ithread: ithread.to_vec(), again: false });
+    let interrupt = Some(Interrupt { filter: filter.to_vec(), ithread: ithread.to_vec(), ..Interrupt::default() });
     Program { shared: threads.len() > 1, interrupt, ..program(kinds, threads) }
 }
 
@@ -432,6 +432,39 @@ fn an_interrupt_comes_on_one_cpu_of_two() {
         let fails = |outcome: &String| outcome == "ends, thread 0's tries: [true, false]";
         assert_eq!(agreed(&woken, Switches::None).iter().any(fails), seen, "{enters:?}");
     }
+}
+
+/// A program on one CPU, with a callout.
+fn timed(kinds: &[Kind], threads: &[&[Call]], lock: Option<u8>, handler: &[Call]) -> Program {
+    let mut program = interrupted(kinds, threads, &[], handler);
+    program.interrupt.as_mut().expect("one").callout = Some(Callout { lock });
+    program
+}
+
+/// A callout's handler may not sleep, and has the callout's lock; who stops it with that held is in time, or the handler has run.
+#[test]
+fn a_callout_runs_with_its_lock_or_not_at_all() {
+    let prohibited = "panic: sleepq_add: td %p to sleep on wchan %p with sleeping prohibited";
+    let sleeps = timed(&[Kind::Mtx], &[&[a(Act::Pause), a(Act::Pause)]], None, &[a(Act::Tsleep)]);
+    assert_eq!(agreed(&sleeps, Switches::Invariants), [prohibited]);
+    let stops = [a(Act::Lock), a(Act::CalloutStop), a(Act::Unlock)];
+    let stopped = timed(&[Kind::Mtx], &[&stops], Some(0), &[a(Act::Owned)]);
+    let (in_time, late) =
+        ("ends, thread 0's tries: [true, false]", "ends, thread 0's tries: [false, false], thread 2's tries: [true]");
+    assert_eq!(agreed(&stopped, Switches::Witness), [late, in_time]);
+    let without = timed(&[Kind::Mtx], &[&[a(Act::CalloutStop)]], Some(0), &[]);
+    assert_eq!(agreed(&without, Switches::Invariants), ["panic: mutex a not owned at %s:%d"]);
+}
+
+/// Who drains a callout with the lock held that its handler wants is found out by who comes last, or waits for ever.
+#[test]
+fn a_callout_is_drained_without_its_lock() {
+    let drains = [a(Act::Lock), a(Act::CalloutDrain), a(Act::Unlock)];
+    let held = timed(&[Kind::Mtx], &[&drains], Some(0), &[]);
+    let all = agreed(&held, Switches::Invariants);
+    assert!(all.contains(&Outcome::Stuck.to_string()), "{all:?}");
+    let myself = timed(&[Kind::Mtx], &[&[a(Act::Pause)]], None, &[a(Act::CalloutDrain)]);
+    assert_eq!(agreed(&myself, Switches::None), ["ends"]);
 }
 
 /// Who waits for a mutex to be free takes it, if the owner sleeps; and nobody waits for itself.

@@ -468,24 +468,26 @@ impl Callout {
         m.callouts.lock.lock();
         // SAFETY: (lock) is held.
         let result = unsafe {
-            if drain && m.callouts.runs(self).is_some() {
-                (0, false)
-            } else {
-                let pending = m.callouts.pending.get();
-                let before = pending.len();
-                pending.retain(|entry| !core::ptr::eq(entry.callout, self));
-                let was_pending = pending.len() != before;
-                let answer = match m.callouts.runs(self) {
-                    // It waits for the lock that the caller holds, and will find that it is not to begin.
-                    Some(running) if locked && !running.cancel => {
-                        running.cancel = true;
-                        1
-                    }
-                    Some(_) => 0,
-                    None if was_pending => 1,
-                    None => -1,
-                };
-                (answer, was_pending)
+            match m.callouts.runs(self) {
+                Some(_) if drain => (0, false),
+                // It waits for the lock that the caller holds, and will find that it is not to begin; what it is set for besides stays.
+                Some(running) if locked && !running.cancel => {
+                    running.cancel = true;
+                    (1, true)
+                }
+                running => {
+                    let runs = running.is_some();
+                    let pending = m.callouts.pending.get();
+                    let before = pending.len();
+                    pending.retain(|entry| !core::ptr::eq(entry.callout, self));
+                    let was_pending = pending.len() != before;
+                    let answer = match (runs, was_pending) {
+                        (true, _) => 0,
+                        (false, true) => 1,
+                        (false, false) => -1,
+                    };
+                    (answer, was_pending)
+                }
             }
         };
         m.callouts.lock.unlock();

@@ -196,6 +196,65 @@ fn callout_that_is_stopped_under_its_lock_never_begins() {
     common::assert_at(&text, "mutex m not owned at ", "");
 }
 
+/// Its next time is off, which is no answer to what it does now.
+#[test]
+fn a_callout_that_is_pending_and_runs_is_not_stopped() {
+    passes(Config::default(), 100, || {
+        let c: &'static Callout = Box::leak(Box::new(Callout::new()));
+        let m: &'static _ = Box::leak(Box::new(mtx(c"m", Mtxf::DEF)));
+        let (begun, seen) = (Arc::new(Owned32::new(0)), Arc::new(Owned32::new(0)));
+        let begins = Arc::clone(&begun);
+        let handler = move || {
+            begins.set(1);
+            m.lock();
+            m.unlock();
+        };
+        m.lock();
+        c.reset(1, does(handler), None, Cf::empty());
+        while begun.get() == 0 {
+            cpu::observe(begun.as_ptr().cast(), 4);
+            if !cpu::spinwait() {
+                return;
+            }
+        }
+        let again = Arc::clone(&seen);
+        assert!(!c.reset(5, does(move || again.set(1)), None, Cf::empty()));
+        assert_eq!(c.stop(), 0);
+        assert!(!c.pending());
+        m.unlock();
+        sleep::pause("wait", 10);
+        assert_eq!((seen.get(), c.stop()), (0, -1));
+    });
+}
+
+/// Who drains it waits first, and takes the next time off the queue afterwards.
+#[test]
+fn a_callout_that_is_pending_and_runs_is_drained_of_its_next_time() {
+    passes(Config { cpus: 2, ..Config::default() }, 300, || {
+        let c: &'static Callout = Box::leak(Box::new(Callout::new()));
+        let begun = Arc::new(Owned32::new(0));
+        let begins = Arc::clone(&begun);
+        let handler = move || {
+            begins.set(1);
+            for _ in 0..5 {
+                critical::critical_enter();
+                critical::critical_exit();
+            }
+        };
+        c.reset(1, does(handler), Some(1), Cf::empty());
+        explore::begin();
+        while begun.get() == 0 {
+            cpu::observe(begun.as_ptr().cast(), 4);
+            if !cpu::spinwait() {
+                return;
+            }
+        }
+        c.reset(5000, does(|| ()), Some(1), Cf::empty());
+        assert_eq!(c.drain(), 1);
+        explore::end();
+    });
+}
+
 #[test]
 fn drained_callout_cannot_set_itself_again() {
     passes(Config::default(), 200, || {

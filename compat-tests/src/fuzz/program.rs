@@ -304,6 +304,12 @@ pub enum Act {
     MallocNowait,
     /// `userret`.
     Userret,
+    /// `callout_reset` of the program's callout, for a tick.
+    CalloutReset,
+    /// `callout_stop`.
+    CalloutStop,
+    /// `callout_drain`.
+    CalloutDrain,
 }
 
 /// What is asked in an assertion: sensible ones, and some that no kernel knows.
@@ -353,6 +359,15 @@ pub struct Interrupt {
     pub ithread: Vec<Call>,
     /// It comes twice.
     pub again: bool,
+    /// It is no interrupt: the clock brings it, and its thread is that of softclock.
+    pub callout: Option<Callout>,
+}
+
+/// A callout, whose handler makes the interrupt thread's calls. It is set for a tick when the program begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Callout {
+    /// The lock that it was given.
+    pub lock: Option<u8>,
 }
 
 /// See the module.
@@ -470,6 +485,11 @@ impl Program {
         self.interrupt.is_some() && !self.one_cpu()
     }
 
+    /// Its callout, if it has one.
+    pub fn callout(&self) -> Option<&Callout> {
+        self.interrupt.as_ref()?.callout.as_ref()
+    }
+
     /// A list of calls by its number: a thread's, the interrupt thread's, the filter's.
     pub fn list(&self, at: usize) -> &[Call] {
         match (at, &self.interrupt) {
@@ -506,7 +526,10 @@ impl Program {
     pub fn pauses(&self) -> usize {
         let pauses = |call: &&Call| call.act == Act::Pause || call.act.times_out();
         let again = self.interrupt.as_ref().filter(|interrupt| interrupt.again);
+        let resets = |call: &&Call| call.act == Act::CalloutReset;
+        let timers = if self.callout().is_some() { 1 + self.calls().filter(resets).count() } else { 0 };
         self.calls().filter(pauses).count()
+            + timers
             + again.map_or(0, |interrupt| interrupt.ithread.iter().filter(pauses).count())
     }
 
@@ -532,6 +555,11 @@ impl Program {
         if self.interrupt.is_some() {
             all.push(Self { interrupt: None, ..self.clone() });
         }
+        if self.callout().is_some_and(|callout| callout.lock.is_some()) {
+            let mut less = self.clone();
+            less.interrupt.as_mut().and_then(|interrupt| interrupt.callout.as_mut()).unwrap().lock = None;
+            all.push(less);
+        }
         if self.shared && self.interrupt.is_none() {
             all.push(Self { shared: false, ..self.clone() });
         }
@@ -544,8 +572,14 @@ impl Program {
         }
         for at in (0..self.locks.len()).rev() {
             let used = |call: &Call| call.act.takes_lock() && usize::from(call.lock) == at;
-            if !self.calls().any(used) {
+            let of_callout = self.callout().and_then(|callout| callout.lock);
+            if !self.calls().any(used) && of_callout.is_none_or(|lock| usize::from(lock) != at) {
                 let mut less = self.clone();
+                if let Some(Callout { lock: Some(lock) }) =
+                    less.interrupt.as_mut().and_then(|interrupt| interrupt.callout.as_mut())
+                {
+                    *lock -= u8::from(usize::from(*lock) > at);
+                }
                 less.locks.remove(at);
                 for list in 0..LISTS {
                     let calls = less.list_mut(list).into_iter().flatten();
@@ -608,9 +642,14 @@ impl Act {
         matches!(self, Self::SpinSleep | Self::TimedSpinSleep)
     }
 
+    /// Whether it is about the callout.
+    pub fn is_callouts(self) -> bool {
+        matches!(self, Self::CalloutReset | Self::CalloutStop | Self::CalloutDrain)
+    }
+
     /// Whether it is done to a lock.
     pub fn takes_lock(self) -> bool {
-        !PLAIN.contains(&self)
+        !PLAIN.contains(&self) && !self.is_callouts()
     }
 }
 
@@ -642,6 +681,8 @@ impl<'a> Arbitrary<'a> for Program {
         let mut program = Self { locks, threads: all, shared, interrupt };
         if threads > 1 && interrupted && u.ratio(1, 2)? {
             program.spread();
+        } else if interrupted && u.ratio(1, 2)? {
+            program.set_callout(u)?;
         }
         Ok(program)
     }
@@ -682,6 +723,36 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Makes its interrupt a callout, and has its threads deal with that.
+    fn set_callout(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+        let Some(interrupt) = &mut self.interrupt else { return Ok(()) };
+        let reads = |call: &Call| call.act.takes_lock() && self.locks[usize::from(call.lock)].kind.is_rm();
+        if interrupt.ithread.iter().any(reads) {
+            // Each call has one tracker, and the handler may run again.
+            return Ok(());
+        }
+        let lock = u.choose_index(self.locks.len())?;
+        let fits = matches!(self.locks[lock].kind, Kind::Mtx | Kind::MtxRecurse | Kind::Rw | Kind::RwRecurse);
+        let lock = if fits && u.ratio(3, 4)? { Some(lock as u8) } else { None };
+        interrupt.filter.clear();
+        interrupt.again = false;
+        interrupt.callout = Some(Callout { lock });
+        for call in &mut interrupt.ithread {
+            if u.ratio(1, 8)? {
+                *call = Call { act: *u.choose(&[Act::CalloutStop, Act::CalloutDrain])?, lock: 0 };
+            }
+        }
+        for call in self.threads.iter_mut().flatten() {
+            if u.ratio(1, 4)? {
+                let act = *u.choose(&[Act::CalloutStop, Act::CalloutDrain, Act::CalloutDrain, Act::CalloutReset])?;
+                *call = Call { act, lock: 0 };
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Interrupt {
     fn generate(u: &mut Unstructured<'_>, locks: &[LockSpec], care: u32) -> Result<Self> {
         let (filter, ithread) = (u.int_in_range(0..=3)?, u.int_in_range(0..=3)?);
@@ -699,7 +770,7 @@ impl Interrupt {
         let ithread = list(u, locks, ithread, care, false)?;
         // Each call has one tracker.
         let again = !ithread.iter().any(|call| call.act.takes_lock() && kind(call).is_rm()) && u.ratio(1, 3)?;
-        Ok(Self { filter, ithread, again })
+        Ok(Self { filter, ithread, again, callout: None })
     }
 }
 
@@ -747,6 +818,11 @@ impl fmt::Display for Program {
         for at in 0..LISTS {
             let calls = self.list(at);
             match &self.interrupt {
+                Some(Interrupt { callout: Some(Callout { lock }), .. }) if at == ITHREAD => {
+                    let lock = lock.map_or("no lock".into(), |lock| lock_name(lock.into()).to_string_lossy());
+                    writeln!(f, "  callout, with {lock}:")?;
+                }
+                Some(Interrupt { callout: Some(_), .. }) if at == FILTER => continue,
                 Some(_) if at == ITHREAD => writeln!(f, "  interrupt thread:")?,
                 Some(Interrupt { again: true, .. }) if at == FILTER => writeln!(f, "  filter, twice:")?,
                 Some(_) if at == FILTER => writeln!(f, "  filter:")?,

@@ -4,6 +4,7 @@ use super::Switches;
 use super::model::Outcome;
 use super::program::{Act, Call, FILTER, ITHREAD, Kind, LISTS, Program, THREADS, line, lock_name};
 use freebsd_sys::atomic::Word;
+use freebsd_sys::callout::{Callout, Cf};
 use freebsd_sys::condvar::Cv;
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::Schedule;
@@ -21,6 +22,7 @@ use freebsd_sys::sx::{SX_INTERRUPTIBLE, Sx, Sxf};
 use freebsd_sys::thread::{self, Kthread, Thread, curthread, kthread_add};
 use freebsd_sys::{cpu, critical, sched, sleep, sleepqueue, userret};
 use std::cell::Cell;
+use std::rc::Rc;
 
 /// What came of running a program.
 #[derive(Debug)]
@@ -111,8 +113,13 @@ fn normal(text: &str) -> String {
         Some((what, _)) => format!("{what} failed at %s:%d"),
         // An assertion of a call that is not told where it stands.
         None => match text.rsplit_once(" @ ") {
-            Some((what, at)) if at.contains(".rs:") => format!("{what} @ %s:%d"),
-            _ => text.to_owned(),
+            Some((what, at)) if at.contains(".rs:") => {
+                format!("{what} @ %s:%d{}", if at.ends_with('.') { "." } else { "" })
+            }
+            _ => match text.rsplit_once(" at ") {
+                Some((what, at)) if at.contains(".rs:") => format!("{what} at %s:%d"),
+                _ => text.to_owned(),
+            },
         },
     };
     let mut parts = text.split("0x");
@@ -228,6 +235,7 @@ struct Shared<'a> {
     /// To whom signals go, by list.
     threads: [Cell<Option<&'static Thread>>; THREADS],
     invariants: bool,
+    callout: Callout,
     go: Word,
     done: Word,
 }
@@ -262,6 +270,7 @@ impl<'a> Shared<'a> {
             log: [const { Cell::new(1) }; LISTS],
             threads: [const { Cell::new(None) }; THREADS],
             invariants: switches != Switches::None,
+            callout: Callout::new(),
             go: Word::new(0),
             done: Word::new(0),
         }
@@ -343,8 +352,22 @@ impl Shared<'static> {
         cpu::step("end", 0);
     }
 
-    /// From now on the interrupt may come.
+    /// Sets the callout.
+    fn reset_callout(&'static self) -> bool {
+        let handler: Rc<dyn Fn()> = Rc::new(|| {
+            self.thread(ITHREAD);
+            cpu::step("end", 0);
+        });
+        self.callout.reset(1, handler, None, Cf::empty())
+    }
+
+    /// From now on the interrupt, or the callout, may come.
     fn interrupt(&'static self) {
+        if let Some(callout) = self.program.callout() {
+            self.callout.init_lock(callout.lock.map(|lock| self.room.locks[usize::from(lock)].object()), Cf::empty());
+            self.reset_callout();
+            return;
+        }
         if let Some(interrupt) = &self.program.interrupt {
             let irq = interrupt::create("fuzz", Arrival::Raised, pri::PI_INTR, Some(0));
             let threaded = !interrupt.ithread.is_empty();
@@ -370,7 +393,7 @@ impl Shared<'static> {
     }
 
     /// Makes the calls of list `at`.
-    fn thread(&self, at: usize) {
+    fn thread(&'static self, at: usize) {
         let mut pinned = 0;
         for (pc, call) in self.program.list(at).iter().enumerate() {
             if cpu::scheduler_stopped() {
@@ -388,7 +411,7 @@ impl Shared<'static> {
     }
 
     /// Makes call `pc` of list `at`, whose thread has pinned itself `pinned` times; what it returned, if it returns whether it worked.
-    fn call(&self, at: usize, pc: usize, call: &Call, pinned: &mut i32) -> Option<bool> {
+    fn call(&'static self, at: usize, pc: usize, call: &Call, pinned: &mut i32) -> Option<bool> {
         let loc = Loc::c(c"program".as_ptr(), line(at, pc));
         let ident = std::ptr::from_ref(&self.cv) as usize;
         if call.act.takes_lock() {
@@ -500,6 +523,14 @@ impl Shared<'static> {
                 }
             }
             Act::Relinquish => sched::sched_relinquish(),
+            act if act.is_callouts() && self.program.callout().is_none() => {}
+            Act::CalloutReset => return Some(self.reset_callout()),
+            Act::CalloutStop => {
+                let result = self.callout.stop();
+                self.log(at, result > 0);
+                return Some(result == 0);
+            }
+            Act::CalloutDrain => return Some(self.callout.drain() > 0),
             Act::Tsleep => {
                 let how = How { ticks: 1, ..How::default() };
                 return Some(sleep::sleep_from(ident, None, how, "sl", loc) == 0);

@@ -67,6 +67,10 @@ impl At<'_> {
                 self.log(!expired);
             }
             Act::CvDestroy => self.cv_destroy()?,
+            act if act.is_callouts() && self.rules.program.callout().is_none() => {}
+            Act::CalloutReset => self.callout_reset(),
+            Act::CalloutStop => self.callout_stop()?,
+            Act::CalloutDrain => self.callout_drain()?,
             Act::Pause => {
                 self.warn("Sleeping on \"nap\"", None);
                 self.may_sleep()?;

@@ -11,12 +11,14 @@
 //!
 //! # What the model leaves out
 //!
-//! Threads share a CPU where there is one: see `one_cpu`. Interrupts come there, or on one CPU of two. Of lockmgr(9) see `lockmgr`.
+//! Threads share a CPU where there is one: see `one_cpu`. Interrupts come there, or on one CPU of two; a callout there only. Of
+//! lockmgr(9) see `lockmgr`.
 //!
 //! A call after which FreeBSD works on memory that is no lock any more (a reader's release of a write-locked word takes 32 off the
 //! owner's address) has no rules: see [`Verdict::Wild`]. The console is predicted of programs with one
 //! thread only.
 
+mod callout;
 mod condvar;
 mod lockmgr;
 mod misc;
@@ -116,13 +118,15 @@ pub enum Mutation {
     NobodyGoesAway,
     /// A signal that waits already ends no sleep.
     DeafSleepers,
+    /// A callout's handler may sleep.
+    SleepyHandlers,
     /// Who is woken by another CPU waits until its own is given up.
     NoIpi,
 }
 
 impl Mutation {
     /// All that are wrong.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::EverybodyRecurses,
         Self::ReadersFirst,
         Self::SwitchAnywhere,
@@ -139,6 +143,7 @@ impl Mutation {
         Self::NoLending,
         Self::NobodyGoesAway,
         Self::DeafSleepers,
+        Self::SleepyHandlers,
         Self::NoIpi,
     ];
 }
@@ -159,6 +164,8 @@ enum Run {
     Waiting,
     /// Woken, and not on a CPU yet.
     Woken,
+    /// Asleep until the callout has run.
+    Draining,
     /// An interrupt thread that waits for its interrupt; or there is no such thread.
     Parked,
 }
@@ -286,6 +293,7 @@ impl std::hash::Hash for State {
                 Run::Woken => 2,
                 Run::Waiting => 3,
                 Run::Parked => 0x80,
+                Run::Draining => 0x81,
                 Run::Blocked { lock, exclusive, asleep } => {
                     4 + (lock << 2 | u8::from(exclusive) << 1 | u8::from(asleep))
                 }
@@ -333,6 +341,7 @@ impl std::hash::Hash for State {
         hasher.write_u64(self.cpu.digest());
         if self.cpu.on {
             self.trackers.iter().for_each(|queue| queue.hash(hasher));
+            hasher.write_u8(self.cpu.callout.digest());
         }
     }
 }
@@ -411,7 +420,8 @@ struct Loc(u32);
 
 impl std::fmt::Display for Loc {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "program:{}", self.0)
+        // 0: a call that is not told where it stands.
+        if self.0 == 0 { f.write_str("%s:%d") } else { write!(f, "program:{}", self.0) }
     }
 }
 
@@ -574,7 +584,7 @@ impl At<'_> {
 impl Thread {
     /// `TD_IS_SLEEPING`.
     fn sleeps(&self) -> bool {
-        matches!(self.run, Run::Paused | Run::Waiting | Run::Blocked { asleep: true, .. })
+        matches!(self.run, Run::Paused | Run::Waiting | Run::Draining | Run::Blocked { asleep: true, .. })
     }
 }
 

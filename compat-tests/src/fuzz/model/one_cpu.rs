@@ -11,6 +11,7 @@
 //! * Whom another CPU wakes, and who is better, comes before the next call, if interrupts are on: the other CPU may be faster.
 //! * Time is everybody's: a tick on either CPU ends all sleeps.
 
+use super::callout::Callout;
 use super::{At, Call, Model, Mutation, Outcome, Rules, Run, State, Step, Stop, Thread, Verdict, kpanic};
 use crate::fuzz::program::{Act, FILTER, ITHREAD, LISTS, THREADS};
 use std::collections::BTreeSet;
@@ -30,13 +31,14 @@ pub(super) struct Cpu {
     /// So often will the interrupt come yet.
     raised: u8,
     /// `it_need`: it has come, and its thread has not begun for it.
-    need: bool,
+    pub(super) need: bool,
     /// The interrupt thread is making its calls.
-    handling: bool,
+    pub(super) handling: bool,
     /// A tick has ended the running thread's time slice.
     sliced: bool,
     /// Threads that keep what they were lent for a lock that somebody else has released: a bit for each.
     kept: u8,
+    pub(super) callout: Callout,
     /// There is another CPU, the second thread's.
     pub(super) two: bool,
     /// The other CPU says that there is somebody better.
@@ -164,7 +166,7 @@ impl State {
 
     /// Whether a tick would end a sleep.
     fn timers(&self) -> bool {
-        (0..THREADS).any(|td| self.sleeps_a_tick(td))
+        (0..THREADS).any(|td| self.sleeps_a_tick(td)) || self.cpu.callout.waits()
     }
 
     fn sleeps_a_tick(&self, td: usize) -> bool {
@@ -180,6 +182,7 @@ impl State {
                 self.time_out(td);
             }
         }
+        self.callout_due();
     }
 }
 
@@ -293,6 +296,15 @@ impl Rules<'_> {
             }
         }
         let td = frame.or(state.running())?;
+        let softclock = frame.is_none() && td == ITHREAD && self.program.callout().is_some();
+        if softclock && !state.cpu.handling {
+            let before = *state;
+            let step = Step::of(At { rules: self, state, td, lock: 0, line: 0, base: 0 }.softclock());
+            if matches!(step, Step::Spins) {
+                *state = before;
+            }
+            return Some(step);
+        }
         if frame.is_none() && self.is_ithread(td) && !state.cpu.handling {
             state.handle();
             return Some(Step::Done);
@@ -303,6 +315,7 @@ impl Rules<'_> {
         let mut at = At { rules: self, state, td, lock: 0, line: 0, base: 0 };
         Some(match (frame, td) {
             (Some(_), _) => Step::of(at.filter_ends()),
+            (None, _) if softclock => Step::of(at.handler_ends()),
             (None, td) if self.is_ithread(td) => Step::of(at.ithread_ends()),
             // That it has ended is a step of its own; then it waits for the others.
             (None, 1..) if at.me().phase == 0 => {
@@ -368,7 +381,7 @@ impl Rules<'_> {
             // It also ends a time slice.
             let sliced = state.running().is_some_and(|td| !self.is_ithread(td));
             let asleep = (0..THREADS).filter(|&td| state.sleeps_a_tick(td)).count();
-            for tds in ORDERS.into_iter().take([0, 1, 2, 6][asleep]) {
+            for tds in ORDERS.into_iter().take([1, 1, 2, 6][asleep]) {
                 ends = ends.and(outside(&|state| {
                     state.tick(tds);
                     state.cpu.sliced = sliced;
@@ -608,9 +621,11 @@ impl At<'_> {
 impl Model {
     /// [`Model::outcomes`] of a program with one CPU.
     pub(super) fn on_one_cpu(&mut self, rules: &Rules<'_>, mut start: State) -> Verdict {
-        let raised = rules.program.interrupt.as_ref().map_or(0, |interrupt| 1 + u8::from(interrupt.again));
+        let timer = rules.program.callout().is_some();
+        let interrupt = rules.program.interrupt.as_ref().filter(|_| !timer);
+        let raised = interrupt.map_or(0, |interrupt| 1 + u8::from(interrupt.again));
         let two = rules.program.two_cpus();
-        start.cpu = Cpu { on: true, raised, two, ..Cpu::default() };
+        start.cpu = Cpu { on: true, raised, two, callout: Callout::set(timer), ..Cpu::default() };
         start.threads[1..].iter_mut().for_each(|td| td.run = Run::Parked);
         start.threads[IDLE].no_sleeping = 1;
         if two {
