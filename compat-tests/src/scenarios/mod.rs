@@ -53,7 +53,7 @@ fn c_twin(rust: &'static str, name: &'static str) -> Scenario {
         .collect();
     Scenario {
         name,
-        about: "its twin in C, compiled against linuxkpi/include once per mapping",
+        about: "dma-resv-fence-callback in C, compiled against linuxkpi/include once per mapping",
         source: "drm-kmod #116, the thread of 02ea6033020e",
         mainline: true,
         rt: true,
@@ -68,10 +68,10 @@ fn make() -> Vec<Scenario> {
             mainline: true, rt: true, "drm-kmod #116, the thread of 02ea6033020e"),
         c_twin("dma-resv-fence-callback", "dma-resv-fence-callback-c"),
         scenario!(dma_resv_preempt_disabled, "dma-resv-preempt-disabled",
-            "the same with a literal preempt_disable() and a plain seqcount",
+            "a fence callback takes a lock after preempt_disable() and in a plain seqcount's write section; another thread and an ithread take it too",
             mainline: true, rt: false, "drm-kmod #116 as it was"),
         scenario!(callback_frees_memory, "callback-frees-memory",
-            "the section's callback frees, allocates and queues work",
+            "a fence callback inside write_seqlock() frees memory, allocates and queues work",
             mainline: true, rt: true, "drm-kmod #9, 72a418286b"),
         scenario!(preempted_seq_writer, "preempted-seq-writer",
             "a timer on the writer's CPU reads a seqcount that is written inside spin_lock",
