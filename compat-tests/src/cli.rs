@@ -250,14 +250,11 @@ impl Files {
         Ok(costs)
     }
 
+    /// Writes all that can be written. The first error is told only once the result is printed, which it must not cost.
     fn write(&self, report: &mut Report, costs: Option<&Costs>) -> Result<(), String> {
-        if let Some(dir) = &self.save {
-            report.save(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-        }
-        if let Some(dir) = &self.report {
-            report.write(dir, costs).map_err(|error| format!("{}: {error}", dir.display()))?;
-        }
-        Ok(())
+        let saved = self.save.as_ref().map_or(Ok(()), |dir| report.save(dir));
+        let written = self.report.as_ref().map_or(Ok(()), |dir| report.write(dir, costs));
+        saved.and(written)
     }
 }
 
@@ -505,6 +502,23 @@ fn emit(text: &str) -> Result<(), String> {
 const EXHAUSTIVE_SECONDS: u64 = 60;
 
 impl Compare {
+    /// That the numbers are such as the command line takes: those of a shard are read from its JSON.
+    fn check_numbers(&self) -> Result<(), String> {
+        let (events, most) = (&self.kernel, MOST_EVENTS as u64);
+        for (option, value, range) in [
+            ("--cpus", self.cpus.into(), 1..=MAXCPU as u64),
+            ("--schedules", self.schedules.unwrap_or(SCHEDULES), 1..=u64::MAX),
+            ("--ticks", events.ticks.into(), 0..=most),
+            ("--interrupts", events.interrupts.into(), 0..=most),
+            ("--migrations", events.migrations.into(), 0..=most),
+        ] {
+            if !range.contains(&value) {
+                return Err(format!("{option} {value} is not in {} to {}", range.start(), range.end()));
+            }
+        }
+        Ok(())
+    }
+
     fn plan(&self) -> Result<Plan, String> {
         let (engine, kernel, default) = (self.engine.into(), &self.kernel, Budget::default());
         for (given, option, of) in [
@@ -618,7 +632,7 @@ fn compare(args: &Compare) -> Result<u8, String> {
     });
     bar.finish_and_clear();
     let mut report = Report::new(plan, &cells, outcomes, &expected, started.elapsed());
-    args.files.write(&mut report, costs.as_ref())?;
+    let written = args.files.write(&mut report, costs.as_ref());
     emit(&match args.format {
         Format::Json => match args.shard {
             Some(shard) => report.json_part(shard, serde_json::to_value(args).map_err(|error| error.to_string())?),
@@ -626,6 +640,7 @@ fn compare(args: &Compare) -> Result<u8, String> {
         },
         Format::Table => report.table(width(), coloured()),
     })?;
+    written?;
     Ok(match (workers::interrupted(), report.differs()) {
         (true, _) => INTERRUPTED,
         (false, true) => DIFFERS,
@@ -639,6 +654,7 @@ fn merge(args: &Merge) -> Result<u8, String> {
     let joined = shard::join(&parts)?;
     let costs = args.files.prepare()?;
     let run: Compare = serde_json::from_value(joined.run).map_err(|error| format!("the shards' options: {error}"))?;
+    run.check_numbers().map_err(|error| format!("the shards' options: {error}"))?;
     let (plan, cells) = (run.plan()?, run.cells()?);
     fn names<'a>(&(scenario, cell): &(&'a Scenario, &'a Cell)) -> (&'a str, &'a str) {
         (scenario.name, cell.mapping)
@@ -654,11 +670,12 @@ fn merge(args: &Merge) -> Result<u8, String> {
             "{scenario} on {cell}: its shard says what this lkpi would not; was it written by this one?"
         ));
     }
-    args.files.write(&mut report, costs.as_ref())?;
+    let written = args.files.write(&mut report, costs.as_ref());
     emit(&match args.format {
         Format::Json => report.json(),
         Format::Table => report.table(width(), coloured()),
     })?;
+    written?;
     Ok(if report.differs() { DIFFERS } else { 0 })
 }
 

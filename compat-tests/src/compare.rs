@@ -11,9 +11,9 @@ use freebsd_sys::machine::{Budget, Engine, Granularity, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io};
 
 /// With at most so many failures, whole schedules are printed.
 const FEW: usize = 4;
@@ -162,12 +162,11 @@ impl Report {
     }
 
     /// Writes each schedule that was found to `dir/<scenario>.<mapping>.sched`.
-    pub fn save(&mut self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)?;
+    pub fn save(&mut self, dir: &Path) -> Result<(), String> {
         for (row, outcome) in self.failures() {
             if let Some(schedule) = &outcome.schedule {
                 let verdict = outcome.verdict.to_string().replace('\n', " ");
-                fs::write(dir.join(file_name(row)), format!("# {verdict}\n{schedule}\n"))?;
+                write_file(&dir.join(file_name(row)), format!("# {verdict}\n{schedule}\n"))?;
             }
         }
         self.saved = Some(dir.to_owned());
@@ -216,9 +215,9 @@ impl Report {
     }
 
     /// Writes the report as a page, as JSON, as JUnit XML and in Markdown.
-    pub fn write(&self, dir: &Path, costs: Option<&Costs>) -> io::Result<()> {
-        crate::report::write(self, costs, dir)?;
-        fs::write(dir.join("report.md"), self.page())
+    pub fn write(&self, dir: &Path, costs: Option<&Costs>) -> Result<(), String> {
+        let written = crate::report::write(self, costs, dir);
+        written.and(write_file(&dir.join("report.md"), self.page()))
     }
 
     /// The page of a report, in Markdown.
@@ -559,8 +558,9 @@ impl Report {
         };
         let seconds = self.elapsed.as_secs_f64();
         let of = if done == all { format!("{all}") } else { format!("{done} of {all}") };
+        let cells = if all == 1 { "cell" } else { "cells" };
         let cut = if self.cut() { "interrupted: " } else { "" };
-        let _ = writeln!(out, "{cut}{of} cells in {seconds:.1} s: {} pass, {failed} fail; {verdict}", done - failed);
+        let _ = writeln!(out, "{cut}{of} {cells} in {seconds:.1} s: {} pass, {failed} fail; {verdict}", done - failed);
         let config = &self.plan.config;
         let cpus = format!("{} CPU{}", config.cpus, if config.cpus == 1 { "" } else { "s" });
         let mut kernel = format!("preemption {}", config.preemption.name());
@@ -658,6 +658,12 @@ impl Paint {
     fn bold(self, text: &str) -> String {
         self.paint(Style::new().bold(), text)
     }
+}
+
+/// Writes a file; an error names it.
+pub(crate) fn write_file(path: &Path, text: String) -> Result<(), String> {
+    let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+    made.and_then(|()| fs::write(path, text)).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn file_name(row: &Row) -> String {

@@ -11,7 +11,7 @@ use crate::schedule::Printable;
 use freebsd_sys::machine::{Budget, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -204,9 +204,18 @@ fn difference(one: &Value, other: &Value) -> Option<String> {
 pub fn read(path: &Path) -> Result<(String, String), String> {
     let input = path == Path::new("-");
     let name = if input { "standard input".to_owned() } else { path.display().to_string() };
-    let text = if input { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(path) };
+    let text = if input { text(io::stdin()) } else { std::fs::File::open(path).and_then(text) };
     let text = text.map_err(|error| format!("{}: {error}", brief(&name)))?;
     Ok((name, text))
+}
+
+/// What can be read, unless that does not end, as /dev/zero does not.
+fn text(from: impl io::Read) -> io::Result<String> {
+    /// No shard's JSON is this long.
+    const MOST: u64 = 256 << 20;
+    let mut text = String::new();
+    let read = from.take(MOST).read_to_string(&mut text)? as u64;
+    if read == MOST { Err(io::Error::other("too long for a shard")) } else { Ok(text) }
 }
 
 #[cfg(test)]

@@ -326,8 +326,8 @@ fn merge(files: &[String], args: &[&str]) -> Output {
 /// A table without how long it took.
 fn timeless(output: &Output) -> String {
     let text = out(output);
-    let (head, tail) = text.split_once(" cells in ").expect("a summary");
-    format!("{head}{}", tail.split_once(" s: ").expect("a time").1)
+    let (head, tail) = text.split_once(" s: ").expect("a summary");
+    format!("{}{tail}", head.rsplit_once(" in ").expect("a time").0)
 }
 
 #[test]
@@ -408,6 +408,15 @@ fn shards_that_do_not_fit_together_are_refused() {
     refused(&["merge", "no-such-file.json"], "No such file");
     refused(&["merge", "-"], "standard input: it is not JSON");
     refused(&["merge"], "FILE");
+    refused(&["merge", "/dev/zero"], "too long for a shard");
+    // All shards say alike what no command line could have.
+    let impossible = files.iter().enumerate().map(|(at, part)| {
+        let text = std::fs::read_to_string(part).expect("a part");
+        file(&format!("cpus{at}"), text.replace("\"cpus\": 2", "\"cpus\": 0"))
+    });
+    let output = merge(&impossible.collect::<Vec<_>>(), &[]);
+    assert_eq!(code(&output), 2, "{output:?}");
+    assert!(err(&output).contains("--cpus 0 is not in 1 to"), "{}", err(&output));
     for bad in ["0/3", "4/3", "1", "a/b"] {
         refused(&["compare", "--shard", bad], "--shard");
     }
@@ -712,6 +721,21 @@ fn a_closed_pipe_is_no_crash() {
         let output = child.wait_with_output().expect("it ends");
         assert!(code(&output) <= 1, "{args:?}: {output:?}");
         assert_eq!(err(&output), "", "{args:?}");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_written_do_not_cost_the_result() {
+    let folder = Folder::new("unwritable");
+    for (option, file) in [("--save", format!("{OTHER}.busted.sched")), ("--report", "report.html".to_owned())] {
+        let dir = folder.0.join(option);
+        std::fs::create_dir_all(dir.join(&file)).expect("a folder where a file is to be");
+        let output = run(&["compare", OTHER, "-m", "busted", option, dir.to_str().expect("a name")]);
+        assert_eq!(code(&output), 2, "{output:?}");
+        assert!(err(&output).contains(&format!("{file}: Is a directory")), "{}", err(&output));
+        assert!(out(&output).contains("1 cell in "), "{option}: {}", out(&output));
+        // The files that can be written are.
+        assert!(option == "--save" || dir.join("junit.xml").is_file());
     }
 }
 

@@ -2,6 +2,24 @@
 //!
 //! The module list is the table of contents. A module is named after its man page in section 9, or after the kernel's
 //! own file where no page exists. `README.md` says what is emulated and what is not.
+//!
+//! A [`machine::Machine`] is a kernel that has booted. A closure runs on it as thread0, on one of the two engines:
+//! [`host::explore`] or [`host::smp`]. What comes of it is a [`machine::Verdict`], a panic included:
+//!
+//! ```
+//! use freebsd_sys::critical::critical_enter;
+//! use freebsd_sys::host::explore::{self, Options};
+//! use freebsd_sys::host::schedule::random::Random;
+//! use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
+//! use freebsd_sys::sched::sched_relinquish;
+//!
+//! let machine = Machine::new(Config::default(), Engine::Explore);
+//! let execution = explore::run(&machine, &mut Random::new(1), Options::default(), &|| {
+//!     critical_enter();
+//!     sched_relinquish();
+//! });
+//! assert_eq!(execution.verdict, Verdict::Panic("mi_switch: switch in a critical section".to_owned()));
+//! ```
 
 // -- what FreeBSD is not: the machine under the kernel
 pub mod cpu;

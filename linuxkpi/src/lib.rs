@@ -3,6 +3,58 @@
 //! One module per Linux header. User-facing types carry the mapping as a defaulted type parameter, as `HashMap` does its hasher;
 //! most code never names it. The crate touches `freebsd_sys` only through FreeBSD's KPI, and is `no_std` without `alloc`, so
 //! that one day it links against the real kernel's symbols.
+//!
+//! A mapping of one's own, a scenario that runs on any mapping, and what FreeBSD makes of the two together:
+//!
+//! ```
+//! use freebsd_sys::host::explore::{self, Options};
+//! use freebsd_sys::host::schedule::random::Random;
+//! use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
+//! use freebsd_sys::syscall::{BATCH, run, syscall};
+//! use linuxkpi::LockMapping;
+//! use linuxkpi::backend::{LkpiSeqlock, MtxPin, RwDef, SleepableCount};
+//! use linuxkpi::spinlock::SpinLock;
+//! use std::sync::Arc;
+//!
+//! struct Mine;
+//!
+//! impl LockMapping for Mine {
+//!     const NAME: &'static str = "mine";
+//!     const ABOUT: &'static str = "a spinlock is a sleep mutex, then the thread is pinned";
+//!     type Spin = MtxPin;
+//!     type RawSpin = MtxPin;
+//!     type Rw = RwDef;
+//!     type Seqcount = SleepableCount;
+//!     type SeqcountMutex = SleepableCount;
+//!     type Seqlock = LkpiSeqlock<SleepableCount>;
+//! }
+//!
+//! /// thread0's main: two system calls take two locks in opposite orders.
+//! fn abba<M: LockMapping>() {
+//!     let a = Arc::new(SpinLock::<u64, M>::with_mapping(0));
+//!     let b = Arc::new(SpinLock::<u64, M>::with_mapping(0));
+//!     a.init();
+//!     b.init();
+//!     let both = |first: &Arc<SpinLock<u64, M>>, second: &Arc<SpinLock<u64, M>>| {
+//!         let (first, second) = (Arc::clone(first), Arc::clone(second));
+//!         move || {
+//!             let mut outer = first.lock();
+//!             *second.lock() += 1;
+//!             *outer += 1;
+//!         }
+//!     };
+//!     run(vec![syscall("ab", BATCH, both(&a, &b)), syscall("ba", BATCH, both(&b, &a))]);
+//! }
+//!
+//! let machine = Machine::new(Config::default(), Engine::Explore);
+//! let mut schedule = Random::new(1);
+//! let verdict = (0..1000)
+//!     .map(|index| explore::run(&machine, &mut schedule, Options { index, ..Options::default() }, &abba::<Mine>).verdict)
+//!     .find(|verdict| *verdict != Verdict::Pass);
+//! assert!(matches!(verdict, Some(Verdict::Deadlock(_))), "{verdict:?}");
+//! ```
+//!
+//! To see either in `lkpi compare`, beside the others: `CONTRIBUTING.md`.
 #![no_std]
 
 /// MPASS(9): `$text` is the C expression that FreeBSD prints, `$loc` where.

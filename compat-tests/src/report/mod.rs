@@ -9,7 +9,7 @@ mod junit;
 mod page;
 mod picture;
 
-use crate::compare::{JsonCell, Report, Row};
+use crate::compare::{JsonCell, Report, Row, write_file};
 use crate::replay::{self, JsonStep};
 use crate::run::Outcome;
 use serde::Serialize;
@@ -106,7 +106,7 @@ struct Failure<'a> {
 }
 
 /// Writes `report.html`, `report.json` and `junit.xml` into `dir`.
-pub fn write(report: &Report, costs: Option<&Costs>, dir: &Path) -> io::Result<()> {
+pub fn write(report: &Report, costs: Option<&Costs>, dir: &Path) -> Result<(), String> {
     let failures: Vec<_> = report
         .failures()
         .map(|(row, outcome)| {
@@ -115,10 +115,10 @@ pub fn write(report: &Report, costs: Option<&Costs>, dir: &Path) -> io::Result<(
             Failure { row, outcome, replayed }
         })
         .collect();
-    fs::create_dir_all(dir)?;
-    fs::write(dir.join("report.html"), page::page(report, &failures, costs))?;
-    fs::write(dir.join("report.json"), json(report, &failures, costs))?;
-    fs::write(dir.join("junit.xml"), junit::xml(report).map_err(io::Error::other)?)
+    let html = write_file(&dir.join("report.html"), page::page(report, &failures, costs));
+    let json = write_file(&dir.join("report.json"), json(report, &failures, costs));
+    let junit = junit::xml(report).map_err(|error| format!("junit.xml: {error}"));
+    html.and(json).and(junit.and_then(|xml| write_file(&dir.join("junit.xml"), xml)))
 }
 
 fn json(report: &Report, failures: &[Failure<'_>], costs: Option<&Costs>) -> String {

@@ -37,7 +37,7 @@ pub(super) struct Picture {
     sections: Vec<Span>,
     holds: Vec<Hold>,
     waits: Vec<Wait>,
-    /// CPUs whose thread waits for a lock at the end.
+    /// CPUs whose thread waits for a lock, or spins, at the end.
     stuck: Vec<usize>,
 }
 
@@ -128,7 +128,9 @@ impl Picture {
                 }
             }
         }
-        let waits = |cpu: &usize| end.cpus[*cpu].is_some_and(|at| waits_for(&end.threads[at]).is_some());
+        // A sequence count's reader spins on no lock.
+        let hangs = |thread: &ThreadAfter| waits_for(thread).is_some() || matches!(thread.doing, Doing::Spins(None));
+        let waits = |cpu: &usize| end.cpus[*cpu].is_some_and(|at| hangs(&end.threads[at]));
         picture.stuck = (0..end.cpus.len()).filter(waits).collect();
         picture
     }
@@ -418,6 +420,17 @@ mod tests {
             story(&steps[3].after),
             ["B, in a critical section (td_critnest 2), blocks on l#0; A owns it and has no CPU."]
         );
+    }
+
+    #[test]
+    fn who_spins_on_a_sequence_count_is_to_blame() {
+        let reader = || after(&[("R", 0, Doing::Spins(None)), ("I", 0, Doing::Waits)], &[Some(0), None], &[]);
+        // What came last has nothing to do with it.
+        let steps = [step(0, "R", "seqc_read", reader()), step(1, "I", "ithread", reader())];
+        let picture = Picture::new(2, &lines(&steps), &steps[1].after);
+        assert_eq!(picture.stuck, [0]);
+        let svg = picture.svg("x", &Verdict::Livelock("R spins".to_owned()), &[]).into_string();
+        assert_eq!((svg.matches("class=\"fall\"").count(), svg.matches("class=\"last\"").count()), (1, 0));
     }
 
     #[test]

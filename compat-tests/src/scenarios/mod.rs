@@ -44,21 +44,23 @@ pub(crate) fn all() -> &'static [Scenario] {
     ALL.get_or_init(make)
 }
 
-/// The same scenario written in C, compiled once per mapping; its verdicts must be its twin's.
-fn c_twin(rust: &'static str, name: &'static str) -> Scenario {
-    let cells = crate::c_units::units()
+/// A scenario of `suites/c`: there it is `lkpi_scenario_<function>`, compiled once per mapping.
+fn in_c(function: &str, name: &'static str, about: &'static str, linux: Allowed, source: &'static str) -> Scenario {
+    // C's underscores are hyphens in the units' list.
+    let cells: Vec<_> = crate::c_units::units()
         .into_iter()
-        .filter(|unit| unit.scenario == rust)
+        .filter(|unit| unit.scenario == function.replace('_', "-"))
         .map(|unit| Cell { mapping: unit.mapping, run: unit.run, units: unit.units })
         .collect();
-    Scenario {
-        name,
-        about: "its twin in C, compiled against linuxkpi/include once per mapping",
-        source: "drm-kmod #116, the thread of 02ea6033020e",
-        mainline: true,
-        rt: true,
-        cells,
-    }
+    // A misspelt one would only be missing from the table.
+    assert!(!cells.is_empty(), "no file of compat-tests/suites/c has a function lkpi_scenario_{function}");
+    Scenario { name, about, source, mainline: linux.mainline, rt: linux.rt, cells }
+}
+
+/// What mainline Linux and PREEMPT_RT allow.
+struct Allowed {
+    mainline: bool,
+    rt: bool,
 }
 
 fn make() -> Vec<Scenario> {
@@ -66,12 +68,19 @@ fn make() -> Vec<Scenario> {
         scenario!(dma_resv_fence_callback, "dma-resv-fence-callback",
             "a fence callback takes a lock inside write_seqlock(); another thread and an ithread take it too",
             mainline: true, rt: true, "drm-kmod #116, the thread of 02ea6033020e"),
-        c_twin("dma-resv-fence-callback", "dma-resv-fence-callback-c"),
+        // A twin: its verdicts must be those of the one above.
+        in_c(
+            "dma_resv_fence_callback",
+            "dma-resv-fence-callback-c",
+            "dma-resv-fence-callback in C, compiled against linuxkpi/include once per mapping",
+            Allowed { mainline: true, rt: true },
+            "drm-kmod #116, the thread of 02ea6033020e",
+        ),
         scenario!(dma_resv_preempt_disabled, "dma-resv-preempt-disabled",
-            "the same with a literal preempt_disable() and a plain seqcount",
+            "a fence callback takes a lock after preempt_disable() and in a plain seqcount's write section; another thread and an ithread take it too",
             mainline: true, rt: false, "drm-kmod #116 as it was"),
         scenario!(callback_frees_memory, "callback-frees-memory",
-            "the section's callback frees, allocates and queues work",
+            "a fence callback inside write_seqlock() frees memory, allocates and queues work",
             mainline: true, rt: true, "drm-kmod #9, 72a418286b"),
         scenario!(preempted_seq_writer, "preempted-seq-writer",
             "a timer on the writer's CPU reads a seqcount that is written inside spin_lock",
