@@ -11,6 +11,7 @@
 //!
 //! What was built is listed in `$OUT_DIR/c_units.rs`, for `compat-tests/src/c_units.rs`.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -69,10 +70,17 @@ fn build() -> Result<(), String> {
     let mut list = String::from("vec![\n");
     let mut objects = Vec::new();
     let mut running = Vec::new();
+    let mut owners = HashMap::new();
     for &(unit, mapping) in &cells {
         let plain = object(&out, unit, mapping, "plain.o");
         let last = object(&out, unit, mapping, "o");
         let elf = Elf::read(&plain)?;
+        // A copied file whose scenario kept its name: the linker would not say so.
+        for name in &elf.scenarios {
+            if let Some(other) = owners.insert((mapping, name.clone()), unit) {
+                return Err(format!("{SUITES}: {other}.c and {unit}.c both define the scenario {name}"));
+            }
+        }
         if running.len() >= jobs {
             finish(running.remove(0))?;
         }

@@ -23,6 +23,7 @@ use freebsd_sys::host::workers;
 use freebsd_sys::machine::{Budget, Config, Engine, Granularity, Machine, Preemption, Verdict};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -320,7 +321,7 @@ struct Merge {
 struct ReplayArgs {
     /// A schedule's line, a file with one, or - for standard input
     #[arg(value_name = "SCHEDULE|FILE")]
-    schedule: String,
+    schedule: OsString,
     /// Replay so many more times, and count how many end alike
     #[arg(short = 't', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     times: Option<u64>,
@@ -333,7 +334,7 @@ struct ReplayArgs {
 struct ShrinkArgs {
     /// A schedule's line, a file with one, or - for standard input
     #[arg(value_name = "SCHEDULE|FILE")]
-    schedule: String,
+    schedule: OsString,
     /// Replays that may be spent on it
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     replays: u64,
@@ -808,15 +809,17 @@ fn bench(args: &ExploreBench) -> Result<u8, String> {
 }
 
 /// A schedule from where the argument says.
-fn read_schedule(argument: &str) -> Result<Printable, String> {
+fn read_schedule(argument: &OsStr) -> Result<Printable, String> {
+    // A file may have any name, a schedule is text.
+    let (path, argument) = (Path::new(argument), &*argument.to_string_lossy());
     if argument == "-" {
         let text = read_text("standard input", io::stdin().lock())?;
         return Printable::parse_file(&text).map_err(|error| format!("standard input: {error}"));
     }
-    if argument.contains(';') && !Path::new(argument).is_file() {
+    if argument.contains(';') && !path.is_file() {
         return Printable::parse(argument).map_err(|error| format!("bad schedule: {error}"));
     }
-    let file = std::fs::File::open(argument).map_err(|error| {
+    let file = std::fs::File::open(path).map_err(|error| {
         let hint = "a schedule is a file, or a line that begins with 'lkpi1;'";
         format!("{}: {error} ({hint})", registry::brief(argument))
     })?;

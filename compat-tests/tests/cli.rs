@@ -714,6 +714,18 @@ fn malformed_schedules_are_refused() {
 }
 
 #[test]
+fn a_file_may_have_any_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new("names");
+    let path = folder.0.join(std::ffi::OsStr::from_bytes(b"not \xff UTF-8; or odd"));
+    std::fs::write(&path, schedule()).expect("a file");
+    for command in ["replay", "shrink"] {
+        let output = lkpi().arg(command).arg(&path).output().expect("lkpi runs");
+        assert_eq!(code(&output), 0, "{output:?}");
+    }
+}
+
+#[test]
 fn a_closed_pipe_is_no_crash() {
     for args in [&["compare", "--schedules", "5"][..], &["list"], &["compare", "--help"], &["replay", &schedule()]] {
         let mut child = lkpi().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("lkpi runs");

@@ -44,7 +44,7 @@ pub(crate) fn all() -> &'static [Scenario] {
     ALL.get_or_init(make)
 }
 
-/// A scenario of `suites/c`: there it is `lkpi_scenario_<function>`, compiled once per mapping.
+/// A scenario of `suites/c`: there it is `LKPI_SCENARIO(function)`, compiled once per mapping.
 fn in_c(function: &str, name: &'static str, about: &'static str, linux: Allowed, source: &'static str) -> Scenario {
     // C's underscores are hyphens in the units' list.
     let cells: Vec<_> = crate::c_units::units()
@@ -53,7 +53,7 @@ fn in_c(function: &str, name: &'static str, about: &'static str, linux: Allowed,
         .map(|unit| Cell { mapping: unit.mapping, run: unit.run, units: unit.units })
         .collect();
     // A misspelt one would only be missing from the table.
-    assert!(!cells.is_empty(), "no file of compat-tests/suites/c has a function lkpi_scenario_{function}");
+    assert!(!cells.is_empty(), "no file of compat-tests/suites/c has LKPI_SCENARIO({function})");
     Scenario { name, about, source, mainline: linux.mainline, rt: linux.rt, cells }
 }
 
