@@ -435,6 +435,35 @@ impl<T> fmt::Debug for Guarded<T> {
     }
 }
 
+/// Zeroes the `size` bytes of cells at `start`, 32 or more. Somebody may look at one meanwhile, who sees what it was or 0: the processor's
+/// own stores, of more than a cell each.
+///
+/// # Safety
+///
+/// They are fields of a structure that are cells, and zero is a value of each.
+#[inline(always)]
+pub(crate) unsafe fn zero(start: *mut u8, size: usize) {
+    debug_assert!(size >= 32);
+    // SAFETY: the caller's promise; the last store begins so that it ends with the cells.
+    unsafe {
+        core::arch::asm!(
+            "pxor {zero}, {zero}",
+            "2:",
+            "movups [{at}], {zero}",
+            "movups [{at} + 16], {zero}",
+            "add {at}, 32",
+            "cmp {at}, {last}",
+            "jb 2b",
+            "movups [{last}], {zero}",
+            "movups [{last} + 16], {zero}",
+            zero = out(xmm_reg) _,
+            at = inout(reg) start => _,
+            last = in(reg) start.wrapping_add(size - 32),
+            options(nostack),
+        );
+    }
+}
+
 /// `atomic_thread_fence_acq`.
 #[inline(always)]
 pub fn thread_fence_acq() {

@@ -153,10 +153,14 @@ impl Callouts {
         self.looked.set(0);
         self.lock.unlock_raw();
         // SAFETY: between executions nobody else is running.
-        unsafe {
-            self.pending.get().clear();
-            *self.running.get() = [[Running::default(); 2]; cpu::MAXCPU];
+        let pending = unsafe { self.pending.get() };
+        if pending.capacity() == 0 {
+            // None was ever set on this machine, so that none has run either.
+            return;
         }
+        pending.clear();
+        // SAFETY: as above.
+        unsafe { *self.running.get() = [[Running::default(); 2]; cpu::MAXCPU] };
         for at in 0..cpu::MAXCPU {
             self.threads[at].set(core::ptr::null_mut());
             self.need[at].reset();

@@ -442,7 +442,6 @@ impl Machine {
         let Some(td) = td else {
             crate::host::end(Verdict::Error(format!("more than {MAXTHREADS} kernel threads at a time")));
         };
-        td.set_state(crate::thread::State::CanRun);
         td
     }
 
@@ -460,8 +459,15 @@ impl Machine {
         let context = Context::new(pool, move || {
             // fork_exit: the new thread drops what mi_switch held for it.
             crate::critical::spinlock_exit_internal();
-            crate::sched::resumed();
+            if td.flags.get() & crate::thread::tdf::KPROC != 0 {
+                // The kernel's own begin by a look at what they are to do. What others do up to their first boundary is nobody else's
+                // business: one here would only repeat each schedule.
+                crate::sched::resumed();
+            }
             body();
+            if crate::sched::explored() {
+                crate::host::explore::met_a_boundary();
+            }
             crate::sched::thread_exit();
         });
         self.stack_lock.unlock_raw();

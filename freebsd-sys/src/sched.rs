@@ -229,7 +229,7 @@ pub(crate) fn finish_switch(cpu: &Pcpu, next: &Thread) {
     machine().sched.lock.unlock_raw();
 }
 
-/// The end of a thread: runs another and never comes back. The coroutine returns after this.
+/// The end of a thread: its CPU goes on with another. Comes back, if at all, to let the coroutine return.
 pub(crate) fn thread_exit() {
     let td = curthread();
     crate::witness::thread_exit(td);
@@ -238,7 +238,7 @@ pub(crate) fn thread_exit() {
     td.set_state(State::Inactive);
     td.oncpu.set(NOCPU);
     let cpu = curcpu();
-    cpu.next.set(choosethread(cpu).ptr());
+    host::exit_to(cpu, choosethread(cpu));
 }
 
 /// `sched_choose()`: dequeues the best thread of this CPU, or the idle thread.

@@ -3,7 +3,7 @@
 //! Fields keep FreeBSD's names without the `td_` prefix; the C name is a doc alias. Threads are type-stable: a machine never
 //! frees one while it lives, so adaptive spinning may look at an owner that has just exited.
 
-use crate::atomic::{Guarded, Owned32, Owned64, OwnedI32, OwnedPtr, OwnedUsize, Shared32};
+use crate::atomic::{Guarded, Owned32, Owned64, OwnedI32, OwnedPtr, OwnedUsize, Shared32, zero};
 use crate::cpu::{self, machine};
 use crate::host::coroutine::{Context, Control};
 use crate::host::footprint::{Operand, key, touch, touch_thread};
@@ -133,14 +133,6 @@ pub struct Thread {
     #[doc(alias = "md_spinlock_count")]
     pub spinlock_count: Owned32,
 
-    /// `td_tid`.
-    pub tid: usize,
-    /// (b) `td_name`.
-    name: Guarded<String>,
-    /// [`tdf`]; several CPUs set and clear bits.
-    pub flags: Shared32,
-    /// (t) [`State`] as a number, so that adaptive spinning can watch it.
-    pub(crate) state: Owned32,
     /// (t) [`tdi`].
     pub inhibitors: Owned32,
     /// (t) Priority without loans.
@@ -152,9 +144,6 @@ pub struct Thread {
     /// (t) `PRI_ITHD`, `PRI_REALTIME`, `PRI_TIMESHARE`, `PRI_IDLE`.
     #[doc(alias = "td_pri_class")]
     pub pri_class: Owned32,
-    /// (t) CPU it runs on, or [`NOCPU`].
-    #[doc(alias = "td_oncpu")]
-    pub oncpu: OwnedI32,
     /// (t) CPU it last ran on.
     #[doc(alias = "td_lastcpu")]
     pub lastcpu: OwnedI32,
@@ -166,36 +155,22 @@ pub struct Thread {
     /// (c) Turnstile queue it is on.
     #[doc(alias = "td_tsqueue")]
     pub(crate) tsqueue: Owned32,
-    /// (s) What it sleeps on.
-    #[doc(alias = "td_wchan")]
-    pub(crate) wchan: OwnedUsize,
-    /// (s) Why it sleeps.
-    #[doc(alias = "td_wmesg")]
-    pub(crate) wmesg: Guarded<&'static str>,
     /// (s) Which of the sleep queue's two lists.
     #[doc(alias = "td_sqqueue")]
     pub(crate) sqqueue: Owned32,
+    /// (s) What it sleeps on.
+    #[doc(alias = "td_wchan")]
+    pub(crate) wchan: OwnedUsize,
     /// (t) How often it was given a CPU: `ru_nvcsw` and `ru_nivcsw`.
     pub(crate) switches: Owned32,
     /// (s) Error of an interrupted sleep.
     pub(crate) intrval: OwnedI32,
     /// (s) Virtual time at which a timed sleep ends; 0 for none.
     pub(crate) sleep_deadline: Owned64,
-    /// (k) WITNESS's list of held sleep locks, oldest first.
-    #[doc(alias = "td_sleeplocks")]
-    pub(crate) sleeplocks: Guarded<Vec<LockInstance>>,
-
-    /// (k) `td_epochs`: with options EPOCH_TRACE.
-    pub(crate) epochs: Guarded<Vec<crate::epoch::Section>>,
-
-    /// (k) `td_lprof`.
-    pub(crate) profile: Guarded<crate::lock_profile::Thread>,
+    /// (b) `td_proc`, of a process that kproc(9) made; else null.
+    pub(crate) proc: OwnedPtr<Proc>,
 
     // -- the emulation's own
-    /// (h) Its stack and registers.
-    pub(crate) context: Guarded<Option<Context>>,
-    /// (h) That context's words; null if there is none.
-    pub(crate) control: OwnedPtr<Control>,
     /// `smp`: it has exited and its context is gone, so that it may be used again.
     pub(crate) ended: Shared32,
     /// The machine ended and this thread's frames are being dropped.
@@ -220,24 +195,49 @@ pub struct Thread {
     pub(crate) overtaken: Owned32,
     /// `explore`: the wait on a spin mutex turned out to be endless.
     pub(crate) spun_too_long: Flag,
-    /// `explore`: what it read since its last wait.
-    pub(crate) read_set: Guarded<Vec<Observed>>,
     /// `explore`: it read more than `read_set` holds.
     pub(crate) read_too_much: Flag,
     /// `explore`: its last wait began with such a set.
     pub(crate) waited_blindly: Flag,
+    /// `explore`: where an idle thread's context is: [`Rest`].
+    pub(crate) rest: Rest,
+    /// Interrupt flag word of the handler bookkeeping: the ithread's event, if it is one.
+    pub(crate) ithread: OwnedUsize,
+
+    // -- from here on, what does not begin as zero
+    /// `td_tid`.
+    pub tid: usize,
+    /// (b) `td_name`.
+    name: Guarded<String>,
+    /// [`tdf`]; several CPUs set and clear bits.
+    pub flags: Shared32,
+    /// (t) [`State`] as a number, so that adaptive spinning can watch it.
+    pub(crate) state: Owned32,
+    /// (t) CPU it runs on, or [`NOCPU`].
+    #[doc(alias = "td_oncpu")]
+    pub oncpu: OwnedI32,
+    /// (s) Why it sleeps.
+    #[doc(alias = "td_wmesg")]
+    pub(crate) wmesg: Guarded<&'static str>,
+    /// (k) WITNESS's list of held sleep locks, oldest first.
+    #[doc(alias = "td_sleeplocks")]
+    pub(crate) sleeplocks: Guarded<Vec<LockInstance>>,
+    /// (k) `td_epochs`: with options EPOCH_TRACE.
+    pub(crate) epochs: Guarded<Vec<crate::epoch::Section>>,
+    /// (k) `td_lprof`.
+    pub(crate) profile: Guarded<crate::lock_profile::Thread>,
+    /// (h) Its stack and registers.
+    pub(crate) context: Guarded<Option<Context>>,
+    /// (h) That context's words; null if there is none.
+    pub(crate) control: OwnedPtr<Control>,
+    /// `explore`: what it read since its last wait.
+    pub(crate) read_set: Guarded<Vec<Observed>>,
     /// `explore`: the primitive it is about to perform.
     pub(crate) op: Guarded<(&'static str, usize)>,
     /// `explore`: what that works on.
     pub(crate) operand: Guarded<Operand>,
     /// `explore`: plain access it is about to perform.
     pub(crate) access: Guarded<Option<PlainAccess>>,
-    /// `explore`: where an idle thread's context is: [`Rest`].
-    pub(crate) rest: Rest,
-    /// Interrupt flag word of the handler bookkeeping: the ithread's event, if it is one.
-    pub(crate) ithread: OwnedUsize,
-    /// (b) `td_proc`, of a process that kproc(9) made; else null.
-    pub(crate) proc: OwnedPtr<Proc>,
 }
 
 // Locking key: (b) before it runs, (c) turnstile chain lock, (h) the host loop that runs it, (k) only the thread itself,
@@ -359,45 +359,12 @@ impl Thread {
 
     /// Makes a used thread new, keeping its allocations, name and flags.
     fn reset(&self) {
+        // SAFETY: these are cells, of which zero is a value.
+        unsafe { zero(core::ptr::from_ref(self).cast_mut().cast(), core::mem::offset_of!(Self, tid)) };
         self.critnest.set(1);
-        self.intr_nesting_level.set(0);
-        self.pinned.set(0);
-        self.no_sleeping.set(0);
-        self.owepreempt.set(0);
-        self.lkpi_task.set(0);
-        self.lkpi_area.iter().for_each(|word| word.set(0));
-        self.locks.set(0);
-        self.rw_rlocks.set(0);
-        self.sx_slocks.set(0);
-        self.lk_slocks.set(0);
         self.spinlock_count.set(1);
         self.set_state(State::CanRun);
-        self.inhibitors.set(0);
         self.oncpu.set(NOCPU);
-        self.lastcpu.set(0);
-        self.tscpu.set(0);
-        self.blocked_on.set(0);
-        self.wchan.set(0);
-        self.sleep_deadline.set(0);
-        self.switches.set(0);
-        self.intrval.set(0);
-        self.ended.reset();
-        self.unwinding.set(false);
-        self.leaves_frame.set(false);
-        self.awaiting.set(false);
-        self.looked_at_clock.set(0);
-        self.looks.set(0);
-        self.delayed.set(0);
-        self.delays.set(0);
-        self.spinning_on_spin_mutex.set(false);
-        self.spinning_on.set(0);
-        self.waits_for.set(0);
-        self.spun_too_long.set(false);
-        self.read_too_much.set(false);
-        self.waited_blindly.set(false);
-        self.rest.set(Rest::NO);
-        self.ithread.set(0);
-        self.proc.set(core::ptr::null_mut());
         // SAFETY: nobody runs this thread: it is new, or its last execution ended.
         unsafe {
             *self.wmesg.get() = "";
@@ -405,7 +372,7 @@ impl Thread {
             self.epochs.get().clear();
             self.profile.get().reset();
             self.read_set.get().clear();
-            *self.op.get() = ("fork_exit", 0);
+            *self.op.get() = (crate::host::explore::FORK_EXIT, 0);
             *self.operand.get() = Operand::NONE;
             *self.access.get() = None;
         }

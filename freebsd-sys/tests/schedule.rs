@@ -165,10 +165,10 @@ fn counted(steps: usize) -> (u64, bool) {
 
 #[test]
 fn dfs_runs_every_interleaving_once() {
-    // thread0 makes k steps, the other one k and two more, to begin and to end: the ways to interleave them are the binomial
-    // coefficients (2k + 2 over k).
+    // thread0 makes k steps, the other CPU k and one more, to look for its thread: the ways to interleave them are the binomial
+    // coefficients (2k + 1 over k).
     let counts: Vec<_> = (1..=4).map(counted).collect();
-    assert_eq!(counts, [(4, true), (15, true), (56, true), (210, true)]);
+    assert_eq!(counts, [(3, true), (10, true), (35, true), (126, true)]);
     // The same search twice is the same search.
     assert_eq!(counted(3), counts[2]);
 }

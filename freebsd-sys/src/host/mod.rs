@@ -55,6 +55,15 @@ pub(crate) fn switch_to(cpu: &Pcpu, next: &Thread) {
     }
 }
 
+/// The running thread, of which nothing is left to drop, has ended: its CPU goes on with `next`, at the latest once the thread's coroutine
+/// has returned.
+pub(crate) fn exit_to(cpu: &Pcpu, next: &Thread) {
+    match engine() {
+        Engine::Explore => explore::exit_to(cpu, next),
+        Engine::Smp => cpu.next.set(next.ptr()),
+    }
+}
+
 /// The idle thread has nothing to run: returns when that may have changed.
 #[inline(always)]
 pub(crate) fn idle() {

@@ -13,7 +13,7 @@ use crate::interrupt::{self, Irq};
 use crate::lock::Loc;
 use crate::machine::Machine;
 use crate::sched;
-use crate::thread::{Observed, PlainAccess, Rest, Thread, curthread};
+use crate::thread::{Observed, PlainAccess, Rest, Thread, curthread, tdf};
 
 /// A clock interrupt on the running thread's stack, inside its primitive.
 pub(crate) fn tick() {
@@ -222,6 +222,33 @@ pub(crate) fn switch_to(cpu: &Pcpu, next: &Thread) {
     } else {
         cpu.next.set(next.ptr());
         crate::host::switch();
+    }
+}
+
+/// The running thread has ended, and its CPU goes on with `next`: at once, since to go by the loop is another switch of stacks. Its own stack
+/// is given back when the next thread has ended, or the execution.
+pub(crate) fn exit_to(cpu: &Pcpu, next: &Thread) {
+    let (m, td) = (machine(), curthread());
+    if !explorer(m).exploring {
+        cpu.next.set(next.ptr());
+        return;
+    }
+    td.flags.or(tdf::PARKED);
+    if let Some(before) = explorer(m).exited.replace(td) {
+        // SAFETY: it never runs again, and this is another stack.
+        if let Some(context) = unsafe { before.context.get() }.take() {
+            heap::aside(|| m.end_context(before, context));
+        }
+    }
+    sched::finish_switch(cpu, next);
+    go_on_with(cpu, next);
+}
+
+/// Before the end of a thread: one that has met no boundary meets one now, so that an interrupt may come while it runs.
+pub(crate) fn met_a_boundary() {
+    // SAFETY: the running thread's own field.
+    if unsafe { *curthread().op.get() }.0 == FORK_EXIT {
+        sched::resumed();
     }
 }
 
@@ -434,6 +461,9 @@ pub(crate) fn on_stack(at: usize) -> bool {
     // SAFETY: (h) the running thread's own context.
     unsafe { curthread().context.get() }.as_ref().is_some_and(|context| context.owns_stack_pointer(at))
 }
+
+/// What a thread is said to be about that has met no boundary yet.
+pub(crate) const FORK_EXIT: &str = "fork_exit";
 
 /// What mi_switch calls the boundary of a thread that is back on a CPU.
 pub(super) const RESUME: &str = "resume";

@@ -21,7 +21,8 @@ mod transition;
 
 pub use boundary::access;
 pub(crate) use boundary::{
-    access_at, boundary, fcmpset, idle, instruction, on_stack, only_read, spinwait, switch_to, tick,
+    FORK_EXIT, access_at, boundary, exit_to, fcmpset, idle, instruction, met_a_boundary, on_stack, only_read, spinwait,
+    switch_to, tick,
 };
 pub(crate) use moves::{choose, migrate, turns};
 pub(crate) use stuck::{busy, hang};
@@ -80,6 +81,8 @@ pub(crate) struct Explorer {
     heap: Option<heap::Lease>,
     /// Whether the schedule is fair, where that matters.
     turns: Option<Turns>,
+    /// The thread that has ended last while exploring: its stack may be used until another one ends.
+    exited: Option<&'static Thread>,
     /// The host thread that ran the last execution; 0 before the first.
     host: libc::pthread_t,
     block: Block,
@@ -117,6 +120,7 @@ impl Explorer {
             transition: Transition::default(),
             heap: None,
             turns: None,
+            exited: None,
             host: 0,
             block: Block::new(0),
         }
@@ -233,6 +237,7 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     x.looks_ahead = schedule.looks_ahead() || x.transition.recorded;
     x.transition.event = None;
     x.racers = 0;
+    x.exited = None;
     x.rng = schedule.lend();
     // An exhaustive search counts everything.
     x.turns = (m.config.starvation.is_some() && !x.transition.recorded).then(Turns::default);
