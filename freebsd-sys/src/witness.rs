@@ -317,19 +317,24 @@ impl LockInstance {
     }
 }
 
-/// `witness_list_lock()`'s line.
-impl fmt::Display for LockInstance {
+/// `witness_list_lock()`'s line about a lock that is held on a machine.
+struct Line<'a>(&'a Machine, &'a LockInstance);
+
+impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lock = self.object();
-        let how = if self.exclusive { "exclusive" } else { "shared" };
+        let Self(m, held) = self;
+        let lock = held.object();
+        let how = if held.exclusive { "exclusive" } else { "shared" };
         write!(
             f,
-            "{how} {} {} r = {} ({:p}) locked @ {}",
+            "{how} {} {} ({}) r = {} ({:p}) locked @ {}",
             lock.class().name(),
             lock.name(),
-            self.recursed,
-            self.lock,
-            self.loc
+            // FreeBSD leaves the type out if it is the name, but compares addresses, and a witness has a copy.
+            kind_on(m, held.witness()),
+            held.recursed,
+            held.lock,
+            held.loc
         )
     }
 }
@@ -600,7 +605,11 @@ fn checkorder_enrolled(
 
 /// `w_name`: the type that locks have in common.
 fn kind(witness: usize) -> &'static str {
-    machine().witness.with(|graph| graph.classes.get(witness).map_or("(no type)", |class| class.name))
+    kind_on(machine(), witness)
+}
+
+fn kind_on(m: &Machine, witness: usize) -> &'static str {
+    m.witness.with(|graph| graph.classes.get(witness).map_or("(no type)", |class| class.name))
 }
 
 /// Prints a reversal: `lock` is to be taken after `held[at]`, which comes after it.
@@ -863,7 +872,7 @@ pub(crate) fn thread_exit(td: &Thread) {
 /// `witness_list_locks()`: newest first.
 fn print(held: &[LockInstance]) {
     for held in held.iter().rev() {
-        kprintf!("{held}");
+        kprintf!("{}", Line(machine(), held));
     }
 }
 
@@ -925,7 +934,7 @@ pub(crate) fn warn_held(interlock: Option<&LockObject>, what: &dyn fmt::Display,
                 kprintf!("{what} with the following {kind}locks held:");
             }
             n += 1;
-            kprintf!("{held}");
+            kprintf!("{}", Line(machine(), held));
         }
     }
     // SAFETY: (k) this CPU's list; a caller without spin mutexes finds it empty.
@@ -959,7 +968,7 @@ pub(crate) fn display_spinlock(lock: &LockObject, owner: &Thread) {
         // SAFETY: (k) in `explore` no other CPU moves meanwhile.
         let held = find(unsafe { cpu.spinlocks.get() }, lock);
         if let Some(held) = held {
-            kprintf!("{held}");
+            kprintf!("{}", Line(m, &held));
         }
     }
 }
@@ -1007,7 +1016,7 @@ pub(crate) fn show_alllocks(m: &Machine) -> Vec<String> {
             continue;
         }
         lines.push(format!("Process 0 (kernel) thread {:p} ({}) {}", td.ptr(), td.tid, td.name()));
-        lines.extend(sleep.iter().rev().chain(spin.iter().rev()).map(ToString::to_string));
+        lines.extend(sleep.iter().rev().chain(spin.iter().rev()).map(|held| Line(m, held).to_string()));
     }
     if m.engine == Engine::Explore {
         // SAFETY: listed locks are alive.
@@ -1074,7 +1083,7 @@ mod tests {
         });
         assert_eq!(execution.verdict, Verdict::Pass);
         assert_eq!(execution.console[0], "userret: returning with the following locks held:");
-        assert!(execution.console[1].starts_with("shared sx sx r = 0 (0x"), "{:?}", execution.console);
+        assert!(execution.console[1].starts_with("shared sx sx (sx) r = 0 (0x"), "{:?}", execution.console);
         assert!(execution.console[1].ends_with(") locked @ a.c:7"), "{:?}", execution.console);
     }
 

@@ -312,7 +312,7 @@ fn holders() -> Vec<Row> {
                 })
                 .prints(&[
                     "Thread %p exiting with the following locks held:",
-                    "exclusive sleep mutex m r = 0 (%p) locked @ %s:%d",
+                    "exclusive sleep mutex m (m) r = 0 (%p) locked @ %s:%d",
                 ])
                 .witness("Thread %p cannot exit while holding sleeplocks"),
                 case("a thread ends with a recursed and a shared lock", || {
@@ -326,8 +326,8 @@ fn holders() -> Vec<Row> {
                 })
                 .prints(&[
                     "Thread %p exiting with the following locks held:",
-                    "exclusive sleep mutex m r = 1 (%p) locked @ %s:%d",
-                    "shared sx sx r = 0 (%p) locked @ %s:%d",
+                    "exclusive sleep mutex m (m) r = 1 (%p) locked @ %s:%d",
+                    "shared sx sx (sx) r = 0 (%p) locked @ %s:%d",
                 ])
                 .witness("Thread %p cannot exit while holding sleeplocks"),
             ],
@@ -393,7 +393,7 @@ fn names() -> Vec<Row> {
             })
             .prints(&[
                 "Sleeping on \"meanwhile\" with the following non-sleepable locks held:",
-                "shared rm x r = 0 (%p) locked @ %s:%d",
+                "shared rm x (x) r = 0 (%p) locked @ %s:%d",
             ])
             .witness("itismychild: parent \"x\" (spin mutex) and child \"y\" (sleep mutex) are not the same lock type")
             .without_witness("rm_runlock() of destroyed rmlock @ %s:%d")],
@@ -425,7 +425,7 @@ fn names() -> Vec<Row> {
                 })
                 .prints(&[
                     "Sleeping on \"nap\" with the following non-sleepable locks held:",
-                    "exclusive sleep mutex name 7 r = 0 (%p) locked @ %s:%d",
+                    "exclusive sleep mutex name 7 (name 7) r = 0 (%p) locked @ %s:%d",
                 ]),
                 Case::not_applicable("more locks held than there are list entries", "the lists of held locks grow"),
             ],
