@@ -574,16 +574,19 @@ impl Rw {
                 continue;
             }
             if readers(v) > 0 && tries > 0 {
-                tries -= 1;
-                if !spinner {
-                    critical::enter(td);
-                    spinner = v & RW_LOCK_WRITE_SPINNER != 0
-                        || self.rw_lock.fcmpset_acq(v, v | RW_LOCK_WRITE_SPINNER).is_ok();
-                    if !spinner {
+                // If another spins for them already, its flag serves this thread too, which then may be preempted. If the flag is gone,
+                // with who took the lock in between or with who gave up spinning, it is set anew.
+                if v & RW_LOCK_WRITE_SPINNER == 0 {
+                    if !core::mem::replace(&mut spinner, true) {
+                        critical::enter(td);
+                    }
+                    if self.rw_lock.fcmpset_acq(v, v | RW_LOCK_WRITE_SPINNER).is_err() {
+                        spinner = false;
                         critical::exit(td);
                         continue;
                     }
                 }
+                tries -= 1;
                 if !cpu::spinwait() {
                     return;
                 }
