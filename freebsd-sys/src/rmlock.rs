@@ -480,21 +480,24 @@ impl Rm {
         lo.set(Lo::DUPOK, opts.contains(Rmf::DUPOK));
         let sleepable = opts.contains(Rmf::SLEEPABLE);
         let class = if sleepable { LockClass::RmSleepable } else { LockClass::Rm };
-        // The lock behind comes first, and is the first to mind being initialised twice. A mutex goes by the lock's name, an sx by its own.
-        let new = opts.contains(Rmf::NEW);
+        // FreeBSD initialises the lock behind first, which is then the first to mind that it is initialised. A mutex goes by the lock's
+        // name, an sx lock by its own.
+        let behind = if sleepable { c"rmlock_sx" } else { name };
         // SAFETY: both are a lock_object and a word, valid for any bits.
-        unsafe {
-            if sleepable {
-                self.backing.sx.init(c"rmlock_sx", Sxf::NOWITNESS | if new { Sxf::NEW } else { Sxf::empty() });
-            } else {
-                let flags = Mtxf::NOWITNESS | if new { Mtxf::NEW } else { Mtxf::DEF };
-                self.backing.mtx.init_typed(name, c"rmlock_mtx", flags);
-            }
-        }
+        let object = unsafe { if sleepable { self.backing.sx.object() } else { self.backing.mtx.object() } };
+        object.check_fresh(behind, lo);
         self.lock_object.init(class, name, 0, lo);
         let asks = if sleepable && !sched::explored() { ASKS } else { 0 };
         self.writecpus[0].set(Self::all_cpus() | asks);
         self.active.set(core::ptr::null_mut());
+        let new = opts.contains(Rmf::NEW);
+        match self.backing() {
+            Back::Mtx(mtx) => {
+                let flags = Mtxf::NOWITNESS | if new { Mtxf::NEW } else { Mtxf::DEF };
+                mtx.init_typed(behind, c"rmlock_mtx", flags);
+            }
+            Back::Sx(sx) => sx.init(behind, Sxf::NOWITNESS | if new { Sxf::NEW } else { Sxf::empty() }),
+        }
     }
 
     /// `rm_destroy()`: the caller may not hold it.
