@@ -354,10 +354,8 @@ pub(crate) fn init(lock: &LockObject, kind: &'static CStr) {
         if let Some(number) = graph.classes.iter().position(|other| other.name == name) {
             let known = &mut graph.classes[number];
             known.refcount += 1;
-            if known.refcount == 1 && known.class != class {
+            if known.refcount == 1 {
                 known.class = class;
-                // A child of another kind is an error, whatever the order was.
-                machine().witness.known.forget();
             }
             return Some((number, known.class));
         }
@@ -553,9 +551,6 @@ fn checkorder_enrolled(
             let ok = dupok || lock.flags().contains(Lo::DUPOK) || !graph.mark_reversed(number, number);
             return if ok { Finding::Fine } else { Finding::Duplicate };
         }
-        if graph.classes[before].class.is_sleeplock() != graph.classes[number].class.is_sleeplock() {
-            return Finding::Mixed(before);
-        }
         if graph.is_child(before, number) {
             if !sched::explored() {
                 machine().witness.known.note(before + 1, number + 1);
@@ -578,6 +573,10 @@ fn checkorder_enrolled(
             }
         }
         if !(sleepable && giant::is(last.object())) {
+            // A name that has become one of the other kind is minded where the order is new, and only there.
+            if graph.classes[before].class.is_sleeplock() != graph.classes[number].class.is_sleeplock() {
+                return Finding::Mixed(before);
+            }
             graph.adopt(before, number);
         }
         Finding::Fine
@@ -624,7 +623,12 @@ fn report_reversal(held: &[LockInstance], at: usize, lock: &LockObject, number: 
         kprintf!("lock order reversal:");
     }
     let line = |nth: &str, lock: &LockObject, loc: Loc| {
-        let (name, kind, class) = (lock.name(), kind(lock.witness.get().wrapping_sub(1)), lock.class().name());
+        let name = lock.name();
+        // The witness's class, which is that of whoever had the name last.
+        let (kind, class) = machine().witness.with(|graph| {
+            let witness = graph.classes.get(lock.witness.get().wrapping_sub(1));
+            witness.map_or(("(no type)", "(no class)"), |witness| (witness.name, witness.class.name()))
+        });
         kprintf!(" {nth} {:p} {name} ({kind}, {class}) @ {loc}", core::ptr::from_ref(lock));
     };
     match held[..=at].iter().rev().find(|earlier| earlier.witness() == number) {
