@@ -32,7 +32,8 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! Backoff is the engine's (`cpu::spinwait`); bounded spins last as long as `cpu::bounded_spin` says. A zeroed lock looks
+//! Backoff is the engine's (`cpu::spinwait`); bounded spins last as long as `cpu::bounded_spin` says. A writer that gave up waiting for an
+//! owner, and finds readers once the chain is locked, blocks, where FreeBSD's first spins for them. A zeroed lock looks
 //! write-locked by thread null, which on FreeBSD ends in a page fault: here in a panic of that text.
 //!
 //! References: kern/kern_rwlock.c, sys/rwlock.h, rwlock(9).

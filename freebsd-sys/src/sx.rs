@@ -658,10 +658,10 @@ impl Sx {
                         critical::exit(td);
                     }
                     let error = self.sleep(EXCLUSIVE, opts);
+                    // Unlike rwlock(9) it does not spin for sharers once more.
                     if error != 0 {
                         break error;
                     }
-                    tries = cpu::adaptive_spins(SPINS);
                 }
             }
             if cpu::scheduler_stopped() {
