@@ -147,9 +147,9 @@ fn held_locks_are_warned_of() {
     assert_eq!(execution.verdict, Verdict::Panic("witness_warn".to_owned()));
     let [second, sx, third, other] = &execution.console[..] else { panic!("{:?}", execution.console) };
     assert_eq!(second, "second 2 with the following locks held:");
-    assert!(sx.starts_with("shared sx static sx r = 0 ("), "{sx}");
+    assert!(sx.starts_with("shared sx static sx (static sx) r = 0 ("), "{sx}");
     assert_eq!(third, "third with the following non-sleepable locks held:");
-    assert!(other.starts_with("exclusive sleep mutex other r = 0 ("), "{other}");
+    assert!(other.starts_with("exclusive sleep mutex other (other) r = 0 ("), "{other}");
 }
 
 #[test]

@@ -540,7 +540,9 @@ fn the_model_says_what_witness_prints() {
     let waits = [a(Act::Lock), b(Act::Lock), b(Act::CvTimedwait), a(Act::Pause)];
     let held = printed(&program(&[Kind::Mtx, Kind::Rw], &[&waits]));
     let warned = |what: &str| format!("{what} with the following non-sleepable locks held:");
-    let line = |class: &str, lock: &str, at: u32| format!("exclusive {class} {lock} r = 0 (%p) locked @ program:{at}");
+    let line = |class: &str, lock: &str, at: u32| {
+        format!("exclusive {class} {lock} ({lock}) r = 0 (%p) locked @ program:{at}")
+    };
     let (of_a, of_b) = (line("sleep mutex", "a", 1), line("rw", "b", 2));
     assert_eq!(held, [warned("Waiting on \"cv\""), of_a.clone(), warned("Sleeping on \"nap\""), of_b, of_a]);
 }

@@ -994,9 +994,8 @@ impl Epoch {
             return;
         }
         binding.restore(td);
-        if td.priority.get() != priority {
-            sched::sched_prio(td, priority);
-        }
+        // In any case: a priority that the caller was lent is its own from now on.
+        sched::sched_prio(td, priority);
         dropped.pickup(loc);
         kassert!(td.locks.get() == locks, "{} residual locks held", td.locks.get() - locks);
     }

@@ -10,7 +10,9 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! All sources are edge-triggered, as MSIs are: none is masked while its ithread runs.
+//! All sources are edge-triggered, as MSIs are: none is masked while its ithread runs. `_intr_drain` looks once a tick whether the
+//! ithread waits, where FreeBSD's ithread says so when it has nothing to do (IT_WAIT). Removing a handler does not have the ithread run
+//! the other handlers of its source, as FreeBSD's does on the way. Handlers run in the order in which they were added.
 //!
 //! References: kern/kern_intr.c, amd64/amd64/exception.S, BUS_SETUP_INTR(9).
 

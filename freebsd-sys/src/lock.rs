@@ -235,7 +235,7 @@ impl LockObject {
     }
 
     /// The first check of `lock_init()`.
-    fn check_fresh(&self, name: &CStr, lo: Lo) {
+    pub(crate) fn check_fresh(&self, name: &CStr, lo: Lo) {
         kassert!(
             !self.flags().contains(Lo::INITIALIZED) || lo.contains(Lo::NEW),
             "lock \"{}\" {:p} already initialized",

@@ -27,7 +27,8 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! `debug.lockmgr.adaptive_spinning` is on. A thread never has `TDP_DEADLKTREAT`. `lockmgr_printinfo` and the fast paths of
+//! `debug.lockmgr.adaptive_spinning` is on. A thread never has `TDP_DEADLKTREAT`. FreeBSD's LK_DRAIN, having woken exclusive sleepers of
+//! a free lock, sleeps without having set their flag again, and nobody need wake it; here it looks anew. `lockmgr_printinfo` and the fast paths of
 //! vnodes are not there.
 //!
 //! References: kern/kern_lock.c, sys/lockmgr.h, sys/_lockmgr.h, lock(9).
@@ -218,9 +219,9 @@ impl Request<'_> {
         self.flags & lk::NOWAIT != 0
     }
 
-    /// `LK_ADAPTIVE` counts only without an interlock: its holder might be who the owner waits for.
+    /// `LK_ADAPTIVE` counts only without an interlock, or once a sleep has dropped it: its holder might be who the owner waits for.
     fn may_spin(&self) -> bool {
-        self.flags & (lk::ADAPTIVE | lk::INTERLOCK) == lk::ADAPTIVE
+        self.flags & lk::ADAPTIVE != 0 && self.interlock.is_none()
     }
 }
 

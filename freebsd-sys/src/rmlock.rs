@@ -480,6 +480,12 @@ impl Rm {
         lo.set(Lo::DUPOK, opts.contains(Rmf::DUPOK));
         let sleepable = opts.contains(Rmf::SLEEPABLE);
         let class = if sleepable { LockClass::RmSleepable } else { LockClass::Rm };
+        // FreeBSD initialises the lock behind first, which is then the first to mind that it is initialised. A mutex goes by the lock's
+        // name, an sx lock by its own.
+        let behind = if sleepable { c"rmlock_sx" } else { name };
+        // SAFETY: both are a lock_object and a word, valid for any bits.
+        let object = unsafe { if sleepable { self.backing.sx.object() } else { self.backing.mtx.object() } };
+        object.check_fresh(behind, lo);
         self.lock_object.init(class, name, 0, lo);
         let asks = if sleepable && !sched::explored() { ASKS } else { 0 };
         self.writecpus[0].set(Self::all_cpus() | asks);
@@ -487,9 +493,10 @@ impl Rm {
         let new = opts.contains(Rmf::NEW);
         match self.backing() {
             Back::Mtx(mtx) => {
-                mtx.init(c"rmlock_mtx", Mtxf::NOWITNESS | if new { Mtxf::NEW } else { Mtxf::DEF });
+                let flags = Mtxf::NOWITNESS | if new { Mtxf::NEW } else { Mtxf::DEF };
+                mtx.init_typed(behind, c"rmlock_mtx", flags);
             }
-            Back::Sx(sx) => sx.init(c"rmlock_sx", Sxf::NOWITNESS | if new { Sxf::NEW } else { Sxf::empty() }),
+            Back::Sx(sx) => sx.init(behind, Sxf::NOWITNESS | if new { Sxf::NEW } else { Sxf::empty() }),
         }
     }
 

@@ -32,7 +32,8 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! Backoff is the engine's (`cpu::spinwait`); bounded spins last as long as `cpu::bounded_spin` says. A zeroed lock looks
+//! Backoff is the engine's (`cpu::spinwait`); bounded spins last as long as `cpu::bounded_spin` says. A writer that gave up waiting for an
+//! owner, and finds readers once the chain is locked, blocks, where FreeBSD's first spins for them. A zeroed lock looks
 //! write-locked by thread null, which on FreeBSD ends in a page fault: here in a panic of that text.
 //!
 //! References: kern/kern_rwlock.c, sys/rwlock.h, rwlock(9).
@@ -574,16 +575,19 @@ impl Rw {
                 continue;
             }
             if readers(v) > 0 && tries > 0 {
-                tries -= 1;
-                if !spinner {
-                    critical::enter(td);
-                    spinner = v & RW_LOCK_WRITE_SPINNER != 0
-                        || self.rw_lock.fcmpset_acq(v, v | RW_LOCK_WRITE_SPINNER).is_ok();
-                    if !spinner {
+                // If another spins for them already, its flag serves this thread too, which then may be preempted. If the flag is gone,
+                // with who took the lock in between or with who gave up spinning, it is set anew.
+                if v & RW_LOCK_WRITE_SPINNER == 0 {
+                    if !core::mem::replace(&mut spinner, true) {
+                        critical::enter(td);
+                    }
+                    if self.rw_lock.fcmpset_acq(v, v | RW_LOCK_WRITE_SPINNER).is_err() {
+                        spinner = false;
                         critical::exit(td);
                         continue;
                     }
                 }
+                tries -= 1;
                 if !cpu::spinwait() {
                     return;
                 }

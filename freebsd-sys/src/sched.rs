@@ -13,7 +13,8 @@
 //! (FreeBSD: 94 ms shared by the load). One queue per CPU is ordered by priority: the rotation that lets every batch thread
 //! run some time is not there, nor is the periodic balancing between busy CPUs. A runnable thread that is lent a priority
 //! stays on its CPU's queue, where FreeBSD picks a CPU anew; idle CPUs steal it all the same. sched_prio does not resort a
-//! turnstile that its thread is blocked on.
+//! turnstile that its thread is blocked on. A runnable thread whose priority gets worse goes behind those that are better now; FreeBSD leaves
+//! it where it is until it has run.
 //!
 //! References: kern/kern_synch.c (mi_switch), kern/sched_ule.c, sched(9), kern/kern_switch.c.
 

@@ -220,7 +220,7 @@ pub fn wait(_wchan: usize) {
     switch();
 }
 
-/// `sleepq_timedwait()`: returns [`EWOULDBLOCK`] if time ran out.
+/// `sleepq_timedwait()`: returns [`EWOULDBLOCK`] if the time is over when the caller runs again, whatever ended its sleep.
 pub fn timedwait(_wchan: usize) -> i32 {
     switch();
     check_timeout()
@@ -260,14 +260,14 @@ fn catch_signals(wchan: usize) -> i32 {
     td.intrval.get()
 }
 
+/// `sleepq_check_timeout()`.
 fn check_timeout() -> i32 {
+    // Only the time counts, and not what ended the sleep: who was woken in time and runs too late is told that it is too late.
     let td = curthread();
+    let deadline = td.sleep_deadline.get();
     td.sleep_deadline.set(0);
-    if td.flags.get() & tdf::TIMEOUT != 0 {
-        td.flags.clear(tdf::TIMEOUT);
-        return EWOULDBLOCK;
-    }
-    0
+    td.flags.clear(tdf::TIMEOUT);
+    if deadline != 0 && deadline <= crate::callout::now() { EWOULDBLOCK } else { 0 }
 }
 
 /// `sleepq_switch()`.
@@ -328,13 +328,17 @@ pub fn signal(wchan: usize, kind: Type, priority: u32, queue: usize) {
     });
 }
 
-/// [`signal`] with `SLEEPQ_UNFAIR`: the latest sleeper, whatever its priority.
+/// [`signal`] with `SLEEPQ_UNFAIR`: the latest who sleeps already, whatever its priority; the first if all are still on their way.
 ///
 /// # Panics
 ///
 /// As [`signal`].
 pub fn signal_unfair(wchan: usize, kind: Type, priority: u32, queue: usize) {
-    signal_chosen(wchan, kind, priority, queue, |blocked| blocked.last().copied());
+    signal_chosen(wchan, kind, priority, queue, |blocked| {
+        // SAFETY: threads are type-stable.
+        let asleep = blocked.iter().rfind(|&&td| unsafe { (*td).is_sleeping() });
+        asleep.or(blocked.first()).copied()
+    });
 }
 
 fn signal_chosen(
@@ -382,16 +386,24 @@ pub fn sleepcnt(wchan: usize, queue: usize) -> usize {
     find(wchan).map_or(0, |sq| sq.blocked[queue].len())
 }
 
-/// `sleepq_type()`: what the sleepers on `wchan` use it for, if there are any. Takes the chain lock itself.
+/// `sleepq_type()`: what the sleepers on `wchan` use it for, if there are any. The chain lock is held.
+///
+/// # Panics
+///
+/// MPASS `wchan != NULL` (INVARIANTS).
 pub fn kind_of(wchan: usize) -> Option<Type> {
-    lock(wchan);
-    let kind = find(wchan).map(|sq| sq.kind);
-    release(wchan);
-    kind
+    mpass!(wchan != 0, "wchan != NULL", crate::lock::Loc::caller());
+    touch(wchan, 1, false);
+    find(wchan).map(|sq| sq.kind)
 }
 
 /// `sleepq_remove()`: wakes `td` if it sleeps on `wchan`. Takes the chain lock itself.
+///
+/// # Panics
+///
+/// MPASS `wchan != NULL` (INVARIANTS).
 pub fn remove_thread(td: &Thread, wchan: usize) {
+    mpass!(wchan != 0, "wchan != NULL", crate::lock::Loc::caller());
     lock(wchan);
     if td.wchan.get() == channel(wchan) {
         resume(td, 0);
@@ -406,6 +418,11 @@ fn clock_reaches(td: &Thread) -> bool {
     !td.is_running() || td.is_sleeping() || td.spinlock_count.get() == 0
 }
 
+/// Whether `td`, which is on a queue, has a deadline that the clock has not told it of.
+fn awaits_time(td: &Thread) -> bool {
+    td.sleep_deadline.get() != 0 && td.flags.get() & tdf::TIMEOUT == 0
+}
+
 /// Ends the timed sleeps whose deadline has passed: called from the clock interrupt.
 pub(crate) fn expire(now: u64) {
     let m = machine();
@@ -416,13 +433,12 @@ pub(crate) fn expire(now: u64) {
                 // SAFETY: (s) the chain lock is held; threads are type-stable.
                 let td = unsafe { &*td };
                 let reached = clock_reaches(td) || td.ptr() == curthread().ptr();
-                td.sleep_deadline.get() != 0 && td.sleep_deadline.get() <= now && reached
+                awaits_time(td) && td.sleep_deadline.get() <= now && reached
             }) {
                 // SAFETY: threads are type-stable.
                 let td = unsafe { &*td };
                 touch_thread(td, true);
                 td.flags.or(tdf::TIMEOUT);
-                td.sleep_deadline.set(0);
                 // Who does not sleep yet stays on the queue until it would, and a wake-up before that is spent on it.
                 if td.is_sleeping() {
                     resume(td, 0);
@@ -441,7 +457,7 @@ pub(crate) fn next_deadline() -> Option<u64> {
         .flat_map(|sq| sq.blocked.iter().flatten())
         // SAFETY: threads are type-stable.
         .map(|&td| unsafe { &*td })
-        .filter(|td| td.sleep_deadline.get() != 0 && clock_reaches(td))
+        .filter(|td| awaits_time(td) && clock_reaches(td))
         .map(|td| td.sleep_deadline.get())
         .min()
 }

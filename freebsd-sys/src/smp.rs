@@ -21,10 +21,11 @@
 
 use crate::atomic::{Guarded, Shared32, thread_fence_acq};
 use crate::cpu::{self, curcpu, machine, observe, pending};
+use crate::critical;
 use crate::lock::Loc;
 use crate::module::Once;
 use crate::mutex::{Mtx, Mtxf};
-use crate::panic::{kassert, kpanic};
+use crate::panic::{kassert, kpanic, mpass};
 use crate::thread::curthread;
 
 /// What a rendezvous does before or after its action.
@@ -170,11 +171,11 @@ pub fn all_cpus() -> usize {
 }
 
 /// `smp_rendezvous_cpus()`: runs the functions on the CPUs of `map`, a bit each, and returns when all are through. Does not sleep. Not with a
-/// spin mutex that another CPU may wait for, nor in an interrupt filter.
+/// spin mutex held, nor in an interrupt filter. A machine with one CPU runs them there, whatever `map` says.
 ///
 /// # Panics
 ///
-/// `ncpus is 0 with non-zero map`; `rendezvous action changed td_owepreempt`, if a function made a better thread runnable (INVARIANTS).
+/// MPASS `curthread->td_md.md_spinlock_count == 0` (INVARIANTS): with a spin mutex held. `ncpus is 0 with non-zero map`; `rendezvous action changed td_owepreempt`, if a function made a better thread runnable (INVARIANTS).
 #[track_caller]
 pub fn smp_rendezvous_cpus(map: usize, setup: Phase<'_>, action: Option<&dyn Fn()>, teardown: Phase<'_>) {
     let loc = Loc::caller();
@@ -182,6 +183,18 @@ pub fn smp_rendezvous_cpus(map: usize, setup: Phase<'_>, action: Option<&dyn Fn(
         return;
     }
     let rendezvous = &machine().smp_rv;
+    let td = curthread();
+    if machine().cpus.len() == 1 {
+        // `smp_started` is 0: nobody to wait for, and the map is not looked at.
+        critical::spinlock_enter_internal();
+        run(setup);
+        action.inspect(|action| action());
+        run(teardown);
+        critical::spinlock_exit_internal();
+        return;
+    }
+    // With interrupts off it would wait for ever for a CPU that sends this one an interrupt.
+    mpass!(td.spinlock_count.get() == 0, "curthread->td_md.md_spinlock_count == 0", loc);
     let map = map & all_cpus();
     let ncpus = map.count_ones();
     if ncpus == 0 {

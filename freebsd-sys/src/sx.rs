@@ -16,7 +16,8 @@
 //!
 //! The algorithm of rwlock(9), on a sleep queue instead of a turnstile. Hence no priority is lent, a holder may sleep, and
 //! a contender must be allowed to sleep: sleepq_add says so, and only when it really has to. A wait may be interruptible;
-//! since a sleeper that was interrupted leaves its waiters bit behind, who frees the lock asks the queue whether anybody is left.
+//! since a sleeper that was interrupted leaves its waiters bit behind, an exclusive owner that frees the lock asks the queue whether
+//! anybody is left. The last sharer does not, in FreeBSD as here: the bit then keeps sharers out, and asleep, for whom nobody waits.
 //!
 //! # Memory ordering
 //!
@@ -363,6 +364,10 @@ impl Sx {
 
     /// `_sx_slock_hard()`: who waits, spinning or asleep, does so without Giant.
     fn slock_hard(&self, td: &Thread, opts: u32, loc: Loc) -> i32 {
+        // Who shares another sx lock need not wait for waiting takers. With INVARIANTS Giant goes after that look, without before it.
+        if cpu::invariants() && self.slock_try(td, false) {
+            return 0;
+        }
         let dropped = giant::drop_giant(loc);
         let error = self.slock_wait(td, opts);
         dropped.pickup(loc);
@@ -505,7 +510,14 @@ impl Sx {
         sleepqueue::lock(wchan);
         while !self.sunlock_try(td) {
             let x = self.sx_lock.read();
-            let (free, queue) = self.next_turn(x);
+            // Unlike an exclusive owner, the last sharer takes the bit's word for it that somebody sleeps there. If a signal has taken
+            // that one away, nobody is woken, and sharers that sleep wait for the next one to free the lock.
+            let exclusive = x & SX_LOCK_EXCLUSIVE_WAITERS != 0;
+            let (free, queue) = if exclusive {
+                (SX_LOCK_UNLOCKED | x & SX_LOCK_SHARED_WAITERS, EXCLUSIVE)
+            } else {
+                (SX_LOCK_UNLOCKED, SHARED)
+            };
             if sharers(x) <= 1 && self.sx_lock.fcmpset_rel(x, free | x & SX_LOCK_WRITE_SPINNER).is_ok() {
                 sleepqueue::broadcast(wchan, Type::Sx, 0, queue);
                 td.sx_slocks.sub(1);
@@ -515,8 +527,8 @@ impl Sx {
         sleepqueue::release(wchan);
     }
 
-    /// The free word after a release with waiters in `x`, and the queue to wake: exclusive first, if anybody still sleeps
-    /// there. The chain is locked.
+    /// The free word after an exclusive owner's release with waiters in `x`, and the queue to wake: exclusive first, if anybody still
+    /// sleeps there. The chain is locked.
     fn next_turn(&self, x: usize) -> (usize, usize) {
         if x & SX_LOCK_EXCLUSIVE_WAITERS != 0 && sleepqueue::sleepcnt(self.lock_object.id(), EXCLUSIVE) != 0 {
             (SX_LOCK_UNLOCKED | x & SX_LOCK_SHARED_WAITERS, EXCLUSIVE)
@@ -615,16 +627,19 @@ impl Sx {
                 continue;
             }
             if sharers(x) > 0 && tries > 0 {
-                tries -= 1;
-                if !spinner {
-                    critical::enter(td);
-                    spinner = x & SX_LOCK_WRITE_SPINNER != 0
-                        || self.sx_lock.fcmpset_acq(x, x | SX_LOCK_WRITE_SPINNER).is_ok();
-                    if !spinner {
+                // If another spins for them already, its flag serves this thread too, which then may be preempted. If the flag is gone,
+                // with who took the lock in between or with who gave up spinning, it is set anew.
+                if x & SX_LOCK_WRITE_SPINNER == 0 {
+                    if !core::mem::replace(&mut spinner, true) {
+                        critical::enter(td);
+                    }
+                    if self.sx_lock.fcmpset_acq(x, x | SX_LOCK_WRITE_SPINNER).is_err() {
+                        spinner = false;
                         critical::exit(td);
                         continue;
                     }
                 }
+                tries -= 1;
                 if !cpu::spinwait() {
                     return 0;
                 }
@@ -643,10 +658,10 @@ impl Sx {
                         critical::exit(td);
                     }
                     let error = self.sleep(EXCLUSIVE, opts);
+                    // Unlike rwlock(9) it does not spin for sharers once more.
                     if error != 0 {
                         break error;
                     }
-                    tries = cpu::adaptive_spins(SPINS);
                 }
             }
             if cpu::scheduler_stopped() {

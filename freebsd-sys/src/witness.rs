@@ -317,19 +317,24 @@ impl LockInstance {
     }
 }
 
-/// `witness_list_lock()`'s line.
-impl fmt::Display for LockInstance {
+/// `witness_list_lock()`'s line about a lock that is held on a machine.
+struct Line<'a>(&'a Machine, &'a LockInstance);
+
+impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lock = self.object();
-        let how = if self.exclusive { "exclusive" } else { "shared" };
+        let Self(m, held) = self;
+        let lock = held.object();
+        let how = if held.exclusive { "exclusive" } else { "shared" };
         write!(
             f,
-            "{how} {} {} r = {} ({:p}) locked @ {}",
+            "{how} {} {} ({}) r = {} ({:p}) locked @ {}",
             lock.class().name(),
             lock.name(),
-            self.recursed,
-            self.lock,
-            self.loc
+            // FreeBSD leaves the type out if it is the name, but compares addresses, and a witness has a copy.
+            kind_on(m, held.witness()),
+            held.recursed,
+            held.lock,
+            held.loc
         )
     }
 }
@@ -349,10 +354,8 @@ pub(crate) fn init(lock: &LockObject, kind: &'static CStr) {
         if let Some(number) = graph.classes.iter().position(|other| other.name == name) {
             let known = &mut graph.classes[number];
             known.refcount += 1;
-            if known.refcount == 1 && known.class != class {
+            if known.refcount == 1 {
                 known.class = class;
-                // A child of another kind is an error, whatever the order was.
-                machine().witness.known.forget();
             }
             return Some((number, known.class));
         }
@@ -548,9 +551,6 @@ fn checkorder_enrolled(
             let ok = dupok || lock.flags().contains(Lo::DUPOK) || !graph.mark_reversed(number, number);
             return if ok { Finding::Fine } else { Finding::Duplicate };
         }
-        if graph.classes[before].class.is_sleeplock() != graph.classes[number].class.is_sleeplock() {
-            return Finding::Mixed(before);
-        }
         if graph.is_child(before, number) {
             if !sched::explored() {
                 machine().witness.known.note(before + 1, number + 1);
@@ -573,6 +573,10 @@ fn checkorder_enrolled(
             }
         }
         if !(sleepable && giant::is(last.object())) {
+            // A name that has become one of the other kind is minded where the order is new, and only there.
+            if graph.classes[before].class.is_sleeplock() != graph.classes[number].class.is_sleeplock() {
+                return Finding::Mixed(before);
+            }
             graph.adopt(before, number);
         }
         Finding::Fine
@@ -600,7 +604,11 @@ fn checkorder_enrolled(
 
 /// `w_name`: the type that locks have in common.
 fn kind(witness: usize) -> &'static str {
-    machine().witness.with(|graph| graph.classes.get(witness).map_or("(no type)", |class| class.name))
+    kind_on(machine(), witness)
+}
+
+fn kind_on(m: &Machine, witness: usize) -> &'static str {
+    m.witness.with(|graph| graph.classes.get(witness).map_or("(no type)", |class| class.name))
 }
 
 /// Prints a reversal: `lock` is to be taken after `held[at]`, which comes after it.
@@ -615,7 +623,12 @@ fn report_reversal(held: &[LockInstance], at: usize, lock: &LockObject, number: 
         kprintf!("lock order reversal:");
     }
     let line = |nth: &str, lock: &LockObject, loc: Loc| {
-        let (name, kind, class) = (lock.name(), kind(lock.witness.get().wrapping_sub(1)), lock.class().name());
+        let name = lock.name();
+        // The witness's class, which is that of whoever had the name last.
+        let (kind, class) = machine().witness.with(|graph| {
+            let witness = graph.classes.get(lock.witness.get().wrapping_sub(1));
+            witness.map_or(("(no type)", "(no class)"), |witness| (witness.name, witness.class.name()))
+        });
         kprintf!(" {nth} {:p} {name} ({kind}, {class}) @ {loc}", core::ptr::from_ref(lock));
     };
     match held[..=at].iter().rev().find(|earlier| earlier.witness() == number) {
@@ -863,7 +876,7 @@ pub(crate) fn thread_exit(td: &Thread) {
 /// `witness_list_locks()`: newest first.
 fn print(held: &[LockInstance]) {
     for held in held.iter().rev() {
-        kprintf!("{held}");
+        kprintf!("{}", Line(machine(), held));
     }
 }
 
@@ -925,7 +938,7 @@ pub(crate) fn warn_held(interlock: Option<&LockObject>, what: &dyn fmt::Display,
                 kprintf!("{what} with the following {kind}locks held:");
             }
             n += 1;
-            kprintf!("{held}");
+            kprintf!("{}", Line(machine(), held));
         }
     }
     // SAFETY: (k) this CPU's list; a caller without spin mutexes finds it empty.
@@ -959,7 +972,7 @@ pub(crate) fn display_spinlock(lock: &LockObject, owner: &Thread) {
         // SAFETY: (k) in `explore` no other CPU moves meanwhile.
         let held = find(unsafe { cpu.spinlocks.get() }, lock);
         if let Some(held) = held {
-            kprintf!("{held}");
+            kprintf!("{}", Line(m, &held));
         }
     }
 }
@@ -1007,7 +1020,7 @@ pub(crate) fn show_alllocks(m: &Machine) -> Vec<String> {
             continue;
         }
         lines.push(format!("Process 0 (kernel) thread {:p} ({}) {}", td.ptr(), td.tid, td.name()));
-        lines.extend(sleep.iter().rev().chain(spin.iter().rev()).map(ToString::to_string));
+        lines.extend(sleep.iter().rev().chain(spin.iter().rev()).map(|held| Line(m, held).to_string()));
     }
     if m.engine == Engine::Explore {
         // SAFETY: listed locks are alive.
@@ -1074,7 +1087,7 @@ mod tests {
         });
         assert_eq!(execution.verdict, Verdict::Pass);
         assert_eq!(execution.console[0], "userret: returning with the following locks held:");
-        assert!(execution.console[1].starts_with("shared sx sx r = 0 (0x"), "{:?}", execution.console);
+        assert!(execution.console[1].starts_with("shared sx sx (sx) r = 0 (0x"), "{:?}", execution.console);
         assert!(execution.console[1].ends_with(") locked @ a.c:7"), "{:?}", execution.console);
     }
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{explore_random, mtx, passes, smp_once, spawn_at, stage, threads, verdict};
+use common::{explore_random, mtx, passes, smp_once, spawn_at, stage, threads, up, verdict};
 use freebsd_sys::atomic::{Owned32, OwnedPtr, Shared32};
 use freebsd_sys::epoch::{Context, Epoch, Epochf, Tracker, global_epoch, net_epoch_preempt};
 use freebsd_sys::machine::{Config, Verdict};
@@ -309,6 +309,32 @@ unsafe extern "C-unwind" fn free(context: *mut Context) {
     let object = unsafe { Box::from_raw(context.cast::<Object>()) };
     object.alive.set(0);
     object.freed.fetchadd(1);
+}
+
+/// epoch_wait_preempt() ends with sched_prio() to the priority that it began with, and so keeps one that was only lent.
+#[test]
+fn a_wait_keeps_a_priority_that_was_lent() {
+    let config = Config { adaptive: false, ..up() };
+    assert_eq!(
+        verdict(config, || {
+            let m = mtx(c"m", Mtxf::NOWITNESS);
+            let (m2, own) = (Arc::clone(&m), curthread().priority.get());
+            let epoch = Epoch::alloc(c"e", Epochf::PREEMPT | Epochf::LOCKED).unwrap();
+            m.lock();
+            spawn_at("better", pri::PRI_MIN_REALTIME, None, move || {
+                m2.lock();
+                m2.unlock();
+            });
+            sched::sched_relinquish();
+            assert_eq!(curthread().priority.get(), pri::PRI_MIN_REALTIME);
+            epoch.wait_preempt();
+            m.unlock();
+            assert_eq!(curthread().priority.get(), pri::PRI_MIN_REALTIME);
+            sched::sched_prio(curthread(), own);
+            epoch.free();
+        }),
+        Verdict::Pass
+    );
 }
 
 /// Replaces the object at `at` and has the old one freed.

@@ -279,7 +279,11 @@ fn smp_lists_the_locks_at_a_panic() {
         critical::critical_exit();
     });
     assert_eq!(e.verdict, Verdict::Panic("critical_exit: td_critnest == 0".to_owned()));
-    assert!(e.locks.iter().any(|line| line.starts_with("exclusive sleep mutex seen r = 0 (0x")), "{:?}", e.locks);
+    assert!(
+        e.locks.iter().any(|line| line.starts_with("exclusive sleep mutex seen (seen) r = 0 (0x")),
+        "{:?}",
+        e.locks
+    );
 }
 
 #[test]
@@ -311,7 +315,10 @@ fn held_lock_whose_memory_is_gone_keeps_its_name() {
         assert_eq!(verdict, Verdict::Panic("critical_exit: td_critnest == 0".to_owned()));
         let held: Vec<_> = locks.iter().filter_map(|line| line.strip_prefix("exclusive sleep mutex ")).collect();
         assert_eq!(held.len(), 2, "{locks:?}");
-        assert!(held[0].starts_with("other r = 0 (0x") && held[1].starts_with("gone r = 0 (0x"), "{locks:?}");
+        assert!(
+            held[0].starts_with("other (other) r = 0 (0x") && held[1].starts_with("gone (gone) r = 0 (0x"),
+            "{locks:?}"
+        );
     }
 }
 

@@ -151,6 +151,26 @@ fn woken_sleeper_does_not_time_out() {
     });
 }
 
+/// What ended the sleep is not asked, only what time it is.
+#[test]
+fn woken_in_time_and_run_too_late_is_a_timeout() {
+    for (busy, error) in [(1, 0), (10, EWOULDBLOCK)] {
+        let e = once(up(), move || {
+            let slept = Rc::new(Owned32::new(99));
+            let result = Rc::clone(&slept);
+            spawn_at("sleeper", PUSER, None, move || result.set(tsleep(1, "nap", 5) as u32));
+            pause("asleep", 2);
+            wakeup(1);
+            // The sleeper may run, but has no CPU.
+            sleep::delay(busy * 1000);
+            assert_eq!(slept.get(), 99);
+            pause("late", 2);
+            assert_eq!(slept.get(), error as u32);
+        });
+        assert_eq!(e.verdict, Verdict::Pass, "{busy}");
+    }
+}
+
 #[test]
 fn interlock_is_dropped_for_good_on_request() {
     passes(Config::default(), 1, || {
@@ -249,6 +269,44 @@ fn wakeup_any_wakes_the_latest_sleeper() {
         });
         assert_eq!(e.verdict, Verdict::Pass);
     }
+}
+
+/// ... unless that one is not asleep yet, and another is: FreeBSD does not wait for the switch.
+#[test]
+fn wakeup_any_passes_over_who_is_on_its_way_to_sleep() {
+    let chan = 0x1000;
+    let seen = Arc::new([Owned32::new(0), Owned32::new(0)]);
+    let found = explore_random(Config { cpus: 2, ..Config::default() }, 3000, &|| {
+        let (lock, seen) = (Arc::new(Sx::zeroed()), Arc::clone(&seen));
+        lock.init(c"sx", Sxf::empty());
+        let own = Arc::clone(&lock);
+        let first = kthread_add(Kthread { name: "first", priority: PUSER, flags: 0, cpu: None }, move || {
+            own.xlock();
+            sleep::sleep(chan, Some(own.object()), How::default(), "chan");
+            own.xunlock();
+        });
+        pause("asleep", 2);
+        threads(2, move |i| {
+            lock.xlock();
+            if i == 0 {
+                sleep::sleep(chan, Some(lock.object()), How { ticks: 1000, ..How::default() }, "chan");
+            } else {
+                sleepqueue::lock(chan);
+                let both = sleepqueue::sleepcnt(chan, 0) == 2;
+                sleepqueue::signal_unfair(chan, sleepqueue::Type::Sleep, 0, 0);
+                sleepqueue::release(chan);
+                if both {
+                    let passed_over = !first.is_sleeping();
+                    seen[usize::from(passed_over)].set(1);
+                }
+            }
+            lock.xunlock();
+        });
+        wakeup(chan);
+        pause("gone", 2);
+    });
+    assert!(found.is_none(), "{found:?}");
+    assert_eq!((seen[0].get(), seen[1].get()), (1, 1));
 }
 
 /// With an sx lock, which goes without the chain locked, time may run out before the sleep: the sleeper is on the queue until it would

@@ -137,13 +137,42 @@ fn a_map_without_cpus_panics() {
 fn an_action_may_not_make_a_better_thread_runnable() {
     static CHAN: u32 = 0;
     let wake = || {
-        spawn_at("better", pri::PRI_MIN_REALTIME, Some(0), || _ = sleep::tsleep(&raw const CHAN as usize, "nap", 50));
+        spawn_at("better", pri::PRI_MIN_REALTIME, Some(0), || {
+            sched::sched_bind(0);
+            sleep::tsleep(&raw const CHAN as usize, "nap", 50);
+        });
+        sched::sched_bind(0);
         sleep::pause("asleep", 2);
-        smp_rendezvous(Phase::Barrier, Some(&|| sleep::wakeup(&raw const CHAN as usize)), Phase::Barrier);
+        smp_rendezvous_cpus(1, Phase::Barrier, Some(&|| sleep::wakeup(&raw const CHAN as usize)), Phase::Barrier);
     };
-    assert_eq!(panic_text(up(), wake), "rendezvous action changed td_owepreempt");
-    let bare = Config { invariants: false, witness: false, ..up() };
+    assert_eq!(panic_text(config(2), wake), "rendezvous action changed td_owepreempt");
+    let bare = Config { invariants: false, witness: false, ..config(2) };
     assert_eq!(common::verdict(bare, wake), Verdict::Pass);
+    // Nor is it asked where there is one CPU.
+    assert_eq!(common::verdict(up(), wake), Verdict::Pass);
+}
+
+#[test]
+fn with_a_spin_mutex_held_there_is_no_rendezvous() {
+    let held = || {
+        let m = common::mtx(c"s", Mtxf::SPIN);
+        m.lock_spin();
+        smp_rendezvous(Phase::Barrier, None, Phase::Barrier);
+        m.unlock_spin();
+    };
+    let text = panic_text(config(2), held);
+    assert!(text.starts_with("Assertion curthread->td_md.md_spinlock_count == 0 failed at "), "{text}");
+    assert_eq!(common::verdict(Config { invariants: false, witness: false, ..config(2) }, held), Verdict::Pass);
+    assert_eq!(common::verdict(up(), held), Verdict::Pass);
+}
+
+#[test]
+fn one_cpu_does_it_alone_whatever_the_map() {
+    passes(up(), 1, || {
+        let ran = shared();
+        smp_rendezvous_cpus(0, Phase::Barrier, Some(&|| mark(&ran)), Phase::Barrier);
+        assert_eq!(ran.get(), 1);
+    });
 }
 
 /// A word on cache lines of its own.

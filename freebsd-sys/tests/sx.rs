@@ -2,13 +2,14 @@
 
 mod common;
 
-use common::{panic_text, passes, smp_once, spawn, spawn_at, threads, verdict};
+use common::{explore_random, panic_text, passes, smp_once, spawn, spawn_at, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
+use freebsd_sys::host::explore;
 use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::sched::pri::PUSER;
 use freebsd_sys::sx::{Sx, Sxf, sa};
-use freebsd_sys::thread::{Kthread, curthread, kthread_add, thread_no_sleeping, thread_sleeping_ok};
-use freebsd_sys::{critical, sched, sleep, sleepqueue};
+use freebsd_sys::thread::{Kthread, State, curthread, kthread_add, thread_no_sleeping, thread_sleeping_ok};
+use freebsd_sys::{critical, giant, sched, sleep, sleepqueue};
 use std::sync::Arc;
 
 /// INVARIANTS without WITNESS: the lock's own checks speak.
@@ -301,6 +302,82 @@ fn an_interrupted_exclusive_waiter_does_not_hide_the_shared_ones() {
         }),
         Verdict::Pass
     );
+}
+
+/// An exclusive owner asks the sleep queue, the last sharer does not: FreeBSD's bug, which drivers with killable waits can meet.
+#[test]
+fn the_last_sharer_believes_an_interrupted_exclusive_waiters_bit() {
+    assert_eq!(
+        verdict(Config::default(), || {
+            let (lock, got) = (sx(Sxf::empty()), Arc::new(Shared32::new(0)));
+            let (lock2, lock3, got3) = (Arc::clone(&lock), Arc::clone(&lock), Arc::clone(&got));
+            lock.slock();
+            let td = kthread_add(Kthread { name: "waiter", priority: PUSER, flags: 0, cpu: None }, move || {
+                assert_eq!(lock2.xlock_sig(), Err(sleepqueue::EINTR));
+            });
+            sleep::pause("wait", 5);
+            sleepqueue::abort(td, sleepqueue::EINTR);
+            spawn("sharer", move || {
+                lock3.slock();
+                got3.set(1);
+                lock3.sunlock();
+            });
+            sleep::pause("gone", 5);
+            lock.sunlock();
+            sleep::pause("sharer", 5);
+            assert_eq!(got.get(), 0, "woken by nobody");
+            // The next one to free the lock finds only the sharer's bit.
+            lock.slock();
+            lock.sunlock();
+            sleep::pause("sharer", 5);
+            assert_eq!(got.get(), 1);
+        }),
+        Verdict::Pass
+    );
+}
+
+/// Who shares an sx lock already gets in past a taker that waits. With INVARIANTS that is found out before Giant goes.
+#[test]
+fn a_sharer_that_need_not_wait_keeps_giant_with_invariants() {
+    for invariants in [true, false] {
+        let config = Config { invariants, adaptive: false, ..plain() };
+        let found = explore_random(config, 500, &|| {
+            let (lock, got) = (sx(Sxf::empty()), Arc::new(Shared32::new(0)));
+            let (lock2, got2) = (Arc::clone(&lock), Arc::clone(&got));
+            giant::giant().lock();
+            lock.slock();
+            let waits = |name, body: Box<dyn FnOnce()>| {
+                let td = kthread_add(Kthread { name, priority: PUSER, flags: 0, cpu: None }, body);
+                while td.state() != State::Inhibited {
+                    sched::sched_relinquish();
+                }
+            };
+            waits(
+                "taker",
+                Box::new(move || {
+                    lock2.xlock();
+                    lock2.xunlock();
+                }),
+            );
+            waits(
+                "giant",
+                Box::new(move || {
+                    giant::giant().lock();
+                    got2.set(1);
+                    giant::giant().unlock();
+                }),
+            );
+            explore::begin();
+            lock.slock();
+            explore::end();
+            assert_eq!(got.get(), 0, "Giant was dropped");
+            lock.sunlock();
+            lock.sunlock();
+            giant::giant().unlock();
+            sleep::pause("rest", 5);
+        });
+        assert_eq!(found.is_none(), invariants, "{found:?}");
+    }
 }
 
 #[test]

@@ -253,7 +253,7 @@ fn locks_at_a_panic_are_listed_with_their_owners() {
     assert_eq!(e.verdict, Verdict::Panic("critical_exit: td_critnest == 0".to_owned()));
     assert_eq!(e.locks.len(), 3, "{:?}", e.locks);
     assert!(e.locks[0].starts_with("Process 0 (kernel) thread 0x"), "{:?}", e.locks);
-    assert!(e.locks[1].starts_with("exclusive sleep mutex seen r = 0 (0x"), "{:?}", e.locks);
+    assert!(e.locks[1].starts_with("exclusive sleep mutex seen (seen) r = 0 (0x"), "{:?}", e.locks);
     assert!(e.locks[2].starts_with("exclusive sleep mutex hidden (0x"), "{:?}", e.locks);
     assert!(e.locks[2].ends_with(") owned by thread0 (not enrolled)"), "{:?}", e.locks);
 }

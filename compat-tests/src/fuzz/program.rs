@@ -533,6 +533,11 @@ impl Program {
             + again.map_or(0, |interrupt| interrupt.ithread.iter().filter(pauses).count())
     }
 
+    /// Whether a thread waits for a time.
+    pub fn times_out(&self) -> bool {
+        self.calls().any(|call| call.act.times_out())
+    }
+
     /// Whether a thread yields its CPU.
     pub fn relinquishes(&self) -> bool {
         self.calls().any(|call| call.act == Act::Relinquish)

@@ -83,7 +83,7 @@ pub(super) fn rows() -> Vec<Row> {
                 })
                 .prints(&[
                     "calling _callout_stop_safe with the following non-sleepable locks held:",
-                    "exclusive sleep mutex m r = 0 (%p) locked @ %s:%d",
+                    "exclusive sleep mutex m (m) r = 0 (%p) locked @ %s:%d",
                 ]),
                 case("callout_stop with a mutex", || {
                     let m = mtx(c"m", Mtxf::DEF);

@@ -63,7 +63,7 @@ fn locks() -> Row {
                 net_epoch_preempt().wait_preempt();
                 m.unlock();
             })
-            .prints(&[long, "exclusive sleep mutex m r = 0 (%p) locked @ %s:%d"]),
+            .prints(&[long, "exclusive sleep mutex m (m) r = 0 (%p) locked @ %s:%d"]),
             case("epoch_wait_preempt of an EPOCH_LOCKED epoch with a mutex", || {
                 let (m, epoch) = (mtx(c"m", Mtxf::DEF), Epoch::alloc(c"mine", Epochf::PREEMPT | Epochf::LOCKED));
                 m.lock();
@@ -78,12 +78,12 @@ fn locks() -> Row {
             })
             .prints(&[
                 "epoch_drain_callbacks() may sleep! with the following non-sleepable locks held:",
-                "exclusive sleep mutex m r = 0 (%p) locked @ %s:%d",
+                "exclusive sleep mutex m (m) r = 0 (%p) locked @ %s:%d",
                 "lock order reversal: (sleepable after non-sleepable)",
                 " 1st %p m (m, sleep mutex) @ %s:%d",
                 " 2nd %p epoch-drain-sx (epoch-drain-sx, sx) @ %s:%d",
                 "Sleeping on \"EDRAIN\" with the following non-sleepable locks held:",
-                "exclusive sleep mutex m r = 0 (%p) locked @ %s:%d",
+                "exclusive sleep mutex m (m) r = 0 (%p) locked @ %s:%d",
             ]),
             Case::not_applicable(
                 "locks gained between a reader's being blocked and its turnstile",

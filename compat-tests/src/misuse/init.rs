@@ -49,6 +49,8 @@ pub(super) fn rows() -> Vec<Row> {
                     .invariants("lock \"again\" %p already initialized"),
                 case("rm_init twice", || rm(c"rm", Rmf::empty()).init(c"again", Rmf::empty()))
                     .invariants("lock \"again\" %p already initialized"),
+                case("rm_init twice of a sleepable lock", || rm(c"rm", Rmf::SLEEPABLE).init(c"again", Rmf::SLEEPABLE))
+                    .invariants("lock \"rmlock_sx\" %p already initialized"),
                 case("lock_init twice", || {
                     let class = &lock_class::lock_class_rw;
                     let object = head(class, c"x", Lo::empty());

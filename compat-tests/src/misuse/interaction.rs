@@ -324,7 +324,7 @@ impl Have {
             let how = if self.exclusive { "exclusive" } else { "shared" };
             let lines = [
                 "Sleeping on \"nap\" with the following non-sleepable locks held:".to_owned(),
-                format!("{how} {class} h r = 0 (%p) locked @ %s:%d"),
+                format!("{how} {class} h (h) r = 0 (%p) locked @ %s:%d"),
             ];
             let cell = cell.prints(&lines);
             return if self.id == "sleep-rm-read" { cell.invariants(PROHIBITED) } else { cell };

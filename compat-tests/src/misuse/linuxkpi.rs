@@ -27,7 +27,7 @@ pub(super) fn rows() -> Vec<Row> {
             body();
             m.unlock();
         })
-        .prints(&[heading.as_str(), "exclusive sleep mutex m r = 0 (%p) locked @ %s:%d"])
+        .prints(&[heading.as_str(), "exclusive sleep mutex m (m) r = 0 (%p) locked @ %s:%d"])
     };
     vec![
         row(

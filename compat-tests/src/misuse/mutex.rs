@@ -203,7 +203,7 @@ fn spins() -> Vec<Row> {
             .always_prints(&["spin lock %p (s) held by %p (tid %d) too long"])
             .prints(&[
                 "spin lock %p (s) held by %p (tid %d) too long",
-                "exclusive spin mutex s r = 0 (%p) locked @ %s:%d",
+                "exclusive spin mutex s (s) r = 0 (%p) locked @ %s:%d",
             ])
             .not_on_smp("the owner's CPU may be changing its list of spin mutexes, which is not looked at there")],
         ),

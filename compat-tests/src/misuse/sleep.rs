@@ -33,7 +33,7 @@ pub(super) fn rows() -> Vec<Row> {
 /// Rows 83 and 84: what WITNESS prints of who sleeps with locks.
 fn held() -> Vec<Row> {
     let sleeping = "Sleeping on \"nap\" with the following non-sleepable locks held:";
-    let mutex = "exclusive sleep mutex held r = 0 (%p) locked @ %s:%d";
+    let mutex = "exclusive sleep mutex held (held) r = 0 (%p) locked @ %s:%d";
     // The body runs with a mutex named `held`.
     let with_mutex = |name: &str, body: fn()| {
         case(name, move || {
@@ -77,7 +77,7 @@ fn held() -> Vec<Row> {
                     pause("nap", 1);
                     rw.runlock();
                 })
-                .prints(&[sleeping, "shared rw held r = 0 (%p) locked @ %s:%d"]),
+                .prints(&[sleeping, "shared rw held (held) r = 0 (%p) locked @ %s:%d"]),
                 case("msleep with its own mutex alone", || {
                     let i = mtx(c"i", Mtxf::DEF);
                     i.lock();
@@ -99,7 +99,7 @@ fn held() -> Vec<Row> {
                 })
                 .prints(&[
                     "might_sleep() with the following non-sleepable locks held:",
-                    "exclusive spin mutex s r = 0 (%p) locked @ %s:%d",
+                    "exclusive spin mutex s (s) r = 0 (%p) locked @ %s:%d",
                 ]),
                 case("might_sleep with a mutex that is not enrolled", || {
                     let m = mtx(c"m", Mtxf::NOWITNESS);
@@ -238,13 +238,13 @@ fn prohibited() -> Vec<Row> {
                     let rm = rm(c"rm", Rmf::SLEEPABLE);
                     rm.read(|| _ = pause("nap", 1));
                 })
-                .prints(&[sleepers, "shared sleepable rm rm r = 0 (%p) locked @ %s:%d"])
+                .prints(&[sleepers, "shared sleepable rm rm (rm) r = 0 (%p) locked @ %s:%d"])
                 .invariants(text),
                 case("pause with an rmlock read, which prohibits nothing", || {
                     let rm = rm(c"rm", Rmf::empty());
                     rm.read(|| _ = pause("nap", 1));
                 })
-                .prints(&[sleepers, "shared rm rm r = 0 (%p) locked @ %s:%d"]),
+                .prints(&[sleepers, "shared rm rm (rm) r = 0 (%p) locked @ %s:%d"]),
                 case("pause in a section of a preemptible epoch", || {
                     net_epoch_preempt().section(|| _ = pause("nap", 1));
                 })

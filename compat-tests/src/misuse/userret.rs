@@ -115,7 +115,7 @@ pub(super) fn rows() -> Vec<Row> {
                     keep(m);
                 })
                 .without_witness(one)
-                .prints(&[held, "exclusive sleep mutex m r = 0 (%p) locked @ %s:%d"])
+                .prints(&[held, "exclusive sleep mutex m (m) r = 0 (%p) locked @ %s:%d"])
                 .witness("witness_warn"),
                 returning("with an enrolled shared sx lock, sleepable or not", || {
                     let sx = sx(c"sx", Sxf::empty());
@@ -123,7 +123,7 @@ pub(super) fn rows() -> Vec<Row> {
                     keep(sx);
                 })
                 .without_witness(one)
-                .prints(&[held, "shared sx sx r = 0 (%p) locked @ %s:%d"])
+                .prints(&[held, "shared sx sx (sx) r = 0 (%p) locked @ %s:%d"])
                 .witness("witness_warn"),
                 returning("with an enrolled spin mutex", || {
                     let s = mtx(c"s", Mtxf::SPIN);
@@ -131,7 +131,7 @@ pub(super) fn rows() -> Vec<Row> {
                     keep(s);
                 })
                 .without_witness(critical)
-                .prints(&[held, "exclusive spin mutex s r = 0 (%p) locked @ %s:%d"])
+                .prints(&[held, "exclusive spin mutex s (s) r = 0 (%p) locked @ %s:%d"])
                 .witness("witness_warn"),
                 returning("with an enrolled rmlock", || {
                     let (rm, tracker) = (rm(c"rm", Rmf::empty()), Box::leak(Box::new(PrioTracker::new())));
@@ -140,7 +140,7 @@ pub(super) fn rows() -> Vec<Row> {
                     keep(rm);
                 })
                 .without_witness(one)
-                .prints(&[held, "shared rm rm r = 0 (%p) locked @ %s:%d"])
+                .prints(&[held, "shared rm rm (rm) r = 0 (%p) locked @ %s:%d"])
                 .witness("witness_warn"),
             ],
         ),

@@ -5,8 +5,8 @@ use super::{Case, End, Row, case, page_fault, row};
 use freebsd_sys::critical::{critical_enter, critical_exit};
 use freebsd_sys::ffi::lock_class::lock_class_mtx_spin;
 use freebsd_sys::lock::{Lo, Loc, LockObject};
-use freebsd_sys::mutex::Mtxf;
-use freebsd_sys::rmlock::Rmf;
+use freebsd_sys::mutex::{Mtx, Mtxf};
+use freebsd_sys::rmlock::{Rm, Rmf};
 use freebsd_sys::rwlock::Rwf;
 use freebsd_sys::sleep::{self, How, pause};
 use freebsd_sys::sx::Sxf;
@@ -312,7 +312,7 @@ fn holders() -> Vec<Row> {
                 })
                 .prints(&[
                     "Thread %p exiting with the following locks held:",
-                    "exclusive sleep mutex m r = 0 (%p) locked @ %s:%d",
+                    "exclusive sleep mutex m (m) r = 0 (%p) locked @ %s:%d",
                 ])
                 .witness("Thread %p cannot exit while holding sleeplocks"),
                 case("a thread ends with a recursed and a shared lock", || {
@@ -326,8 +326,8 @@ fn holders() -> Vec<Row> {
                 })
                 .prints(&[
                     "Thread %p exiting with the following locks held:",
-                    "exclusive sleep mutex m r = 1 (%p) locked @ %s:%d",
-                    "shared sx sx r = 0 (%p) locked @ %s:%d",
+                    "exclusive sleep mutex m (m) r = 1 (%p) locked @ %s:%d",
+                    "shared sx sx (sx) r = 0 (%p) locked @ %s:%d",
                 ])
                 .witness("Thread %p cannot exit while holding sleeplocks"),
             ],
@@ -355,8 +355,32 @@ fn holders() -> Vec<Row> {
     ]
 }
 
+/// A reader of `x` takes `y`, after `before` and after `x` has been destroyed, which its readers do not prevent, and its name given to a
+/// spin mutex.
+fn renamed(before: fn(&Rm, &Mtx)) {
+    let (x, y) = (rm(c"x", Rmf::empty()), mtx(c"y", Mtxf::DEF));
+    before(&x, &y);
+    let reader = Arc::clone(&x);
+    thread("reader", 1, move || {
+        reader.read(|| {
+            rest("meanwhile", 20);
+            y.lock();
+            y.unlock();
+        });
+    });
+    settle();
+    x.destroy();
+    let _spin = mtx(c"x", Mtxf::SPIN);
+    rest("reader", 40);
+}
+
 /// Rows 79, 80 and 82: names.
 fn names() -> Vec<Row> {
+    let destroyed = "rm_runlock() of destroyed rmlock @ %s:%d";
+    let meanwhile = [
+        "Sleeping on \"meanwhile\" with the following non-sleepable locks held:",
+        "shared rm x (x) r = 0 (%p) locked @ %s:%d",
+    ];
     vec![
         row(
             79,
@@ -375,28 +399,39 @@ fn names() -> Vec<Row> {
         ),
         row(
             80,
-            [case("a sleep lock after one whose name became a spin mutex's", || {
-                let (x, y) = (rm(c"x", Rmf::empty()), mtx(c"y", Mtxf::DEF));
-                let reader = Arc::clone(&x);
-                thread("reader", 1, move || {
-                    reader.read(|| {
-                        // Meanwhile the lock is destroyed, which its readers do not prevent, and its name given to another.
-                        rest("meanwhile", 20);
+            [
+                case("a sleep lock after one whose name became a spin mutex's", || renamed(|_, _| ()))
+                    .prints(&meanwhile)
+                    .witness(
+                        "itismychild: parent \"x\" (spin mutex) and child \"y\" (sleep mutex) are not the same lock type",
+                    )
+                    .without_witness(destroyed),
+                case("the same, in an order known before", || {
+                    renamed(|x, y| {
+                        x.read(|| {
+                            y.lock();
+                            y.unlock();
+                        });
+                    });
+                })
+                .prints(&meanwhile)
+                .invariants(destroyed),
+                case("the same, in the other order before", || {
+                    renamed(|x, y| {
                         y.lock();
+                        x.read(|| ());
                         y.unlock();
                     });
-                });
-                settle();
-                x.destroy();
-                let _spin = mtx(c"x", Mtxf::SPIN);
-                rest("reader", 40);
-            })
-            .prints(&[
-                "Sleeping on \"meanwhile\" with the following non-sleepable locks held:",
-                "shared rm x r = 0 (%p) locked @ %s:%d",
-            ])
-            .witness("itismychild: parent \"x\" (spin mutex) and child \"y\" (sleep mutex) are not the same lock type")
-            .without_witness("rm_runlock() of destroyed rmlock @ %s:%d")],
+                })
+                .prints(&[
+                    meanwhile[0],
+                    meanwhile[1],
+                    "lock order reversal:",
+                    " 1st %p x (x, spin mutex) @ %s:%d",
+                    " 2nd %p y (y, sleep mutex) @ %s:%d",
+                ])
+                .invariants(destroyed),
+            ],
         ),
         row(
             82,
@@ -425,7 +460,7 @@ fn names() -> Vec<Row> {
                 })
                 .prints(&[
                     "Sleeping on \"nap\" with the following non-sleepable locks held:",
-                    "exclusive sleep mutex name 7 r = 0 (%p) locked @ %s:%d",
+                    "exclusive sleep mutex name 7 (name 7) r = 0 (%p) locked @ %s:%d",
                 ]),
                 Case::not_applicable("more locks held than there are list entries", "the lists of held locks grow"),
             ],

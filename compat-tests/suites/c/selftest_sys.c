@@ -640,8 +640,8 @@ LKPI_SCENARIO(selftest_sys_sleepqueue)
 	};
 
 	lkpi_syscalls(threads, nitems(threads));
-	LKPI_CHECK(done == 0 && sleepq_type(&done) == -1);
 	sleepq_lock(&done);
+	LKPI_CHECK(done == 0 && sleepq_type(&done) == -1);
 	sleepq_add(&done, NULL, "nobody", SLEEPQ_SLEEP, 0);
 	sleepq_set_timeout(&done, 1);
 	LKPI_CHECK(sleepq_timedwait(&done, 0) != 0);

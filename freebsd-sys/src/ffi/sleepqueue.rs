@@ -135,7 +135,7 @@ pub extern "C-unwind" fn sleepq_sleepcnt(wchan: *const c_void, queue: c_int) -> 
     sleepqueue::sleepcnt(wchan.addr(), which(queue)) as c_uint
 }
 
-/// `sleepq_type()`: -1 if nobody sleeps there.
+/// `sleepq_type()`: -1 if nobody sleeps there. The chain is locked.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn sleepq_type(wchan: *const c_void) -> c_int {
     sleepqueue::kind_of(wchan.addr()).map_or(-1, |kind| kind as c_int)

@@ -23,7 +23,7 @@ sema_init(struct sema *sema, int value, const char *description)
 
 	KASSERT(value >= 0, ("sema_init(): negative value\n"));
 	bzero(sema, sizeof(*sema));
-	mtx_init(&sema->sema_mtx, description, "sema backing lock", MTX_DEF | MTX_NOWITNESS | MTX_RECURSE);
+	mtx_init(&sema->sema_mtx, description, "sema backing lock", MTX_DEF | MTX_NOWITNESS | MTX_QUIET);
 	cv_init(&sema->sema_cv, description);
 	sema->sema_value = value;
 }
@@ -48,7 +48,7 @@ _sema_post(struct sema *sema, const char *file, int line)
 
 	mtx_lock(&sema->sema_mtx);
 	sema->sema_value++;
-	if (sema->sema_waiters != 0)
+	if (sema->sema_waiters != 0 && sema->sema_value > 0)
 		cv_signal(&sema->sema_cv);
 	mtx_unlock(&sema->sema_mtx);
 }

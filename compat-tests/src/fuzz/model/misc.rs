@@ -147,6 +147,8 @@ impl At<'_> {
             }
             Act::Init => {
                 if invariants && word.owner != DESTROYED {
+                    // Of an rmlock the lock behind minds first; a mutex has its name, an sx lock does not.
+                    let name = if self.sleepable_rm() { "rmlock_sx" } else { name };
                     kpanic!("lock \"{name}\" %p already initialized");
                 }
                 if self.rm_held() > 0 {

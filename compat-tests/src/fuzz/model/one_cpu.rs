@@ -164,17 +164,21 @@ impl State {
         self.cpu.frame.is_some_and(|frame| self.threads[usize::from(frame.td)].critnest == 0) && self.cpu.queue[0] != 0
     }
 
-    /// Whether a tick would end a sleep.
+    /// Whether a tick would end a sleep, or come before somebody runs again who was woken in time.
     fn timers(&self) -> bool {
-        (0..THREADS).any(|td| self.sleeps_a_tick(td)) || self.cpu.callout.waits()
+        let late = |thread: &Thread| thread.woken_in_time() && !thread.expired;
+        (0..THREADS).any(|td| self.sleeps_a_tick(td)) || self.cpu.callout.waits() || self.threads.iter().any(late)
     }
 
     fn sleeps_a_tick(&self, td: usize) -> bool {
         self.threads[td].run == Run::Paused || self.may_time_out(td)
     }
 
-    /// A tick ends all sleeps of those `tds`.
+    /// A tick ends all sleeps of those `tds`. Who was woken in time and has not run since is too late as well.
     fn tick(&mut self, tds: [usize; THREADS]) {
+        for thread in &mut self.threads {
+            thread.expired |= thread.woken_in_time();
+        }
         for td in tds {
             if self.threads[td].run == Run::Paused {
                 self.make_runnable(td);
@@ -187,6 +191,11 @@ impl State {
 }
 
 impl Thread {
+    /// Whether somebody ended its timed wait, and it has not been told so yet: it asks the clock first.
+    fn woken_in_time(&self) -> bool {
+        self.timed && self.place == super::condvar::Place::Signalled
+    }
+
     /// Whether its counts say nothing any more about interrupts and preemption.
     fn miscounts(&self) -> bool {
         self.critnest < 0 || self.spinlocks < 0 || self.spinlocks > 0 && self.critnest == 0

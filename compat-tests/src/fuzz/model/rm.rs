@@ -6,9 +6,6 @@
 use super::{At, Call, Mutation, Stop, kpanic};
 use crate::fuzz::program::{Act, Kind, THREADS};
 
-/// The name of the mutex behind.
-const BEHIND: &str = "rmlock_mtx";
-
 /// Trackers that a program can have at a time, of one lock.
 const TRACKERS: usize = 16;
 
@@ -118,7 +115,7 @@ impl At<'_> {
         if self.sleepable_rm() {
             self.behind_sx_take()?;
         } else {
-            self.mtx_take(BEHIND)?;
+            self.mtx_take(self.name())?;
         }
         self.count(1);
         Ok(())
@@ -162,7 +159,8 @@ impl At<'_> {
             if sx {
                 kpanic!("Lock rmlock_sx not exclusively locked @ {loc}");
             }
-            kpanic!("mutex {BEHIND} not owned at {loc}");
+            let name = self.name();
+            kpanic!("mutex {name} not owned at {loc}");
         }
         if sx && !self.word().exactly(td) && !self.word().recursed {
             // Unlike a mutex it does not look for a turnstile.

@@ -104,7 +104,8 @@ impl At<'_> {
             self.word().recursed = self.word().data != 0;
         } else {
             let anybody = self.anybody_waits();
-            self.pass_on();
+            let sleepers = !self.is_sx() || self.waits(true);
+            self.pass_on(sleepers);
             if !anybody && !self.is_sx() {
                 kpanic!("page fault");
             }
@@ -113,10 +114,11 @@ impl At<'_> {
         Ok(())
     }
 
-    /// Frees the word and wakes whose turn it is: writers, if any wait.
-    fn pass_on(&mut self) {
+    /// Frees the word and wakes whose turn it is: writers, if any wait. An sx lock's exclusive owner looks whether any still do,
+    /// since a signal takes them away and not their flag (`sleepers`); a sharer does not.
+    fn pass_on(&mut self, sleepers: bool) {
         self.unlend();
-        let writers = self.word().waiters && (!self.is_sx() || self.waits(true));
+        let writers = self.word().waiters && sleepers;
         let keep = writers && self.word().read_waiters;
         self.word().drop_to(keep);
         self.wake(writers);
@@ -176,7 +178,7 @@ impl At<'_> {
         if self.several_readers() || !word.waiters && !word.read_waiters {
             self.word().readers -= 1;
         } else {
-            self.pass_on();
+            self.pass_on(true);
         }
         *self.reads() -= 1;
         self.count(-1);

@@ -192,7 +192,7 @@ impl At<'_> {
             let held = self.state.threads[self.td].held[lock];
             let how = if held.exclusive { "exclusive" } else { "shared" };
             let (class, name, loc) = (self.class_of(lock), lock_name(lock).to_string_lossy(), super::Loc(line));
-            format!("{how} {class} {name} r = {} (%p) locked @ {loc}", held.depth - 1)
+            format!("{how} {class} {name} ({name}) r = {} (%p) locked @ {loc}", held.depth - 1)
         };
         let (spin, sleep): (Vec<_>, Vec<_>) =
             console.held.iter().rev().copied().partition(|&(lock, _)| self.is_spin(lock));
