@@ -189,6 +189,12 @@ impl Once {
         self.0.get() == 0
     }
 
+    /// Somebody has made it.
+    #[inline]
+    pub(crate) fn is_made(&self) -> bool {
+        self.0.get() == Self::MADE
+    }
+
     /// Between executions: it is to be made anew.
     pub(crate) fn reset(&self) {
         self.0.reset();
@@ -197,7 +203,7 @@ impl Once {
     /// Makes it with `make`, unless somebody else has or does. False if the machine stopped meanwhile.
     #[inline]
     pub(crate) fn ensure(&self, make: impl FnOnce()) -> bool {
-        self.0.get() == Self::MADE || self.make_or_wait(make)
+        self.is_made() || self.make_or_wait(make)
     }
 
     #[cold]
