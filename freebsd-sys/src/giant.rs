@@ -11,11 +11,9 @@
 //! References: kern/kern_mutex.c, sys/mutex.h (DROP_GIANT, PICKUP_GIANT), locking(9).
 
 use crate::cpu::{self, machine};
-use crate::critical;
 use crate::lock::{Loc, LockObject};
 use crate::module::Once;
 use crate::mutex::{Mtx, Mtxf, ma};
-use crate::thread::curthread;
 use crate::witness;
 
 /// A machine's Giant.
@@ -49,14 +47,7 @@ fn mtx() -> &'static Mtx {
 
 /// `Giant`.
 pub fn giant() -> &'static Mtx {
-    let usable = &machine().giant.usable;
-    if !usable.is_made() {
-        // Not preempted meanwhile: a thread of a better priority would spin on this CPU until it is there.
-        let td = curthread();
-        critical::enter(td);
-        usable.ensure(|| mtx().init(c"Giant", Mtxf::RECURSE));
-        critical::exit(td);
-    }
+    machine().giant.usable.ensure_unpreempted(|| mtx().init(c"Giant", Mtxf::RECURSE));
     mtx()
 }
 

@@ -554,11 +554,28 @@ pub fn raise(irq: Irq) {
     }
 }
 
-/// Whether this CPU takes interrupts now: not in a spinlock section, and not in an interrupt frame either, since amd64's gates
+/// Whether this CPU takes interrupts now: not in a spinlock section or after intr_disable(), and not in an interrupt frame either, since amd64's gates
 /// turn interrupts off. A thread that was preempted at a frame's end is in it until it has been back on a CPU.
 pub(crate) fn enabled(cpu: &Pcpu) -> bool {
     let td = cpu.current();
-    td.spinlock_count.get() == 0 && td.intr_nesting_level.get() == 0 && !td.leaves_frame.get()
+    td.spinlock_count.get() == 0 && !td.intr_off.get() && td.intr_nesting_level.get() == 0 && !td.leaves_frame.get()
+}
+
+/// `intr_disable()`: this thread's CPU takes no interrupts until [`intr_restore`]; preemption stays possible. Returns whether it took any.
+pub fn intr_disable() -> bool {
+    let was = cpu::step("intr_disable", 0) && enabled(curcpu());
+    if was {
+        curthread().intr_off.set(true);
+    }
+    was
+}
+
+/// `intr_restore()`: as it was before.
+pub fn intr_restore(was: bool) {
+    cpu::step("intr_restore", 0);
+    if was {
+        curthread().intr_off.set(false);
+    }
 }
 
 /// `smp`: takes what is pending on this CPU, if its interrupts are on.

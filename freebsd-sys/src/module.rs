@@ -9,7 +9,9 @@
 
 use crate::atomic::{Guarded, RawWord, Shared32};
 use crate::cpu::{self, curcpu, machine};
+use crate::critical;
 use crate::lock::ChainLock;
+use crate::thread::curthread;
 use core::fmt;
 use core::marker::PhantomData;
 use std::any::Any;
@@ -191,7 +193,7 @@ impl Once {
 
     /// Somebody has made it.
     #[inline]
-    pub(crate) fn is_made(&self) -> bool {
+    fn is_made(&self) -> bool {
         self.0.get() == Self::MADE
     }
 
@@ -204,6 +206,18 @@ impl Once {
     #[inline]
     pub(crate) fn ensure(&self, make: impl FnOnce()) -> bool {
         self.is_made() || self.make_or_wait(make)
+    }
+
+    /// [`Once::ensure`] of what blocks on nothing: whoever makes it is not preempted meanwhile, or a thread of a better priority would
+    /// spin on its CPU until it is there.
+    #[inline]
+    pub(crate) fn ensure_unpreempted(&self, make: impl FnOnce()) {
+        if !self.is_made() {
+            let td = curthread();
+            critical::enter(td);
+            self.make_or_wait(make);
+            critical::exit(td);
+        }
     }
 
     #[cold]

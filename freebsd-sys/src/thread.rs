@@ -132,6 +132,8 @@ pub struct Thread {
     /// Nested spinlock_enter calls.
     #[doc(alias = "md_spinlock_count")]
     pub spinlock_count: Owned32,
+    /// It has interrupts off by intr_disable().
+    pub(crate) intr_off: Flag,
 
     /// `td_tid`.
     pub tid: usize,
@@ -308,6 +310,7 @@ impl Thread {
             sx_slocks: OwnedI32::new(0),
             lk_slocks: OwnedI32::new(0),
             spinlock_count: Owned32::new(0),
+            intr_off: Flag::new(),
             tid,
             name: Guarded::new(String::new()),
             flags: Shared32::new(0),
@@ -371,6 +374,7 @@ impl Thread {
         self.sx_slocks.set(0);
         self.lk_slocks.set(0);
         self.spinlock_count.set(1);
+        self.intr_off.set(false);
         self.set_state(State::CanRun);
         self.inhibitors.set(0);
         self.oncpu.set(NOCPU);

@@ -31,6 +31,7 @@
 #include <sys/kthread.h>
 #include <sys/kernel.h>
 #include <sys/interrupt.h>
+#include <sys/eventhandler.h>
 #include <sys/errno.h>
 #include <sys/epoch.h>
 #include <sys/cpuset.h>
@@ -50,6 +51,8 @@
 #include <stdbool.h>
 #include <stdarg.h>
 #include <machine/resource.h>
+#include <machine/cpufunc.h>
+#include <machine/cpu.h>
 #include <machine/atomic.h>
 #include <linuxkpi/scenario.h>
 #include <linuxkpi/mapping.h>

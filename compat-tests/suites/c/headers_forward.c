@@ -53,6 +53,8 @@
 #include <linuxkpi/mapping.h>
 #include <linuxkpi/scenario.h>
 #include <machine/atomic.h>
+#include <machine/cpu.h>
+#include <machine/cpufunc.h>
 #include <machine/resource.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -72,6 +74,7 @@
 #include <sys/cpuset.h>
 #include <sys/epoch.h>
 #include <sys/errno.h>
+#include <sys/eventhandler.h>
 #include <sys/interrupt.h>
 #include <sys/kernel.h>
 #include <sys/kthread.h>
