@@ -28,6 +28,7 @@ fn no_interrupt_comes_while_they_are_off() {
 #[test]
 fn when_a_callout_would_run() {
     passes("selftest-kernel-callout-when", 50);
+    passes("selftest-kernel-time", 5);
 }
 
 #[test]

@@ -219,6 +219,21 @@ LKPI_SCENARIO(selftest_kernel_callout_when)
 	callout_drain(&callout);
 }
 
+LKPI_SCENARIO(selftest_kernel_time)
+{
+	const struct timespec ts = { 3, 250000000 };
+	const struct timeval tv = { 3, 250000 };
+	struct timespec now, later;
+
+	LKPI_CHECK(tstosbt(ts) == 3 * SBT_1S + SBT_1S / 4 && tvtosbt(tv) == tstosbt(ts));
+	LKPI_CHECK(sbttots(tstosbt(ts)).tv_sec == 3 && sbttots(tstosbt(ts)).tv_nsec == 250000000);
+	LKPI_CHECK(sbttotv(tstosbt(ts)).tv_sec == 3 && sbttotv(tstosbt(ts)).tv_usec == 250000);
+	getnanouptime(&now);
+	pause("time", 1500);
+	getnanouptime(&later);
+	LKPI_CHECK(tstosbt(later) >= tstosbt(now) + 3 * SBT_1S / 2);
+}
+
 /* Handlers of an event: by priority, and not after they are gone. */
 typedef void (*test_event_fn)(void *, int);
 EVENTHANDLER_DECLARE(test_event, test_event_fn);
