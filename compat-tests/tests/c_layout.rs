@@ -99,6 +99,12 @@ fn every_header_is_included_with_all_others() {
 }
 
 #[test]
+fn c_and_rust_agree_on_the_number_of_cpus() {
+    let max = format!("#define MAXCPU {}\n", freebsd_sys::cpu::MAXCPU);
+    assert!(include_str!("../../linuxkpi/include/sys/param.h").contains(&max), "{max}");
+}
+
+#[test]
 fn c_and_rust_agree_on_priorities() {
     use freebsd_sys::sched::pri;
     let header = include_str!("../../linuxkpi/include/sys/priority.h");

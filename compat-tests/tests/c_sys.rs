@@ -1,48 +1,10 @@
 //! FreeBSD's own primitives from C: the headers of `linuxkpi/include/sys`, as `suites/c/selftest_sys.c`, `selftest_kproc.c` and
 //! `selftest_driver.c` use them.
 
-use compat_tests::c_units::{CUnit, units};
-use freebsd_sys::host::explore::{self, Execution, Options};
-use freebsd_sys::host::schedule::random::Random;
-use freebsd_sys::host::smp;
-use freebsd_sys::machine::{Config, Engine, Machine, Verdict};
-use std::time::Duration;
+mod c_common;
 
-/// The scenario on one mapping: these headers do not depend on it.
-fn cell(scenario: &str) -> CUnit {
-    let found = units().into_iter().find(|unit| unit.scenario == scenario && unit.mapping == "linuxkpi_today");
-    found.unwrap_or_else(|| panic!("no scenario {scenario}"))
-}
-
-/// `n` random executions; the first that does not pass.
-fn explore(scenario: &str, n: u64) -> Option<Execution> {
-    explore_with(Config::default(), scenario, n)
-}
-
-/// [`explore`] on a machine of other options.
-fn explore_with(config: Config, scenario: &str, n: u64) -> Option<Execution> {
-    let cell = cell(scenario);
-    let (machine, units) = (Machine::new(config, Engine::Explore), (cell.units)());
-    let mut schedule = Random::new(1);
-    (0..n)
-        .map(|index| explore::run(&machine, &mut schedule, Options { trace: false, index, units: &units }, &cell.run))
-        .find(|execution| execution.verdict != Verdict::Pass)
-}
-
-/// `scenario` passes in `n` random executions and on `smp`.
-fn passes(scenario: &str, n: u64) {
-    if let Some(execution) = explore(scenario, n) {
-        panic!("{scenario}: {} {:?}", execution.verdict, execution.console);
-    }
-    passes_on_smp(Config::default(), scenario);
-}
-
-fn passes_on_smp(config: Config, scenario: &str) {
-    let cell = cell(scenario);
-    let machine = Machine::new(config, Engine::Smp);
-    let options = smp::Options { limit: Duration::from_secs(300), seed: 1, units: &(cell.units)() };
-    assert_eq!(smp::run(&machine, options, &cell.run).verdict, Verdict::Pass, "{scenario} on smp");
-}
+use c_common::{explore, explore_with, once, passes, passes_on_smp};
+use freebsd_sys::machine::{Config, Verdict};
 
 #[test]
 fn locks() {
@@ -209,12 +171,7 @@ fn counts_do_not_wrap() {
 
 #[test]
 fn memory_of_drivers() {
-    let config = Config::default();
-    let cell = cell("selftest-driver-malloc");
-    let machine = Machine::new(config, Engine::Explore);
-    let units = (cell.units)();
-    let options = Options { trace: false, index: 0, units: &units };
-    let execution = explore::run(&machine, &mut Random::new(1), options, &cell.run);
+    let execution = once(Config::default(), "selftest-driver-malloc");
     assert_eq!((execution.verdict, execution.console), (Verdict::Pass, vec!["Bad malloc flags: 0".to_owned()]));
     let execution = explore("selftest-driver-mallocarray-overflows", 1).expect("it panics");
     let text = "mallocarray: 4611686018427387904 * 8 overflowed";

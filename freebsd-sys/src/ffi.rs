@@ -6,10 +6,13 @@
 //! References: sys/mutex.h, sys/systm.h, kern/kern_mutex.c; `linuxkpi/include/sys` is the other side.
 
 pub mod deferred;
+pub mod eventhandler;
+pub mod interrupt;
 pub mod kthread;
 pub mod lock_class;
 pub mod locks;
 pub mod memory;
+pub mod newbus;
 pub mod sched;
 pub mod sleepqueue;
 pub mod smp;

@@ -47,7 +47,7 @@ fn mtx() -> &'static Mtx {
 
 /// `Giant`.
 pub fn giant() -> &'static Mtx {
-    machine().giant.usable.ensure(|| mtx().init(c"Giant", Mtxf::RECURSE));
+    machine().giant.usable.ensure_unpreempted(|| mtx().init(c"Giant", Mtxf::RECURSE));
     mtx()
 }
 

@@ -19,9 +19,11 @@
 use crate::atomic::{Guarded, Owned32, Owned64, OwnedPtr, RawWord, Shared32, thread_fence_acq, thread_fence_seq_cst};
 use crate::cpu::{self, Pcpu, curcpu, machine, pending};
 use crate::critical;
+use crate::epoch::{self, Tracker};
 use crate::host::explore;
 use crate::host::footprint::{touch, touch_thread};
 use crate::lock::ChainLock;
+use crate::module::Once;
 use crate::panic::kprintf;
 use crate::sched::{self, pri, sw, swt};
 use crate::thread::{self, Kthread, Thread, curthread, tdf, tdi};
@@ -37,11 +39,49 @@ pub enum Filter {
     ScheduleThread,
 }
 
+/// What a handler's filter is.
+pub(crate) type FilterFn = Box<dyn Fn() -> Filter>;
+
 /// One handler of an interrupt source: `struct intr_handler`.
 struct Handler {
-    filter: Option<Box<dyn Fn() -> Filter>>,
+    filter: Option<FilterFn>,
     ithread: Option<Box<dyn Fn()>>,
     cookie: usize,
+    /// `ih_pri`, and the handler's number: of equals the first that came runs first.
+    order: (u32, u32),
+    net: bool,
+}
+
+/// What a handler is, besides what it does: of `INTR_*`, what concerns its source.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traits {
+    /// `ih_pri`: the better ones run first, and the ithread has the best one's priority.
+    pub(crate) priority: u32,
+    /// `INTR_EXCL`: alone on its source.
+    pub(crate) exclusive: bool,
+    /// `INTR_SLEEPABLE`: handlers of this source may sleep from now on.
+    pub(crate) sleepable: bool,
+    /// `INTR_TYPE_NET`: while there is one, the source's ithread runs in a section of the network's epoch.
+    pub(crate) net: bool,
+}
+
+/// What a source's controller is told: `ie_pre_ithread` and its kin.
+pub(crate) type Hook = Box<dyn Fn()>;
+
+/// `intr_event_create()`'s functions: before an ithread is scheduled, after it has run, and after filters if no ithread is.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    pub(crate) pre_ithread: Option<Hook>,
+    pub(crate) post_ithread: Option<Hook>,
+    pub(crate) post_filter: Option<Hook>,
+    /// Another CPU is to take it; what it returns is an error, or 0.
+    pub(crate) assign_cpu: Option<Box<dyn Fn(i32) -> i32>>,
+}
+
+fn call(hook: &Option<Hook>) {
+    if let Some(hook) = hook {
+        hook();
+    }
 }
 
 /// When a source may interrupt.
@@ -54,13 +94,18 @@ pub enum Arrival {
 }
 
 /// An interrupt source: `struct intr_event`.
-struct Source {
+pub struct Source {
     name: String,
     arrival: Arrival,
     handlers_lock: ChainLock,
-    /// (handlers_lock) A removed handler leaves a hole, so that the others keep their places under a running interrupt. The
-    /// handlers themselves stay until [`teardown`] has seen off who might run them.
-    handlers: Guarded<Vec<Option<Box<Handler>>>>,
+    /// (handlers_lock) By `order`, which a running interrupt knows its place by. A removed handler itself stays until [`remove`] has
+    /// seen off who might run it.
+    #[expect(clippy::vec_box, reason = "whoever runs a handler refers to it while the vector changes")]
+    handlers: Guarded<Vec<Box<Handler>>>,
+    /// (handlers_lock) How many there have been.
+    added: Owned32,
+    /// (handlers_lock) Its only handler is exclusive.
+    exclusive: Owned32,
     /// Handlers, for looks without the lock.
     count: Shared32,
     /// `ie_phase` and `ie_active`: interrupts that run this source's filters, counted in the phase that they began in.
@@ -77,27 +122,90 @@ struct Source {
     /// (i) `ie_warntm`: the tick after the one in which the console was told of a storm; 0 for never.
     warned: Owned64,
     priority: u32,
-    /// CPU that takes it; `None` for any.
-    cpu: Option<usize>,
+    /// CPU that takes it; [`ANY`] for any.
+    cpu: Shared32,
+    /// `IE_SOFT`: no device's. Its handlers may sleep, and no number of runs is a storm.
+    pub(crate) soft: bool,
+    /// `IE_SLEEPABLE`.
+    sleepable: Shared32,
+    /// Handlers with [`Traits::net`].
+    net: Shared32,
+    /// Whether its ithread was made.
+    made: Once,
+    /// `IT_DEAD`: its ithread is to end.
+    dead: Shared32,
+    pub(crate) hooks: Hooks,
+}
+
+/// Of [`Source::cpu`]: none.
+const ANY: u32 = u32::MAX;
+
+impl core::fmt::Debug for Source {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Source({})", self.name)
+    }
 }
 
 // Locking key: (i) the source's ithread, (t) as in `sched`.
 
 impl Source {
-    /// The handler at `at`; `None` at the end, `Some(None)` at a hole.
+    fn new(name: &str, arrival: Arrival, priority: u32, cpu: Option<usize>) -> Self {
+        Self {
+            name: name.to_owned(),
+            arrival,
+            handlers_lock: ChainLock::new(),
+            handlers: Guarded::new(Vec::new()),
+            added: Owned32::new(0),
+            exclusive: Owned32::new(0),
+            count: Shared32::new(0),
+            phase: Shared32::new(0),
+            active: [const { Shared32::new(0) }; 2],
+            thread: OwnedPtr::null(),
+            need: Shared32::new(0),
+            asserted: Shared32::new(0),
+            runs: Owned32::new(0),
+            warned: Owned64::new(0),
+            priority,
+            cpu: Shared32::new(cpu.map_or(ANY, |cpu| cpu as u32)),
+            soft: false,
+            sleepable: Shared32::new(0),
+            net: Shared32::new(0),
+            made: Once::new(),
+            dead: Shared32::new(0),
+            hooks: Hooks::default(),
+        }
+    }
+
+    /// CPU that takes it; `None` for any.
+    fn cpu(&self) -> Option<usize> {
+        Some(self.cpu.get()).filter(|&cpu| cpu != ANY).map(|cpu| cpu as usize)
+    }
+
+    /// The handler after the one of that order; `None` at the end.
     ///
     /// # Safety
     ///
-    /// Only what [`teardown`] waits for may use the handler: this source's filters in an active phase, and its ithread.
-    unsafe fn handler(&self, at: usize) -> Option<Option<&Handler>> {
+    /// Only what [`remove`] waits for may use the handler: this source's filters in an active phase, and its ithread.
+    unsafe fn after(&self, order: Option<(u32, u32)>) -> Option<&Handler> {
         self.handlers_lock.lock_raw();
         // SAFETY: (handlers_lock). A box does not move when the table grows, and the caller's promise keeps it.
         let found = unsafe {
-            let handler = self.handlers.get().get(at);
-            handler.map(|handler| handler.as_deref().map(|handler| &*core::ptr::from_ref(handler)))
+            let handlers = self.handlers.get();
+            let at = order.map_or(0, |order| handlers.partition_point(|handler| handler.order <= order));
+            handlers.get(at).map(|handler| &*core::ptr::from_ref::<Handler>(handler))
         };
         self.handlers_lock.unlock_raw();
         found
+    }
+
+    /// `ie_name`.
+    pub(crate) fn event_name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether somebody handles it.
+    pub(crate) fn handled(&self) -> bool {
+        self.count.get() != 0
     }
 
     /// `intr_event_barrier()`: waits until no CPU runs filters that it found before.
@@ -171,13 +279,13 @@ impl Interrupts {
     /// Whether `irq` waits to be taken because somebody raised it.
     pub(crate) fn is_asserted(&self, irq: Irq, cpu: usize) -> bool {
         let source = self.source(irq);
-        source.asserted.get() > 0 && source.cpu.is_none_or(|only| only == cpu)
+        source.asserted.get() > 0 && source.cpu().is_none_or(|only| only == cpu)
     }
 
     /// Whether `irq` may come by itself.
     pub(crate) fn may_come(&self, irq: Irq, cpu: usize) -> bool {
         let source = self.source(irq);
-        source.arrival == Arrival::AnyTime && source.count.get() != 0 && source.cpu.is_none_or(|only| only == cpu)
+        source.arrival == Arrival::AnyTime && source.count.get() != 0 && source.cpu().is_none_or(|only| only == cpu)
     }
 
     /// The source's name.
@@ -193,22 +301,7 @@ impl Interrupts {
 /// A Rust panic if there are 32 already.
 pub fn create(name: &str, arrival: Arrival, priority: u32, cpu: Option<usize>) -> Irq {
     let interrupts = &machine().interrupts;
-    let source = Box::new(Source {
-        name: name.to_owned(),
-        arrival,
-        handlers_lock: ChainLock::new(),
-        handlers: Guarded::new(Vec::new()),
-        count: Shared32::new(0),
-        phase: Shared32::new(0),
-        active: [const { Shared32::new(0) }; 2],
-        thread: OwnedPtr::null(),
-        need: Shared32::new(0),
-        asserted: Shared32::new(0),
-        runs: Owned32::new(0),
-        warned: Owned64::new(0),
-        priority,
-        cpu,
-    });
+    let source = Box::new(Source::new(name, arrival, priority, cpu));
     interrupts.lock.lock_raw();
     let at = interrupts.count.read();
     if at < MAXSOURCES {
@@ -224,37 +317,94 @@ pub fn create(name: &str, arrival: Arrival, priority: u32, cpu: Option<usize>) -
     Irq(at as u16)
 }
 
+/// A source without an interrupt line, which somebody [`handle_event`]s, or a software interrupt: `intr_event_create()`. It stays as long as
+/// the machine runs.
+pub(crate) fn event(name: &str, priority: u32, soft: bool, hooks: Hooks) -> &'static Source {
+    let interrupts = &machine().interrupts;
+    let source = Box::new(Source { soft, hooks, ..Source::new(name, Arrival::Raised, priority, None) });
+    let at = &raw const *source;
+    interrupts.lock.lock_raw();
+    // SAFETY: (lock)
+    unsafe { interrupts.sources.get().push(source) };
+    interrupts.lock.unlock_raw();
+    // SAFETY: a box does not move, and stays until the machine is reset.
+    unsafe { &*at }
+}
+
+/// The source of an interrupt line.
+pub(crate) fn of(irq: Irq) -> &'static Source {
+    machine().interrupts.source(irq)
+}
+
 /// `bus_setup_intr()`: adds a handler; `cookie` names it for [`teardown`].
 ///
 /// The filter runs in interrupt context; the ithread handler in a thread that may block on a mutex but not sleep. A source is
 /// set up by one thread at a time, as bus code does under its topology lock.
-pub fn setup(irq: Irq, filter: Option<Box<dyn Fn() -> Filter>>, ithread: Option<Box<dyn Fn()>>, cookie: usize) {
+pub fn setup(irq: Irq, filter: Option<FilterFn>, ithread: Option<Box<dyn Fn()>>, cookie: usize) {
     if !cpu::step("bus_setup_intr", 0) {
         return;
     }
     let source = machine().interrupts.source(irq);
-    if ithread.is_some() && source.thread.get().is_null() {
-        let name = format!("intr: {}", source.name);
-        let td = thread::create(
-            Kthread { name: &name, priority: source.priority, flags: tdf::KPROC, cpu: source.cpu },
-            move || ithread_loop(irq),
-        );
-        td.pri_class.set(pri::CLASS_ITHD);
-        td.inhibit(tdi::IWAIT);
-        td.flags.or(tdf::PARKED);
-        td.lastcpu.set(source.cpu.unwrap_or(0) as i32);
-        source.thread.set(td.ptr());
+    let traits = Traits { priority: source.priority, ..Traits::default() };
+    add(source, filter, ithread, cookie, traits);
+}
+
+/// `ithread_create()`: the thread waits for its first interrupt.
+fn make_thread(source: &'static Source, priority: u32) {
+    let name = if source.soft { source.name.clone() } else { format!("intr: {}", source.name) };
+    let td = thread::create(Kthread { name: &name, priority, flags: tdf::KPROC, cpu: source.cpu() }, move || {
+        ithread_loop(source);
+    });
+    td.pri_class.set(pri::CLASS_ITHD);
+    td.inhibit(tdi::IWAIT);
+    td.flags.or(tdf::PARKED);
+    td.lastcpu.set(source.cpu().unwrap_or(0) as i32);
+    source.thread.set(td.ptr());
+}
+
+/// `intr_event_add_handler()`: false if it, or the one that is there, is to be alone.
+pub(crate) fn add(
+    source: &'static Source,
+    filter: Option<FilterFn>,
+    ithread: Option<Box<dyn Fn()>>,
+    cookie: usize,
+    traits: Traits,
+) -> bool {
+    if source.handled() && (traits.exclusive || traits.sleepable || source.exclusive.get() != 0) {
+        return false;
     }
-    let handler = Some(Box::new(Handler { filter, ithread, cookie }));
+    if ithread.is_some() {
+        source.made.ensure(|| make_thread(source, traits.priority));
+    }
+    touch_source(source);
     source.handlers_lock.lock_raw();
+    let order = (traits.priority, source.added.get());
+    source.added.set(order.1 + 1);
+    source.exclusive.set(traits.exclusive.into());
+    source.sleepable.or(traits.sleepable.into());
+    source.net.fetchadd(traits.net.into());
+    let handler = Box::new(Handler { filter, ithread, cookie, order, net: traits.net });
     // SAFETY: (handlers_lock)
     let handlers = unsafe { source.handlers.get() };
-    match handlers.iter_mut().find(|place| place.is_none()) {
-        Some(hole) => *hole = handler,
-        None => handlers.push(handler),
-    }
+    handlers.insert(handlers.partition_point(|other| other.order < order), handler);
+    let best = handlers[0].order.0;
     source.count.fetchadd(1);
     source.handlers_lock.unlock_raw();
+    set_priority(source, best);
+    true
+}
+
+/// `ithread_update()`.
+fn set_priority(source: &Source, priority: u32) {
+    // SAFETY: threads are type-stable.
+    let Some(td) = (unsafe { source.thread.get().as_ref() }) else { return };
+    if td.user_pri.get() != priority {
+        let me = curthread();
+        sched::thread_lock(me);
+        td.user_pri.set(priority);
+        sched::prio_locked(td, priority);
+        sched::thread_unlock(me);
+    }
 }
 
 /// [`setup`] of an ithread handler as C has it: a function and its argument, for callers that have no allocator.
@@ -279,7 +429,7 @@ pub fn bind(irq: Irq) {
     }
     let source = machine().interrupts.source(irq);
     let td = source.thread.get();
-    if let (Some(cpu), false) = (source.cpu, td.is_null()) {
+    if let (Some(cpu), false) = (source.cpu(), td.is_null()) {
         let me = curthread();
         sched::thread_lock(me);
         // SAFETY: threads are type-stable.
@@ -295,33 +445,67 @@ pub fn exists(irq: Irq) -> bool {
 
 /// `bus_teardown_intr()`: removes the handler; waits for a running one. May sleep.
 pub fn teardown(irq: Irq, cookie: usize) {
-    if !cpu::step("bus_teardown_intr", 0) {
-        return;
+    if cpu::step("bus_teardown_intr", 0) {
+        remove(machine().interrupts.source(irq), cookie);
     }
-    let source = machine().interrupts.source(irq);
-    let mut removed = Vec::new();
+}
+
+/// `intr_event_remove_handler()`: [`teardown`]; whether there was such a handler.
+pub(crate) fn remove(source: &'static Source, cookie: usize) -> bool {
+    touch_source(source);
     source.handlers_lock.lock_raw();
     // SAFETY: (handlers_lock)
-    for place in unsafe { source.handlers.get() } {
-        if let Some(handler) = place.take_if(|handler| handler.cookie == cookie) {
-            removed.push(handler);
-            source.count.fetchadd(u32::MAX);
+    let handlers = unsafe { source.handlers.get() };
+    let removed: Vec<_> = handlers.extract_if(.., |handler| handler.cookie == cookie).collect();
+    for handler in &removed {
+        source.count.fetchadd(u32::MAX);
+        if handler.net {
+            source.net.fetchadd(u32::MAX);
         }
     }
+    let best = handlers.first().map(|handler| handler.order.0);
     source.handlers_lock.unlock_raw();
     // Who found it before it was gone may still run it.
     source.barrier();
-    drain(irq);
+    drain_event(source);
     if cpu::scheduler_stopped() {
         // The barrier did not hold: better a leak than a handler that goes under somebody's feet.
         core::mem::forget(removed);
+        return true;
+    }
+    if let Some(best) = best {
+        set_priority(source, best);
+    }
+    !removed.is_empty()
+}
+
+/// `intr_event_destroy()`: false if it has handlers. Its ithread ends; may sleep.
+pub(crate) fn destroy(source: &'static Source) -> bool {
+    if source.handled() {
+        return false;
+    }
+    source.dead.set(1);
+    loop {
+        // SAFETY: threads are type-stable.
+        let Some(td) = (unsafe { source.thread.get().as_ref() }) else { return true };
+        if cpu::scheduler_stopped() {
+            return true;
+        }
+        touch(source.need.as_ptr() as usize, 4, true);
+        source.need.set(1);
+        wake(td);
+        crate::sleep::pause("ithd_dth", 1);
     }
 }
 
 /// `_intr_drain()`: waits until the source's ithread has nothing to do. May sleep.
 pub fn drain(irq: Irq) {
+    drain_event(machine().interrupts.source(irq));
+}
+
+/// [`drain`] of any source.
+pub(crate) fn drain_event(source: &Source) {
     loop {
-        let source = machine().interrupts.source(irq);
         let td = source.thread.get();
         // SAFETY: threads are type-stable.
         if td.is_null() || source.need.get() == 0 && unsafe { (*td).inhibitors.get() } & tdi::IWAIT != 0 {
@@ -334,6 +518,28 @@ pub fn drain(irq: Irq) {
     }
 }
 
+/// What [`Source::barrier`] and [`drain_event`] wait for: nobody runs a handler that is not to run any more.
+pub(crate) fn settle(source: &Source) {
+    source.barrier();
+    drain_event(source);
+}
+
+/// `intr_event_bind()`: from now on `cpu` takes the interrupt (`None`: any). A waiting ithread goes there as well, and stays.
+pub(crate) fn assign(source: &Source, cpu: Option<usize>) {
+    source.cpu.set(cpu.map_or(ANY, |cpu| cpu as u32));
+    // SAFETY: threads are type-stable.
+    let Some(td) = (unsafe { source.thread.get().as_ref() }) else { return };
+    let me = curthread();
+    sched::thread_lock(me);
+    if td.inhibitors.get() & tdi::IWAIT != 0 {
+        match cpu {
+            Some(cpu) => _ = sched::bind_locked(td, cpu),
+            None => sched::unbind_locked(td),
+        }
+    }
+    sched::thread_unlock(me);
+}
+
 /// A device asserts its interrupt line: the interrupt comes at some boundary from now on.
 pub fn raise(irq: Irq) {
     if !cpu::step("raise", 0) {
@@ -344,17 +550,34 @@ pub fn raise(irq: Irq) {
     touch_source(source);
     source.asserted.fetchadd(1);
     if !sched::explored() {
-        let to = source.cpu.unwrap_or_else(|| usize::from(irq.0) % m.cpus.len());
+        let to = source.cpu().unwrap_or_else(|| usize::from(irq.0) % m.cpus.len());
         m.cpus[to].irqs.or(1 << irq.0);
         m.cpus[to].post(pending::INTR);
     }
 }
 
-/// Whether this CPU takes interrupts now: not in a spinlock section, and not in an interrupt frame either, since amd64's gates
+/// Whether this CPU takes interrupts now: not in a spinlock section or after intr_disable(), and not in an interrupt frame either, since amd64's gates
 /// turn interrupts off. A thread that was preempted at a frame's end is in it until it has been back on a CPU.
 pub(crate) fn enabled(cpu: &Pcpu) -> bool {
     let td = cpu.current();
-    td.spinlock_count.get() == 0 && td.intr_nesting_level.get() == 0 && !td.leaves_frame.get()
+    td.spinlock_count.get() == 0 && !td.intr_off.get() && td.intr_nesting_level.get() == 0 && !td.leaves_frame.get()
+}
+
+/// `intr_disable()`: this thread's CPU takes no interrupts until [`intr_restore`]; preemption stays possible. Returns whether it took any.
+pub fn intr_disable() -> bool {
+    let was = cpu::step("intr_disable", 0) && enabled(curcpu());
+    if was {
+        curthread().intr_off.set(true);
+    }
+    was
+}
+
+/// `intr_restore()`: as it was before.
+pub fn intr_restore(was: bool) {
+    cpu::step("intr_restore", 0);
+    if was {
+        curthread().intr_off.set(false);
+    }
 }
 
 /// `smp`: takes what is pending on this CPU, if its interrupts are on.
@@ -449,36 +672,59 @@ fn handle(irq: Irq) {
     if source.asserted.get() > 0 {
         source.asserted.set(source.asserted.get() - 1);
     }
+    run_filters(source);
+}
+
+/// `intr_event_handle()` of a source that the caller demultiplexes: in an interrupt, or as one. False if nobody handles it.
+pub(crate) fn handle_event(source: &Source) -> bool {
+    touch_source(source);
+    if !source.handled() {
+        return false;
+    }
+    let td = curthread();
+    td.intr_nesting_level.add(1);
+    critical::enter(td);
+    run_filters(source);
+    critical::exit(td);
+    td.intr_nesting_level.sub(1);
+    true
+}
+
+/// Filters, and what they decide.
+fn run_filters(source: &Source) {
     let mut wake = false;
     let active = &source.active[source.phase.get() as usize];
     active.fetchadd(1);
     thread_fence_seq_cst();
-    let mut at = 0;
+    let mut last = None;
     // SAFETY: the phase is active.
-    while let Some(handler) = unsafe { source.handler(at) } {
-        at += 1;
-        wake |= match handler {
-            Some(Handler { filter: Some(filter), .. }) => filter() == Filter::ScheduleThread,
-            Some(handler) => handler.ithread.is_some(),
-            None => false,
+    while let Some(handler) = unsafe { source.after(last) } {
+        last = Some(handler.order);
+        wake |= match &handler.filter {
+            Some(filter) => filter() == Filter::ScheduleThread,
+            None => true,
         };
     }
     active.fetchadd(u32::MAX);
     if wake {
+        call(&source.hooks.pre_ithread);
         schedule_thread(source);
+    } else {
+        call(&source.hooks.post_filter);
     }
 }
 
-/// `intr_event_schedule_thread()`.
-fn schedule_thread(source: &Source) {
+/// `intr_event_schedule_thread()`: false if there is none, or nothing for it to do.
+pub(crate) fn schedule_thread(source: &Source) -> bool {
     let td = source.thread.get();
-    if td.is_null() {
-        return;
+    if td.is_null() || !source.handled() {
+        return false;
     }
     touch(source.need.as_ptr() as usize, 4, true);
     source.need.set(1);
     // SAFETY: threads are type-stable.
     wake(unsafe { &*td });
+    true
 }
 
 /// Ends an ithread's wait for work that its caller has posted.
@@ -512,7 +758,7 @@ pub(crate) fn wait(need: &Shared32) -> bool {
 /// What ithread_execute_handlers() does about interrupt storms. May sleep.
 fn throttle(source: &Source) {
     let threshold = machine().config.intr_storm_threshold;
-    if threshold == 0 || source.runs.get() < threshold {
+    if threshold == 0 || source.soft || source.runs.get() < threshold {
         source.runs.add(1);
         return;
     }
@@ -528,32 +774,68 @@ fn throttle(source: &Source) {
 /// Ticks of a second.
 pub(crate) const HZ: u64 = 1000;
 
+/// Runs of the handlers of a source until it leaves the network's epoch for a moment: `intr_epoch_batch`.
+const EPOCH_BATCH: u32 = 1000;
+
 /// `ithread_loop()`.
-fn ithread_loop(irq: Irq) {
-    let td = curthread();
+fn ithread_loop(source: &'static Source) {
+    let (td, tracker) = (curthread(), Tracker::new());
     loop {
         td.flags.clear(tdf::PARKED);
-        let source = machine().interrupts.source(irq);
+        if source.dead.get() != 0 {
+            source.thread.set(core::ptr::null_mut());
+            thread::kthread_exit();
+        }
+        let net = (source.net.get() != 0).then(epoch::net_epoch_preempt);
+        let mut runs = 0;
+        if let Some(net) = net {
+            // SAFETY: the tracker is on this thread's stack, and free.
+            unsafe { net.enter_preempt(&tracker) };
+        }
         while source.need.take() != 0 {
-            thread::thread_no_sleeping();
-            let mut at = 0;
-            // SAFETY: this is the ithread.
-            while let Some(handler) = unsafe { source.handler(at) } {
-                at += 1;
-                if let Some(Handler { ithread: Some(handler), .. }) = handler {
-                    cpu::step("ithread", 0);
-                    let balance = crate::lint::Balance::now();
-                    handler();
-                    balance.check("handler");
-                }
-            }
-            thread::thread_sleeping_ok();
+            execute_handlers(source);
             throttle(source);
+            call(&source.hooks.post_ithread);
+            runs += 1;
+            if let (Some(net), EPOCH_BATCH) = (net, runs) {
+                // SAFETY: as above and below.
+                unsafe {
+                    net.exit_preempt(&tracker);
+                    net.enter_preempt(&tracker);
+                }
+                runs = 0;
+            }
+        }
+        if let Some(net) = net {
+            // SAFETY: this thread entered with it.
+            unsafe { net.exit_preempt(&tracker) };
         }
         crate::witness::warn_suspending_ithread();
         if wait(&source.need) {
             source.runs.set(0);
         }
+    }
+}
+
+/// `ithread_execute_handlers()`.
+fn execute_handlers(source: &Source) {
+    let sleepable = source.soft || source.sleepable.get() != 0;
+    if !sleepable {
+        thread::thread_no_sleeping();
+    }
+    let mut last = None;
+    // SAFETY: this is the ithread.
+    while let Some(handler) = unsafe { source.after(last) } {
+        last = Some(handler.order);
+        if let Some(handler) = &handler.ithread {
+            cpu::step("ithread", 0);
+            let balance = crate::lint::Balance::now();
+            handler();
+            balance.check("handler");
+        }
+    }
+    if !sleepable {
+        thread::thread_sleeping_ok();
     }
 }
 

@@ -126,7 +126,7 @@ static KNOWN: ModuleData<Known> = ModuleData::new();
 
 fn known() -> &'static Known {
     let known = KNOWN.get();
-    known.usable.ensure(|| {
+    known.usable.ensure_unpreempted(|| {
         for proc in [&known.proc0, &known.user] {
             proc.mtx.init(c"process lock", Mtxf::DUPOK);
             // Its other threads never end.

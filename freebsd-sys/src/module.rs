@@ -9,7 +9,9 @@
 
 use crate::atomic::{Guarded, RawWord, Shared32};
 use crate::cpu::{self, curcpu, machine};
+use crate::critical;
 use crate::lock::ChainLock;
+use crate::thread::curthread;
 use core::fmt;
 use core::marker::PhantomData;
 use std::any::Any;
@@ -189,6 +191,12 @@ impl Once {
         self.0.get() == 0
     }
 
+    /// Somebody has made it.
+    #[inline]
+    fn is_made(&self) -> bool {
+        self.0.get() == Self::MADE
+    }
+
     /// Between executions: it is to be made anew.
     pub(crate) fn reset(&self) {
         self.0.reset();
@@ -197,7 +205,19 @@ impl Once {
     /// Makes it with `make`, unless somebody else has or does. False if the machine stopped meanwhile.
     #[inline]
     pub(crate) fn ensure(&self, make: impl FnOnce()) -> bool {
-        self.0.get() == Self::MADE || self.make_or_wait(make)
+        self.is_made() || self.make_or_wait(make)
+    }
+
+    /// [`Once::ensure`] of what blocks on nothing: whoever makes it is not preempted meanwhile, or a thread of a better priority would
+    /// spin on its CPU until it is there.
+    #[inline]
+    pub(crate) fn ensure_unpreempted(&self, make: impl FnOnce()) {
+        if !self.is_made() {
+            let td = curthread();
+            critical::enter(td);
+            self.make_or_wait(make);
+            critical::exit(td);
+        }
     }
 
     #[cold]

@@ -132,6 +132,8 @@ pub struct Thread {
     /// Nested spinlock_enter calls.
     #[doc(alias = "md_spinlock_count")]
     pub spinlock_count: Owned32,
+    /// It has interrupts off by intr_disable().
+    pub(crate) intr_off: Flag,
 
     /// (t) [`tdi`].
     pub inhibitors: Owned32,
@@ -308,6 +310,7 @@ impl Thread {
             sx_slocks: OwnedI32::new(0),
             lk_slocks: OwnedI32::new(0),
             spinlock_count: Owned32::new(0),
+            intr_off: Flag::new(),
             tid,
             name: Guarded::new(String::new()),
             flags: Shared32::new(0),
@@ -363,6 +366,7 @@ impl Thread {
         unsafe { zero(core::ptr::from_ref(self).cast_mut().cast(), core::mem::offset_of!(Self, tid)) };
         self.critnest.set(1);
         self.spinlock_count.set(1);
+        self.intr_off.set(false);
         self.set_state(State::CanRun);
         self.oncpu.set(NOCPU);
         // SAFETY: nobody runs this thread: it is new, or its last execution ended.

@@ -17,6 +17,7 @@
 #include <sys/sched.h>
 #include <sys/rwlock.h>
 #include <sys/rmlock.h>
+#include <sys/rman.h>
 #include <sys/refcount.h>
 #include <sys/queue.h>
 #include <sys/proc.h>
@@ -29,6 +30,8 @@
 #include <sys/lock.h>
 #include <sys/kthread.h>
 #include <sys/kernel.h>
+#include <sys/interrupt.h>
+#include <sys/eventhandler.h>
 #include <sys/errno.h>
 #include <sys/epoch.h>
 #include <sys/cpuset.h>
@@ -36,6 +39,7 @@
 #include <sys/condvar.h>
 #include <sys/cdefs.h>
 #include <sys/callout.h>
+#include <sys/bus.h>
 #include <sys/_sx.h>
 #include <sys/_rwlock.h>
 #include <sys/_rmlock.h>
@@ -46,6 +50,9 @@
 #include <stddef.h>
 #include <stdbool.h>
 #include <stdarg.h>
+#include <machine/resource.h>
+#include <machine/cpufunc.h>
+#include <machine/cpu.h>
 #include <machine/atomic.h>
 #include <linuxkpi/scenario.h>
 #include <linuxkpi/mapping.h>

@@ -53,6 +53,9 @@
 #include <linuxkpi/mapping.h>
 #include <linuxkpi/scenario.h>
 #include <machine/atomic.h>
+#include <machine/cpu.h>
+#include <machine/cpufunc.h>
+#include <machine/resource.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -63,6 +66,7 @@
 #include <sys/_rmlock.h>
 #include <sys/_rwlock.h>
 #include <sys/_sx.h>
+#include <sys/bus.h>
 #include <sys/callout.h>
 #include <sys/cdefs.h>
 #include <sys/condvar.h>
@@ -70,6 +74,8 @@
 #include <sys/cpuset.h>
 #include <sys/epoch.h>
 #include <sys/errno.h>
+#include <sys/eventhandler.h>
+#include <sys/interrupt.h>
 #include <sys/kernel.h>
 #include <sys/kthread.h>
 #include <sys/lock.h>
@@ -82,6 +88,7 @@
 #include <sys/proc.h>
 #include <sys/queue.h>
 #include <sys/refcount.h>
+#include <sys/rman.h>
 #include <sys/rmlock.h>
 #include <sys/rwlock.h>
 #include <sys/sched.h>

@@ -7,9 +7,12 @@
 
 #include <linuxkpi/scenario.h>
 
+#include <sys/bus.h>
 #include <sys/callout.h>
 #include <sys/condvar.h>
 #include <sys/epoch.h>
+#include <sys/eventhandler.h>
+#include <sys/interrupt.h>
 #include <sys/kthread.h>
 #include <sys/lockmgr.h>
 #include <sys/mutex.h>
@@ -855,12 +858,19 @@ static const void *const imports[] = {
 	_sleep, msleep_spin_sbt, pause_sbt, wakeup, wakeup_one, wakeup_any,
 	cv_init, cv_destroy, _cv_wait, _cv_wait_sig, _cv_timedwait_sbt, _cv_timedwait_sig_sbt, cv_signal, cv_broadcastpri,
 	callout_init, _callout_init_lock, callout_reset_sbt_on, _callout_stop_safe,
-	callout_schedule, callout_schedule_on,
+	callout_schedule, callout_schedule_on, callout_when,
 	taskqueue_enqueue, taskqueue_cancel, taskqueue_drain, taskqueue_quiesce,
 	kproc_exit, kproc_start, kproc_suspend, kproc_resume, kproc_suspend_check, kproc_shutdown,
 	kthread_shutdown,
 	sched_bind, sched_unbind, sched_prio, sched_relinquish, kern_yield, maybe_yield, should_yield, mi_switch,
 	lock_init, lock_destroy, lock_classes,
+	bus_setup_intr, bus_teardown_intr, bus_suspend_intr, bus_resume_intr, bus_bind_intr, bus_alloc_resource,
+	(bus_release_resource), device_get_softc, device_get_nameunit, _intr_drain,
+	intr_event_add_handler, intr_event_remove_handler, intr_event_handle, intr_event_destroy, intr_event_bind,
+	intr_event_describe_handler, swi_add, swi_sched, swi_remove,
+	eventhandler_register, eventhandler_deregister, eventhandler_deregister_nowait, eventhandler_find_list,
+	eventhandler_create_list, eventhandler_prune_list,
+	smp_rendezvous, smp_rendezvous_cpus, smp_no_rendezvous_barrier, sched_is_bound,
 };
 
 LKPI_SCENARIO(selftest_sys_imports)

@@ -2,7 +2,7 @@
 //!
 //! References: sys/callout.h, sys/taskqueue.h.
 
-use super::locks::{literal, ticks, timeout};
+use super::locks::{C_ABSOLUTE, C_PRECALC, literal, ticks, timeout};
 use super::{deref, place, text};
 use crate::atomic::OwnedUsize;
 use crate::callout::{Callout, Cf, Handler};
@@ -124,6 +124,9 @@ pub unsafe extern "C-unwind" fn lkpi_callout_schedule_sbt_on(
     c.set(sbt, func, core::ptr::with_exposed_provenance_mut(arg), cpu, options)
 }
 
+/// `tick_sbt`.
+const TICK: i64 = (1 << 32) / 1000;
+
 /// `callout_schedule_on()`: [`lkpi_callout_schedule_sbt_on`] after so many ticks.
 ///
 /// # Safety
@@ -131,10 +134,39 @@ pub unsafe extern "C-unwind" fn lkpi_callout_schedule_sbt_on(
 /// As for [`callout_reset_sbt_on`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn callout_schedule_on(c: *const CCallout, to_ticks: c_int, cpu: c_int) -> c_int {
-    /// `tick_sbt`.
-    const TICK: i64 = (1 << 32) / 1000;
     // SAFETY: the caller's promise.
     unsafe { lkpi_callout_schedule_sbt_on(c, TICK * i64::from(to_ticks), cpu, 0) }
+}
+
+/// `callout_when()`: the time, of sbinuptime(), that a callout set now would have, and how exact it would be: what `C_PRECALC` wants.
+///
+/// # Safety
+///
+/// `when` and `exact` have room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn callout_when(sbt: i64, precision: i64, flags: c_int, when: *mut i64, exact: *mut i64) {
+    const HARDCLOCK: c_int = 0x100;
+    /// `tc_precexp`: of 5 %.
+    const PRECEXP: u32 = 4;
+    let (mut at, mut precision) = (sbt, precision);
+    if flags & (C_ABSOLUTE | C_PRECALC) == 0 {
+        let sbt = if flags & HARDCLOCK != 0 { sbt.max(TICK) } else { sbt };
+        at = sbinuptime().saturating_add(sbt);
+        // C_PRELGET
+        let shift = ((flags >> 1) & 0x7f).checked_sub(1).and_then(|n| u32::try_from(n).ok()).unwrap_or(PRECEXP);
+        precision = precision.max(sbt.checked_shr(shift).unwrap_or(0));
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        when.write(at);
+        exact.write(precision);
+    }
+}
+
+/// `sbinuptime()`, as `sys/time.h` has it: rounded up.
+fn sbinuptime() -> i64 {
+    let ms = crate::callout::look();
+    (u128::from(ms) << 32).div_ceil(1000) as i64
 }
 
 /// `callout_schedule()`: [`callout_schedule_on`] the CPU where it was.

@@ -51,7 +51,10 @@ unsafe fn rw<'a>(cookie: *const usize) -> &'a Rw {
 }
 
 /// `C_ABSOLUTE`: the time is one of sbinuptime(), and not from now.
-const C_ABSOLUTE: c_int = 0x200;
+pub(super) const C_ABSOLUTE: c_int = 0x200;
+
+/// `C_PRECALC`: likewise, as callout_when() has calculated it.
+pub(super) const C_PRECALC: c_int = 0x400;
 
 /// Ticks of a millisecond in a `sbintime_t`, rounded up; whole ticks and less than a microsecond are sums of what mstosbt() has rounded up.
 pub(super) fn ticks(sbt: i64) -> u64 {
@@ -64,7 +67,7 @@ pub(super) fn ticks(sbt: i64) -> u64 {
 /// [`ticks`] from now, of a time as `flags` have it. 0 is none, and a time that is over one tick.
 pub(super) fn timeout(sbt: i64, flags: c_int) -> u64 {
     let ticks = ticks(sbt);
-    if ticks == 0 || flags & C_ABSOLUTE == 0 {
+    if ticks == 0 || flags & (C_ABSOLUTE | C_PRECALC) == 0 {
         return ticks;
     }
     ticks.saturating_sub(crate::callout::now()).max(1)

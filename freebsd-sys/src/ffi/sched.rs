@@ -18,13 +18,14 @@ use super::{deref, text};
 use crate::cpu::{self, curcpu, machine};
 use crate::critical::{spinlock_enter, spinlock_enter_internal, spinlock_exit};
 use crate::giant;
+use crate::interrupt;
 use crate::lock::{Loc, LockObject};
 use crate::mutex::Mtx;
 use crate::panic::{kassert, kpanic};
 use crate::sched::{self, sw, swt};
 use crate::thread::{Thread, curthread, tdf};
 use crate::witness::{self, Exempt};
-use core::ffi::{c_char, c_int};
+use core::ffi::{c_char, c_int, c_long};
 
 /// `_thread_lock()`.
 #[unsafe(no_mangle)]
@@ -169,6 +170,33 @@ pub extern "C-unwind" fn maybe_yield() {
     if should_yield() {
         kern_yield(PRI_USER);
     }
+}
+
+/// `PSL_I` of rflags, and the bit that is always set.
+const PSL_I: c_long = 0x200;
+const PSL_RESERVED: c_long = 2;
+
+/// `intr_disable()`: returns rflags.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn lkpi_intr_disable() -> c_long {
+    PSL_RESERVED | if interrupt::intr_disable() { PSL_I } else { 0 }
+}
+
+/// `intr_restore()`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn lkpi_intr_restore(rflags: c_long) {
+    interrupt::intr_restore(rflags & PSL_I != 0);
+}
+
+/// `sched_is_bound()`.
+///
+/// # Safety
+///
+/// `td` is a thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn sched_is_bound(td: *const Thread) -> c_int {
+    // SAFETY: the caller's promise.
+    sched::is_bound(unsafe { deref(td) }).into()
 }
 
 /// `sched_pin()`.

@@ -1,9 +1,10 @@
-//! FreeBSD's symbols of `smp_rendezvous()`; `linuxkpi/include/sys/smp.h` declares them.
+//! FreeBSD's symbols of `smp_rendezvous()`, and what DPCPU is made of; `linuxkpi/include/sys/smp.h` and `pcpu.h` declare them.
 //!
-//! Reference: sys/smp.h.
+//! References: sys/smp.h, sys/pcpu.h, kern/subr_pcpu.c.
 
+use super::deref;
 use crate::cpu;
-use crate::panic::kassert;
+use crate::panic::{kassert, kpanic};
 use crate::smp::{self, Phase};
 use core::ffi::{c_int, c_long, c_uint, c_void};
 
@@ -31,6 +32,44 @@ pub extern "C-unwind" fn lkpi_all_cpus() -> Cpuset {
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn lkpi_mp_ncpus() -> c_int {
     cpu::mp_ncpus() as c_int
+}
+
+/// `struct lkpi_dpcpu` of a `DPCPU_DEFINE`.
+#[repr(C)]
+#[derive(Debug)]
+pub struct DpcpuArgs {
+    cpus: *mut u8,
+    initial: *const u8,
+    size: usize,
+}
+
+/// `dpcpu_init()`, of one variable: each CPU's is what it was defined as.
+///
+/// # Safety
+///
+/// `args` is a `struct lkpi_dpcpu`, whose array nobody uses yet.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn lkpi_dpcpu_init(args: *const c_void) {
+    // SAFETY: the caller's promise; the array has `MAXCPU` elements, as both sides assert.
+    unsafe {
+        let args: &DpcpuArgs = deref(args.cast());
+        for cpu in 0..cpu::MAXCPU {
+            args.cpus.add(cpu * args.size).copy_from_nonoverlapping(args.initial, args.size);
+        }
+    }
+}
+
+/// `dpcpu_off[]`: the CPU, if it is there.
+///
+/// # Panics
+///
+/// `page fault`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn lkpi_dpcpu_id(cpu: c_int) -> usize {
+    match usize::try_from(cpu) {
+        Ok(cpu) if cpu < cpu::mp_ncpus() => cpu,
+        _ => kpanic!("page fault (DPCPU of cpu {cpu}, which is not there)"),
+    }
 }
 
 /// `smp_no_rendezvous_barrier()`: its address says that CPUs need not wait for each other. Nobody calls it.

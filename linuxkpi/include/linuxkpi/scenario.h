@@ -57,7 +57,22 @@ struct lkpi_syscall {
  */
 void lkpi_syscalls(const struct lkpi_syscall *, size_t);
 
-/* A device of that name, whose interrupt may come at any time; for request_irq(). */
+/*
+ * An interrupt of that name, by its number, for request_irq() or a device of newbus. The first may come at any time, as the
+ * schedule says; the second comes when lkpi_raise() asserts it, on that CPU or, if it is -1, on any.
+ */
 unsigned int lkpi_device_irq(const char *);
+unsigned int lkpi_raised_irq(const char *, int);
+void lkpi_raise(unsigned int);
+
+/*
+ * A device as newbus gives it to a driver's attach method: its name, its unit, and an interrupt, which devices may share. The driver
+ * gets it as FreeBSD's do:
+ *
+ *	rid = 0;
+ *	irq = bus_alloc_resource_any(dev, SYS_RES_IRQ, &rid, RF_ACTIVE | RF_SHAREABLE);
+ *	error = bus_setup_intr(dev, irq, INTR_TYPE_MISC | INTR_MPSAFE, filter, handler, softc, &cookie);
+ */
+device_t lkpi_newbus_device(const char *, int, unsigned int);
 
 #endif /* _LINUXKPI_SCENARIO_H_ */

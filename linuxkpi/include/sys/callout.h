@@ -30,6 +30,8 @@ int callout_reset_sbt_on(struct callout *, sbintime_t, sbintime_t, callout_func_
 int _callout_stop_safe(struct callout *, int);
 int callout_schedule(struct callout *, int);
 int callout_schedule_on(struct callout *, int, int);
+/* When it would be, for one that is set with C_PRECALC. */
+void callout_when(sbintime_t, sbintime_t, int, sbintime_t *, sbintime_t *);
 int lkpi_callout_schedule_sbt_on(struct callout *, sbintime_t, int, int);
 int lkpi_callout_active(const struct callout *);
 void lkpi_callout_deactivate(struct callout *);

@@ -30,6 +30,7 @@ void lkpi_thread_unlock(struct thread *);
 
 void sched_bind(struct thread *, int);
 void sched_unbind(struct thread *);
+int sched_is_bound(struct thread *);
 void sched_prio(struct thread *, u_char);
 void sched_relinquish(struct thread *);
 void lkpi_sched_pin(void);

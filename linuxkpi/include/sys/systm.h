@@ -7,6 +7,8 @@
 #ifndef _SYS_SYSTM_H_
 #define _SYS_SYSTM_H_
 
+#include <machine/cpu.h>
+#include <machine/cpufunc.h>
 #include <sys/param.h>
 
 /* KBI symbols: the form that modules call. */
@@ -66,8 +68,10 @@ int lkpi_scheduler_stopped(void);
 #define C_PRELBITS 7
 #define C_PRELRANGE ((1 << C_PRELBITS) - 1)
 #define C_PREL(x) (((x) + 1) << 1)
+#define C_PRELGET(x) ((int)(((x) >> 1) & C_PRELRANGE) - 1)
 #define C_HARDCLOCK 0x0100
 #define C_ABSOLUTE 0x0200
+#define C_PRECALC 0x0400
 #define C_CATCH 0x0800
 #define PRIMASK 0x0ff
 #define PCATCH 0x100
@@ -96,11 +100,9 @@ void wakeup_any(const void *);
 #define pause(wmesg, timo) pause_sbt((wmesg), tick_sbt * (timo), 0, C_HARDCLOCK)
 #define pause_sig(wmesg, timo) pause_sbt((wmesg), tick_sbt * (timo), 0, C_HARDCLOCK | C_CATCH)
 
-/* Busy for so many microseconds; one round of a loop that waits for another CPU. */
+/* Busy for so many microseconds. */
 void lkpi_delay(unsigned int);
-void lkpi_cpu_spinwait(void);
 #define DELAY(us) lkpi_delay((unsigned int)(us))
-#define cpu_spinwait() lkpi_cpu_spinwait()
 
 /* Through the hooks, so that they count as accesses of the caller. */
 void *__tsan_memcpy(void *, const void *, size_t);

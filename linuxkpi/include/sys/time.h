@@ -64,6 +64,47 @@ mstosbt(int64_t ms)
 	return (LKPI_TO_SBT(ms, 1000LL));
 }
 
+struct timespec {
+	time_t tv_sec;
+	long tv_nsec;
+};
+
+struct timeval {
+	time_t tv_sec;
+	suseconds_t tv_usec;
+};
+
+_Static_assert(sizeof(struct timespec) == 16 && offsetof(struct timespec, tv_nsec) == 8, "timespec");
+_Static_assert(sizeof(struct timeval) == 16 && offsetof(struct timeval, tv_usec) == 8, "timeval");
+
+static __inline struct timespec
+sbttots(sbintime_t sbt)
+{
+
+	return ((struct timespec){ sbt >> 32, (long)sbttons(sbt & 0xffffffff) });
+}
+
+static __inline sbintime_t
+tstosbt(struct timespec ts)
+{
+
+	return ((sbintime_t)ts.tv_sec * SBT_1S + nstosbt(ts.tv_nsec));
+}
+
+static __inline struct timeval
+sbttotv(sbintime_t sbt)
+{
+
+	return ((struct timeval){ sbt >> 32, (suseconds_t)sbttous(sbt & 0xffffffff) });
+}
+
+static __inline sbintime_t
+tvtosbt(struct timeval tv)
+{
+
+	return ((sbintime_t)tv.tv_sec * SBT_1S + ustosbt(tv.tv_usec));
+}
+
 static __inline sbintime_t
 sbinuptime(void)
 {
@@ -71,5 +112,9 @@ sbinuptime(void)
 	return (mstosbt((int64_t)lkpi_ticks()));
 }
 #define getsbinuptime() sbinuptime()
+#define nanouptime(ts) ((void)(*(ts) = sbttots(sbinuptime())))
+#define getnanouptime(ts) nanouptime(ts)
+#define microuptime(tv) ((void)(*(tv) = sbttotv(sbinuptime())))
+#define getmicrouptime(tv) microuptime(tv)
 
 #endif /* _SYS_TIME_H_ */

@@ -23,5 +23,11 @@ typedef uint64_t u_int64_t;
 typedef int64_t sbintime_t;
 typedef __INTPTR_TYPE__ ssize_t;
 typedef int64_t off_t;
+typedef int64_t register_t;
+typedef int64_t time_t;
+typedef long suseconds_t;
+typedef uint64_t rman_res_t;
+/* Opaque. */
+typedef struct _device *device_t;
 
 #endif /* _SYS_TYPES_H_ */
