@@ -366,7 +366,6 @@ impl Thread {
         unsafe { zero(core::ptr::from_ref(self).cast_mut().cast(), core::mem::offset_of!(Self, tid)) };
         self.critnest.set(1);
         self.spinlock_count.set(1);
-        self.intr_off.set(false);
         self.set_state(State::CanRun);
         self.oncpu.set(NOCPU);
         // SAFETY: nobody runs this thread: it is new, or its last execution ended.
