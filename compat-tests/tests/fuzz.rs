@@ -467,6 +467,33 @@ fn a_callout_is_drained_without_its_lock() {
     assert_eq!(agreed(&myself, Switches::None), ["ends"]);
 }
 
+/// Who sleeps does so without Giant, however often it is held, and who waits for an sx lock too; other locks are waited for with it.
+#[test]
+fn giant_is_dropped_by_who_sleeps() {
+    let holder = [b(Act::Lock), b(Act::Lock), a(Act::Pause)];
+    let pauses = program(&[Kind::Sx, Kind::Giant], &[&holder, &[b(Act::Try), b(Act::Unlock)]]);
+    let taken = "ends, thread 1's tries: [true]".to_owned();
+    assert!(agreed(&pauses, Switches::None).contains(&taken));
+    let releases = [a(Act::Lock), b(Act::Lock), b(Act::Unlock), a(Act::Unlock)];
+    for (kind, dropped) in [(Kind::Sx, true), (Kind::Rw, false), (Kind::Mtx, false)] {
+        let waits =
+            program(&[kind, Kind::Giant], &[&[b(Act::Lock), a(Act::Lock), a(Act::Unlock), b(Act::Unlock)], &releases]);
+        let stuck = agreed(&waits, Switches::Invariants).contains(&Outcome::Stuck.to_string());
+        assert_eq!(stuck, !dropped, "{kind:?}");
+    }
+    // WITNESS does not mind that one sleeps with it, and knows its place.
+    let sleeps =
+        printed(&program(&[Kind::Mtx, Kind::Giant], &[&[b(Act::Lock), a(Act::Pause), a(Act::Lock), b(Act::Unlock)]]));
+    assert_eq!(sleeps, [""; 0]);
+    let late = printed(&program(&[Kind::Mtx, Kind::Giant], &[&[a(Act::Lock), b(Act::Lock)]]));
+    let order = ["lock order reversal: (Giant after non-sleepable)", " 1st %p a (a, sleep mutex) @ program:1"];
+    assert_eq!(late, [order[0], order[1], " 2nd %p Giant (Giant, sleep mutex) @ program:2"]);
+    // No time runs out between the sleep queue and the switch, though Giant goes meanwhile.
+    let calls = [a(Act::Lock), a(Act::CriticalEnter), a(Act::TimedSleepSig)];
+    let critical = Program { shared: true, ..program(&[Kind::Giant], &[&calls, &[a(Act::Try)]]) };
+    assert_eq!(agreed(&critical, Switches::Invariants), ["panic: mi_switch: switch in a critical section"]);
+}
+
 /// Who waits for a mutex to be free takes it, if the owner sleeps; and nobody waits for itself.
 #[test]
 fn mtx_wait_unlocked_spins_or_takes_the_mutex() {

@@ -47,12 +47,14 @@ pub enum Kind {
     Lockmgr,
     /// `LK_CANRECURSE`.
     LockmgrRecurse,
+    /// Giant: there is one.
+    Giant,
 }
 
 impl Kind {
     /// Whether it is a mutex of either class.
     pub fn is_mtx(self) -> bool {
-        matches!(self, Self::Mtx | Self::MtxRecurse) || self.is_spin()
+        matches!(self, Self::Mtx | Self::MtxRecurse | Self::Giant) || self.is_spin()
     }
 
     /// Whether its class is that of spin mutexes.
@@ -85,6 +87,7 @@ impl Kind {
                 | Self::SxRecurse
                 | Self::RmRecurse
                 | Self::LockmgrRecurse
+                | Self::Giant
         )
     }
 
@@ -664,6 +667,7 @@ impl<'a> Arbitrary<'a> for Program {
         for _ in 0..count {
             locks.push(LockSpec { kind: u.arbitrary()?, enrolled: u.ratio(3, 4)? });
         }
+        one_giant(&mut locks);
         let most = match (threads, interrupted) {
             (1, false) => CALLS,
             (1, true) => 6,
@@ -688,6 +692,23 @@ impl<'a> Arbitrary<'a> for Program {
     }
 }
 
+/// There is one Giant, which WITNESS sees. Who waits for a sleepable rmlock drops it too: that is left out.
+fn one_giant(locks: &mut [LockSpec]) {
+    let giant = locks.iter().position(|lock| lock.kind == Kind::Giant);
+    let Some(giant) = giant else { return };
+    locks[giant].enrolled = true;
+    for lock in &mut locks[giant + 1..] {
+        if lock.kind == Kind::Giant {
+            lock.kind = Kind::MtxRecurse;
+        }
+    }
+    for lock in locks {
+        if lock.kind == Kind::RmSleepable {
+            lock.kind = Kind::Rm;
+        }
+    }
+}
+
 /// `n` calls, of eight about `care` as a careful programmer makes them. If they are `alone` they may end locks: what becomes of others that
 /// wait for those has no rules.
 fn list(u: &mut Unstructured<'_>, locks: &[LockSpec], n: usize, care: u32, alone: bool) -> Result<Vec<Call>> {
@@ -696,8 +717,8 @@ fn list(u: &mut Unstructured<'_>, locks: &[LockSpec], n: usize, care: u32, alone
         at if at < care => habits.sensible(u, locks),
         _ if alone && u.ratio(1, 16)? => {
             let lock = u.choose_index(locks.len())?;
-            if locks[lock].kind.is_lockmgr() {
-                // Of those it does not show that they were destroyed.
+            if locks[lock].kind.is_lockmgr() || locks[lock].kind == Kind::Giant {
+                // Of those it does not show that they were destroyed; and Giant is for ever.
                 return any(u, locks);
             }
             Ok(Call { act: *u.choose(&[Act::Destroy, Act::Destroy, Act::Init])?, lock: lock as u8 })
@@ -728,8 +749,8 @@ impl Program {
     fn set_callout(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let Some(interrupt) = &mut self.interrupt else { return Ok(()) };
         let reads = |call: &Call| call.act.takes_lock() && self.locks[usize::from(call.lock)].kind.is_rm();
-        if interrupt.ithread.iter().any(reads) {
-            // Each call has one tracker, and the handler may run again.
+        if interrupt.ithread.iter().any(reads) || self.locks.iter().any(|lock| lock.kind == Kind::Giant) {
+            // Each call has one tracker, and the handler may run again. And who drains a callout drops Giant, which is left out.
             return Ok(());
         }
         let lock = u.choose_index(self.locks.len())?;
@@ -762,6 +783,9 @@ impl Interrupt {
         filter.retain(|call| !call.act.waits());
         // Who sends a signal takes the process's lock first, and so does whom it reaches.
         filter.retain(|call| !call.act.catches() && !matches!(call.act, Act::Signal(_)));
+        // Whom a filter leaves Giant to does not sleep with it: what is asked then depends on who asks.
+        let of_giant = |call: &Call| call.act.takes_lock() && locks[usize::from(call.lock)].kind == Kind::Giant;
+        filter.retain(|call| !of_giant(call) || matches!(call.act, Act::Assert(_) | Act::Owned));
         // A reader's tracker is on somebody's stack: not even a try is for filters. Nor are lockmgr locks.
         let kind = |call: &Call| locks[usize::from(call.lock)].kind;
         let reads = |call: &Call| call.act.takes_lock() && (kind(call).is_rm() || kind(call).is_lockmgr());
@@ -799,9 +823,21 @@ fn any(u: &mut Unstructured<'_>, locks: &[LockSpec]) -> Result<Call> {
     Ok(Call { act, lock: lock as u8 })
 }
 
-/// The name of lock `at`.
+/// The name of lock `at`, if it is not Giant.
 pub fn lock_name(at: usize) -> &'static std::ffi::CStr {
     [c"a", c"b", c"c", c"d"][at]
+}
+
+impl Program {
+    /// The name of lock `at` in messages.
+    pub fn name(&self, at: usize) -> &'static str {
+        if self.locks[at].kind == Kind::Giant { "Giant" } else { ["a", "b", "c", "d"][at] }
+    }
+
+    /// Giant's number, if it is one of the locks.
+    pub fn giant(&self) -> Option<usize> {
+        self.locks.iter().position(|lock| lock.kind == Kind::Giant)
+    }
 }
 
 /// The line on which call `at` of `thread` stands in messages.

@@ -6,6 +6,7 @@ use super::program::{Act, Call, FILTER, ITHREAD, Kind, LISTS, Program, THREADS, 
 use freebsd_sys::atomic::Word;
 use freebsd_sys::callout::{Callout, Cf};
 use freebsd_sys::condvar::Cv;
+use freebsd_sys::giant::giant;
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::Schedule;
 use freebsd_sys::interrupt::{self, Arrival, Filter};
@@ -138,6 +139,8 @@ enum Lock {
     Sx(Sx),
     Rm(Rm),
     Lockmgr(lockmgr::Lock),
+    /// The machine has it.
+    Giant,
 }
 
 impl Lock {
@@ -148,6 +151,7 @@ impl Lock {
             Kind::Sx | Kind::SxRecurse => Self::Sx(Sx::zeroed()),
             Kind::Rm | Kind::RmRecurse | Kind::RmSleepable => Self::Rm(Rm::zeroed()),
             Kind::Lockmgr | Kind::LockmgrRecurse => Self::Lockmgr(lockmgr::Lock::zeroed()),
+            Kind::Giant => Self::Giant,
         }
     }
 
@@ -158,6 +162,7 @@ impl Lock {
             Self::Sx(lock) => lock.object(),
             Self::Rm(lock) => lock.object(),
             Self::Lockmgr(lock) => lock.object(),
+            Self::Giant => giant().object(),
         }
     }
 
@@ -168,6 +173,7 @@ impl Lock {
             Self::Sx(lock) => lock.xlocked(),
             Self::Rm(lock) => lock.wowned(),
             Self::Lockmgr(lock) => lock.status() == lk::EXCLUSIVE,
+            Self::Giant => giant().owned(),
         }
     }
 
@@ -178,6 +184,7 @@ impl Lock {
             Self::Sx(lock) => lock.destroy(),
             Self::Rm(lock) => lock.destroy(),
             Self::Lockmgr(lock) => lock.destroy(),
+            Self::Giant => {}
         }
     }
 
@@ -214,6 +221,7 @@ impl Lock {
                 let opts = if recurse { lk::CANRECURSE } else { 0 } | if hidden { lk::NOWITNESS } else { 0 };
                 lock.init(0, name, 0, opts);
             }
+            Self::Giant => _ = giant(),
         }
     }
 }
@@ -448,7 +456,11 @@ impl Shared<'static> {
                     return None;
                 }
                 Act::SpinSleep | Act::TimedSpinSleep => {
-                    let Lock::Mtx(lock) = lock else { return None };
+                    let lock = match lock {
+                        Lock::Mtx(lock) => lock,
+                        Lock::Giant => giant(),
+                        _ => return None,
+                    };
                     let timed = call.act.times_out();
                     let error = sleep::msleep_spin_from(ident, lock, "sl", u64::from(timed), loc);
                     return timed.then_some(error == 0);
@@ -486,6 +498,7 @@ impl Shared<'static> {
             }
             return match lock {
                 Lock::Mtx(lock) => on_mtx(lock, spec.kind.is_spin(), call.act, loc),
+                Lock::Giant => on_mtx(giant(), false, call.act, loc),
                 Lock::Rw(lock) => on_rw(lock, call.act, loc),
                 Lock::Sx(lock) => on_sx(lock, call.act, loc),
                 Lock::Lockmgr(lock) => on_lockmgr(lock, call.act, loc),

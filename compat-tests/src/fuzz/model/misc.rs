@@ -61,6 +61,7 @@ impl At<'_> {
             }
             Act::Tsleep if self.me().phase == 0 => self.tsleep()?,
             Act::Tsleep => {
+                self.pickup_after_sleep()?;
                 let expired = self.me().expired && !self.mutated(Mutation::NoTimeouts);
                 let me = self.me();
                 (me.place, me.expired) = (super::condvar::Place::None, false);
@@ -71,11 +72,20 @@ impl At<'_> {
             Act::CalloutReset => self.callout_reset(),
             Act::CalloutStop => self.callout_stop()?,
             Act::CalloutDrain => self.callout_drain()?,
+            Act::Pause if self.me().phase > 0 => {
+                // pause(9) is not told where it stands.
+                self.line = 0;
+                self.pickup_giant()?;
+            }
             Act::Pause => {
                 self.warn("Sleeping on \"nap\"", None);
                 self.may_sleep()?;
+                self.drop_giant()?;
                 self.switch()?;
                 self.me().run = Run::Paused;
+                if self.me().giant != 0 {
+                    return Err(Stop::Later);
+                }
             }
             Act::MallocWait | Act::MallocNowait if self.me().phase > 0 => self.free()?,
             Act::MallocWait | Act::MallocNowait => {

@@ -20,6 +20,7 @@
 
 mod callout;
 mod condvar;
+mod giant;
 mod lockmgr;
 mod misc;
 mod mtx;
@@ -122,11 +123,13 @@ pub enum Mutation {
     SleepyHandlers,
     /// Who is woken by another CPU waits until its own is given up.
     NoIpi,
+    /// Who sleeps keeps Giant.
+    StickyGiant,
 }
 
 impl Mutation {
     /// All that are wrong.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::EverybodyRecurses,
         Self::ReadersFirst,
         Self::SwitchAnywhere,
@@ -145,6 +148,7 @@ impl Mutation {
         Self::DeafSleepers,
         Self::SleepyHandlers,
         Self::NoIpi,
+        Self::StickyGiant,
     ];
 }
 
@@ -210,6 +214,8 @@ struct Thread {
     expired: bool,
     /// It is on this sx lock's queue (4 for the exclusive one, with the lock's number, plus one) and will not sleep there, for a signal.
     leaving: u8,
+    /// So often has it dropped Giant, which it is to pick up; [`giant::REST`]: nothing else is left of its wait.
+    giant: u8,
     /// With one CPU: of those that are blocked on locks, which it was.
     since: u8,
     /// With one CPU: it has waited in its call, which asks nothing again of what it asked before that.
@@ -306,6 +312,7 @@ impl std::hash::Hash for State {
             hasher.write_u64(pack([h, i, j, k, l, m, n, o]));
             hasher.write_u64(
                 u64::from(td.log) << 32
+                    | u64::from(td.giant) << 24
                     | u64::from(td.since) << 16
                     | u64::from(td.pc) << 8
                     | u64::from(td.waited) << 7
@@ -363,7 +370,7 @@ enum Step {
 impl Step {
     fn of(call: Call) -> Self {
         match call {
-            Ok(()) | Err(Stop::Later) => Self::Done,
+            Ok(()) | Err(Stop::Later | Stop::Again) => Self::Done,
             Err(Stop::Spins) => Self::Spins,
             Err(Stop::Blocked) => Self::Blocked,
             Err(Stop::Ends(outcome)) => Self::Ends(outcome),
@@ -382,6 +389,8 @@ use kpanic;
 enum Stop {
     /// The next part of the call is a step of its own.
     Later,
+    /// The same, and the call's phase says nothing of it.
+    Again,
     Spins,
     Blocked,
     Ends(Outcome),
@@ -435,7 +444,7 @@ impl At<'_> {
     }
 
     fn name(&self) -> &'static str {
-        ["a", "b", "c", "d"][self.lock]
+        self.rules.program.name(self.lock)
     }
 
     /// File and line.
@@ -662,7 +671,7 @@ impl Rules<'_> {
     /// Whether the call that `td` waits in is for a spin mutex, whose waiters have a watchdog.
     fn waits_for_spin_mutex(&self, state: &State, td: usize) -> bool {
         let call = self.program.list(self.list(state, td))[usize::from(state.threads[td].pc)];
-        let relocks = call.act.waits();
+        let relocks = call.act.waits() && state.threads[td].giant == 0;
         let looks = call.act == Act::WaitUnlocked && self.program.locks[usize::from(call.lock)].kind.is_spin();
         call.act == Act::SpinLock || looks || relocks && state.threads[td].how == condvar::How::Spin
     }
