@@ -16,7 +16,7 @@ pub const LISTS: usize = 4;
 /// Most locks of a program.
 pub const LOCKS: usize = 4;
 /// Most calls of a thread, if it is the only one.
-const CALLS: usize = 12;
+pub const CALLS: usize = 12;
 
 /// What a lock is, and whether it may be taken twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Arbitrary)]
@@ -307,6 +307,20 @@ pub enum Act {
     MallocNowait,
     /// `userret`.
     Userret,
+    /// `epoch_enter` of the kernel's own epoch.
+    EpochEnter,
+    /// `epoch_exit`.
+    EpochExit,
+    /// `in_epoch` of it.
+    InEpoch,
+    /// `epoch_enter_preempt` of the kernel's own preemptible epoch.
+    EnterPreempt,
+    /// `epoch_exit_preempt` with the tracker of the thread's latest section, or one that is not in use.
+    ExitPreempt,
+    /// The same with that of its oldest section.
+    ExitOldest,
+    /// `in_epoch` of it.
+    InPreempt,
     /// `callout_reset` of the program's callout, for a tick.
     CalloutReset,
     /// `callout_stop`.
@@ -320,7 +334,7 @@ const ASSERTIONS: [u32; 13] =
     [0, 1, 2, 4, 4 | 8, 4 | 0x10, 1 | 8, 1 | 0x10, 2 | 8, 8, 4 | 8 | 0x10, 1 | 8 | 0x10, 0x40];
 
 /// What has nothing to do with a lock.
-const PLAIN: [Act; 21] = [
+const PLAIN: [Act; 28] = [
     Act::CriticalEnter,
     Act::CriticalExit,
     Act::NoSleeping,
@@ -342,6 +356,13 @@ const PLAIN: [Act; 21] = [
     Act::Signal(2),
     Act::Tsleep,
     Act::CvDestroy,
+    Act::EpochEnter,
+    Act::EpochExit,
+    Act::InEpoch,
+    Act::EnterPreempt,
+    Act::ExitPreempt,
+    Act::ExitOldest,
+    Act::InPreempt,
 ];
 
 /// One call.
@@ -392,6 +413,8 @@ struct Habits {
     held: Vec<(u8, Act)>,
     critical: u32,
     pinned: u32,
+    /// How it leaves the sections of epochs that it is in.
+    sections: Vec<Act>,
 }
 
 impl Habits {
@@ -427,6 +450,14 @@ impl Habits {
             self.pinned -= 1;
             return Ok(Call { act: Act::Unpin, lock: 0 });
         }
+        if !self.sections.is_empty() && u.ratio(1, 2)? {
+            let act = if u.ratio(1, 4)? {
+                *u.choose(&[Act::InEpoch, Act::InPreempt])?
+            } else {
+                self.sections.remove(self.sections.len() - 1)
+            };
+            return Ok(Call { act, lock: 0 });
+        }
         let lock = u.choose_index(locks.len())?;
         let kind = locks[lock].kind;
         let (act, release) = match (u.int_in_range(0..=5)?, kind) {
@@ -448,7 +479,17 @@ impl Habits {
                     Act::Signal(0),
                     Act::Signal(1),
                     Act::Signal(2),
+                    Act::EpochEnter,
+                    Act::EnterPreempt,
+                    Act::EnterPreempt,
                 ])?;
+                match act {
+                    Act::EpochEnter => self.sections.push(Act::EpochExit),
+                    Act::EnterPreempt => {
+                        self.sections.push(*u.choose(&[Act::ExitPreempt, Act::ExitPreempt, Act::ExitOldest])?)
+                    }
+                    _ => {}
+                }
                 self.critical += u32::from(act == Act::CriticalEnter);
                 self.pinned += u32::from(act == Act::Pin);
                 return Ok(Call { act, lock: 0 });
@@ -650,6 +691,12 @@ impl Act {
         matches!(self, Self::CalloutReset | Self::CalloutStop | Self::CalloutDrain)
     }
 
+    /// Whether it is about an epoch.
+    pub fn is_epochs(self) -> bool {
+        matches!(self, Self::EpochEnter | Self::EpochExit | Self::InEpoch | Self::InPreempt)
+            || matches!(self, Self::EnterPreempt | Self::ExitPreempt | Self::ExitOldest)
+    }
+
     /// Whether it is done to a lock.
     pub fn takes_lock(self) -> bool {
         !PLAIN.contains(&self) && !self.is_callouts()
@@ -683,6 +730,7 @@ impl<'a> Arbitrary<'a> for Program {
         }
         let interrupt = if interrupted { Some(Interrupt::generate(u, &locks, care)?) } else { None };
         let mut program = Self { locks, threads: all, shared, interrupt };
+        program.leave_epochs_out();
         if threads > 1 && interrupted && u.ratio(1, 2)? {
             program.spread();
         } else if interrupted && u.ratio(1, 2)? {
@@ -729,6 +777,18 @@ fn list(u: &mut Unstructured<'_>, locks: &[LockSpec], n: usize, care: u32, alone
 }
 
 impl Program {
+    /// Who shares a CPU with others shares its record of each epoch: that is left out.
+    fn leave_epochs_out(&mut self) {
+        if !self.shared && self.interrupt.is_none() {
+            return;
+        }
+        for list in 0..LISTS {
+            if let Some(calls) = self.list_mut(list) {
+                calls.retain(|call| !call.act.is_epochs());
+            }
+        }
+    }
+
     /// Gives each thread a CPU, the interrupt that of the first.
     fn spread(&mut self) {
         self.shared = false;

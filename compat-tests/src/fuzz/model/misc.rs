@@ -42,7 +42,8 @@ impl At<'_> {
             Act::SleepingOk => self.me().no_sleeping -= 1,
             Act::Pin => self.me().pinned += 1,
             // A thread that has a CPU of its own undoes its own pins only, and not a reader's.
-            Act::Unpin if !alone && self.me().pinned <= self.me().rm.iter().sum::<u8>() as i8 => {}
+            Act::Unpin
+                if !alone && self.me().pinned <= (self.me().rm.iter().sum::<u8>() + self.me().preemptible) as i8 => {}
             Act::Unpin => {
                 if invariants && self.me().pinned <= 0 {
                     kpanic!("Assertion curthread->td_pinned > 0 failed at %s:%d");
@@ -68,6 +69,7 @@ impl At<'_> {
                 self.log(!expired);
             }
             Act::CvDestroy => self.cv_destroy()?,
+            act if act.is_epochs() => self.on_epoch(act)?,
             act if act.is_callouts() && self.rules.program.callout().is_none() => {}
             Act::CalloutReset => self.callout_reset(),
             Act::CalloutStop => self.callout_stop()?,

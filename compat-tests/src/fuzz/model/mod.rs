@@ -20,6 +20,7 @@
 
 mod callout;
 mod condvar;
+mod epoch;
 mod giant;
 mod lockmgr;
 mod misc;
@@ -125,11 +126,13 @@ pub enum Mutation {
     NoIpi,
     /// Who sleeps keeps Giant.
     StickyGiant,
+    /// One may sleep in a section of a preemptible epoch.
+    SleepySections,
 }
 
 impl Mutation {
     /// All that are wrong.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::EverybodyRecurses,
         Self::ReadersFirst,
         Self::SwitchAnywhere,
@@ -149,6 +152,7 @@ impl Mutation {
         Self::SleepyHandlers,
         Self::NoIpi,
         Self::StickyGiant,
+        Self::SleepySections,
     ];
 }
 
@@ -214,6 +218,9 @@ struct Thread {
     expired: bool,
     /// It is on this sx lock's queue (4 for the exclusive one, with the lock's number, plus one) and will not sleep there, for a signal.
     leaving: u8,
+    /// Open sections of the epoch, and of the preemptible one.
+    sections: u8,
+    preemptible: u8,
     /// So often has it dropped Giant, which it is to pick up; [`giant::REST`]: nothing else is left of its wait.
     giant: u8,
     /// With one CPU: of those that are blocked on locks, which it was.
@@ -324,6 +331,8 @@ impl std::hash::Hash for State {
                     | u64::from(td.aborted) << 26
                     | u64::from(td.expired) << 25
                     | u64::from(td.leaving) << 32
+                    | u64::from(td.sections) << 40
+                    | u64::from(td.preemptible) << 48
                     | u64::from(td.lk_slocks as u8) << 16
                     | u64::from(td.timed) << 8
                     | (td.how as u64) << 4
