@@ -29,7 +29,7 @@
 use crate::atomic::{Owned32, OwnedPtr};
 use crate::cpu::{self, touch};
 use crate::giant;
-use crate::lock::{Loc, LockObject, lc_lock, lc_unlock};
+use crate::lock::{Loc, LockObject, lc_assert_interlock, lc_lock, lc_unlock};
 use crate::mutex::ma;
 use crate::panic::kassert;
 use crate::sleepqueue::{self, Type};
@@ -197,6 +197,12 @@ impl Cv {
             sleepqueue::set_timeout(ticks);
         }
         let released = sleepqueue::release_for(wchan, giant::or_owned(relock.then_some(lock)));
+        if relock && giant::owned() {
+            witness::save(lock);
+            // What is asserted of the interlock nobody comes before: FreeBSD's chain is locked.
+            // SAFETY: the lock is alive.
+            unsafe { lc_assert_interlock(lock, loc) };
+        }
         let dropped = giant::drop_giant(loc);
         let saved = if relock { witness::save(lock) } else { None };
         // SAFETY: the caller holds the lock, which is alive.

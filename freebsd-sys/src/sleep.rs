@@ -72,6 +72,12 @@ pub fn sleep_from(ident: usize, interlock: Option<&LockObject>, how: How, wmesg:
         sleepqueue::set_timeout(how.ticks);
     }
     let released = sleepqueue::release_for(ident, giant::or_owned(relock));
+    if let Some(lock) = relock.filter(|_| giant::owned()) {
+        crate::witness::save(lock);
+        // Nobody comes before what is asserted of the interlock.
+        // SAFETY: the lock is alive.
+        unsafe { lc_assert_interlock(lock, loc) };
+    }
     let dropped = giant::drop_giant(loc);
     let saved = relock.and_then(crate::witness::save);
     // SAFETY: the caller holds the interlock, which is alive.

@@ -125,6 +125,10 @@ impl At<'_> {
             self.queue(timed, of_sleep, self.lock as u8 + 1)?;
             self.interlock_goes(act.sleeps_spin())?;
         }
+        if self.sleepable_rm() && self.me().how == How::Shared && self.rm_held() == 0 {
+            // Nobody's tracker: it is looked for at once.
+            kpanic!("page fault");
+        }
         if !(giant && act.sleeps_spin()) {
             self.drop_giant()?;
         }
