@@ -85,7 +85,7 @@ fn the_reduced_search_finds_what_the_unreduced_one_does() {
 #[test]
 fn every_wrong_rule_is_found_out_and_shown_in_a_few_calls() {
     for mutation in Mutation::ALL {
-        let found = found_out(mutation, 20_000).unwrap_or_else(|| panic!("{mutation:?} is not noticed"));
+        let found = found_out(mutation, 100_000).unwrap_or_else(|| panic!("{mutation:?} is not noticed"));
         assert!(found.program.len() <= 6, "{mutation:?} takes\n{found}");
         // It is the rule that is wrong: the model as it is has no objection.
         Judge::default().judge(&found.program, 1, EFFORT).expect("agreement");
@@ -492,6 +492,29 @@ fn giant_is_dropped_by_who_sleeps() {
     let calls = [a(Act::Lock), a(Act::CriticalEnter), a(Act::TimedSleepSig)];
     let critical = Program { shared: true, ..program(&[Kind::Giant], &[&calls, &[a(Act::Try)]]) };
     assert_eq!(agreed(&critical, Switches::Invariants), ["panic: mi_switch: switch in a critical section"]);
+}
+
+/// A section of an epoch is a critical one; in one of a preemptible epoch one may block and not sleep.
+#[test]
+fn sections_of_epochs_keep_from_sleeping() {
+    let preemptible = [a(Act::EnterPreempt), a(Act::Lock), a(Act::Unlock), a(Act::ExitPreempt), a(Act::InPreempt)];
+    let both = program(&[Kind::Mtx], &[&preemptible, &preemptible]);
+    assert_eq!(agreed(&both, Switches::Witness), ["ends, thread 0's tries: [false], thread 1's tries: [false]"]);
+    let texts = [
+        (Act::EnterPreempt, "panic: sleepq_add: td %p to sleep on wchan %p with sleeping prohibited"),
+        (Act::EpochEnter, "panic: mi_switch: switch in a critical section"),
+        (Act::ExitPreempt, "panic: Assertion curthread->td_pinned > 0 failed at %s:%d"),
+        (Act::EpochExit, "panic: Assertion er->er_td == curthread failed at %s:%d"),
+    ];
+    for (act, text) in texts {
+        let sleeps = program(&[Kind::Mtx], &[&[a(act), a(Act::Pause)]]);
+        assert_eq!(outcomes(&sleeps, Switches::Invariants), [text], "{act:?}");
+        Judge::default().judge(&sleeps, 1, EFFORT).expect("agreement");
+    }
+    let left = program(&[Kind::Mtx], &[&[a(Act::EpochEnter), a(Act::CriticalExit), a(Act::InEpoch)]]);
+    let text = "panic: re-entered critical section in epoch 'Global', from cpu 0";
+    assert_eq!(outcomes(&left, Switches::Invariants), [text]);
+    Judge::default().judge(&left, 1, EFFORT).expect("agreement");
 }
 
 /// Who waits for a mutex to be free takes it, if the owner sleeps; and nobody waits for itself.

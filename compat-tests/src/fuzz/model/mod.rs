@@ -12,7 +12,8 @@
 //! # What the model leaves out
 //!
 //! Threads share a CPU where there is one: see `one_cpu`. Interrupts come there, or on one CPU of two; a callout there only. Of
-//! lockmgr(9) see `lockmgr`.
+//! lockmgr(9) see `lockmgr`. Of epoch(9) there are sections, where each thread has a CPU: see `epoch`. Giant meets neither sleepable
+//! rmlocks nor callouts nor filters.
 //!
 //! A call after which FreeBSD works on memory that is no lock any more (a reader's release of a write-locked word takes 32 off the
 //! owner's address) has no rules: see [`Verdict::Wild`]. The console is predicted of programs with one
