@@ -85,7 +85,7 @@ fn the_reduced_search_finds_what_the_unreduced_one_does() {
 #[test]
 fn every_wrong_rule_is_found_out_and_shown_in_a_few_calls() {
     for mutation in Mutation::ALL {
-        let found = found_out(mutation, 20_000).unwrap_or_else(|| panic!("{mutation:?} is not noticed"));
+        let found = found_out(mutation, 100_000).unwrap_or_else(|| panic!("{mutation:?} is not noticed"));
         assert!(found.program.len() <= 6, "{mutation:?} takes\n{found}");
         // It is the rule that is wrong: the model as it is has no objection.
         Judge::default().judge(&found.program, 1, EFFORT).expect("agreement");
@@ -465,6 +465,56 @@ fn a_callout_is_drained_without_its_lock() {
     assert!(all.contains(&Outcome::Stuck.to_string()), "{all:?}");
     let myself = timed(&[Kind::Mtx], &[&[a(Act::Pause)]], None, &[a(Act::CalloutDrain)]);
     assert_eq!(agreed(&myself, Switches::None), ["ends"]);
+}
+
+/// Who sleeps does so without Giant, however often it is held, and who waits for an sx lock too; other locks are waited for with it.
+#[test]
+fn giant_is_dropped_by_who_sleeps() {
+    let holder = [b(Act::Lock), b(Act::Lock), a(Act::Pause)];
+    let pauses = program(&[Kind::Sx, Kind::Giant], &[&holder, &[b(Act::Try), b(Act::Unlock)]]);
+    let taken = "ends, thread 1's tries: [true]".to_owned();
+    assert!(agreed(&pauses, Switches::None).contains(&taken));
+    let releases = [a(Act::Lock), b(Act::Lock), b(Act::Unlock), a(Act::Unlock)];
+    for (kind, dropped) in [(Kind::Sx, true), (Kind::Rw, false), (Kind::Mtx, false)] {
+        let waits =
+            program(&[kind, Kind::Giant], &[&[b(Act::Lock), a(Act::Lock), a(Act::Unlock), b(Act::Unlock)], &releases]);
+        let stuck = agreed(&waits, Switches::Invariants).contains(&Outcome::Stuck.to_string());
+        assert_eq!(stuck, !dropped, "{kind:?}");
+    }
+    // WITNESS does not mind that one sleeps with it, and knows its place.
+    let sleeps =
+        printed(&program(&[Kind::Mtx, Kind::Giant], &[&[b(Act::Lock), a(Act::Pause), a(Act::Lock), b(Act::Unlock)]]));
+    assert_eq!(sleeps, [""; 0]);
+    let late = printed(&program(&[Kind::Mtx, Kind::Giant], &[&[a(Act::Lock), b(Act::Lock)]]));
+    let order = ["lock order reversal: (Giant after non-sleepable)", " 1st %p a (a, sleep mutex) @ program:1"];
+    assert_eq!(late, [order[0], order[1], " 2nd %p Giant (Giant, sleep mutex) @ program:2"]);
+    // No time runs out between the sleep queue and the switch, though Giant goes meanwhile.
+    let calls = [a(Act::Lock), a(Act::CriticalEnter), a(Act::TimedSleepSig)];
+    let critical = Program { shared: true, ..program(&[Kind::Giant], &[&calls, &[a(Act::Try)]]) };
+    assert_eq!(agreed(&critical, Switches::Invariants), ["panic: mi_switch: switch in a critical section"]);
+}
+
+/// A section of an epoch is a critical one; in one of a preemptible epoch one may block and not sleep.
+#[test]
+fn sections_of_epochs_keep_from_sleeping() {
+    let preemptible = [a(Act::EnterPreempt), a(Act::Lock), a(Act::Unlock), a(Act::ExitPreempt), a(Act::InPreempt)];
+    let both = program(&[Kind::Mtx], &[&preemptible, &preemptible]);
+    assert_eq!(agreed(&both, Switches::Witness), ["ends, thread 0's tries: [false], thread 1's tries: [false]"]);
+    let texts = [
+        (Act::EnterPreempt, "panic: sleepq_add: td %p to sleep on wchan %p with sleeping prohibited"),
+        (Act::EpochEnter, "panic: mi_switch: switch in a critical section"),
+        (Act::ExitPreempt, "panic: Assertion curthread->td_pinned > 0 failed at %s:%d"),
+        (Act::EpochExit, "panic: Assertion er->er_td == curthread failed at %s:%d"),
+    ];
+    for (act, text) in texts {
+        let sleeps = program(&[Kind::Mtx], &[&[a(act), a(Act::Pause)]]);
+        assert_eq!(outcomes(&sleeps, Switches::Invariants), [text], "{act:?}");
+        Judge::default().judge(&sleeps, 1, EFFORT).expect("agreement");
+    }
+    let left = program(&[Kind::Mtx], &[&[a(Act::EpochEnter), a(Act::CriticalExit), a(Act::InEpoch)]]);
+    let text = "panic: re-entered critical section in epoch 'Global', from cpu 0";
+    assert_eq!(outcomes(&left, Switches::Invariants), [text]);
+    Judge::default().judge(&left, 1, EFFORT).expect("agreement");
 }
 
 /// Who waits for a mutex to be free takes it, if the owner sleeps; and nobody waits for itself.

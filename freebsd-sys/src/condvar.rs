@@ -29,7 +29,7 @@
 use crate::atomic::{Owned32, OwnedPtr};
 use crate::cpu::{self, touch};
 use crate::giant;
-use crate::lock::{Loc, LockObject, lc_lock, lc_unlock};
+use crate::lock::{Loc, LockObject, lc_assert_interlock, lc_lock, lc_unlock};
 use crate::mutex::ma;
 use crate::panic::kassert;
 use crate::sleepqueue::{self, Type};
@@ -184,8 +184,8 @@ impl Cv {
         }
         kassert!(curthread().is_running(), "{func}: not TDS_RUNNING");
         let relock = !giant::is(lock);
-        kassert!(relock || how.relock, "cv_wait_unlock cannot be used with Giant");
         witness::warn(Some(lock), loc, format_args!("Waiting on \"{}\"", self.wmesg()));
+        kassert!(relock || how.relock, "cv_wait_unlock cannot be used with Giant");
         if !relock {
             giant::giant().assert_at(ma::OWNED, loc);
         }
@@ -196,7 +196,13 @@ impl Cv {
         if let Some(ticks) = how.ticks {
             sleepqueue::set_timeout(ticks);
         }
-        let released = sleepqueue::release_for(wchan, relock.then_some(lock));
+        let released = sleepqueue::release_for(wchan, giant::or_owned(relock.then_some(lock)));
+        if relock && giant::owned() {
+            witness::save(lock);
+            // What is asserted of the interlock nobody comes before: FreeBSD's chain is locked.
+            // SAFETY: the lock is alive.
+            unsafe { lc_assert_interlock(lock, loc) };
+        }
         let dropped = giant::drop_giant(loc);
         let saved = if relock { witness::save(lock) } else { None };
         // SAFETY: the caller holds the lock, which is alive.

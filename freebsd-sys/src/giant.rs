@@ -63,6 +63,11 @@ pub(crate) fn owned() -> bool {
     mtx().owned()
 }
 
+/// What goes while a sleeper has its sleep queue's chain locked: its interlock, or Giant alone.
+pub(crate) fn or_owned(interlock: Option<&LockObject>) -> Option<&LockObject> {
+    interlock.or_else(|| owned().then(|| mtx().object()))
+}
+
 /// What mi_switch() asks of a thread that goes to sleep.
 ///
 /// # Panics

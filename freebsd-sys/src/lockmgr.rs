@@ -396,10 +396,13 @@ impl Lock {
             sleepqueue::set_timeout(timo as u64);
         }
         // On the queue already: a wake-up that comes while these are dropped takes the thread off again, and the wait returns at once.
-        sleepqueue::release(wchan);
+        let released = sleepqueue::release_for(
+            wchan,
+            giant::or_owned(request.interlock.filter(|lock| !lock.flags().contains(Lo::SLEEPABLE))),
+        );
         request.drop_interlock();
         let dropped = giant::drop_giant(loc);
-        sleepqueue::lock(wchan);
+        released.lock_again(wchan);
         let error = match (timed, pri & PCATCH != 0) {
             (true, true) => sleepqueue::timedwait_sig(wchan),
             (true, false) => sleepqueue::timedwait(wchan),

@@ -71,7 +71,13 @@ pub fn sleep_from(ident: usize, interlock: Option<&LockObject>, how: How, wmesg:
     if how.ticks != 0 {
         sleepqueue::set_timeout(how.ticks);
     }
-    let released = sleepqueue::release_for(ident, relock);
+    let released = sleepqueue::release_for(ident, giant::or_owned(relock));
+    if let Some(lock) = relock.filter(|_| giant::owned()) {
+        crate::witness::save(lock);
+        // Nobody comes before what is asserted of the interlock.
+        // SAFETY: the lock is alive.
+        unsafe { lc_assert_interlock(lock, loc) };
+    }
     let dropped = giant::drop_giant(loc);
     let saved = relock.and_then(crate::witness::save);
     // SAFETY: the caller holds the interlock, which is alive.
@@ -172,11 +178,18 @@ fn pause_at(wmesg: &'static str, ticks: u64, catch: bool, loc: Loc) -> i32 {
         return 0;
     }
     crate::witness::warn(None, loc, format_args!("Sleeping on \"{wmesg}\""));
-    let dropped = giant::drop_giant(loc);
     let ident = core::ptr::from_ref(&curcpu_pause()[cpu::cpuid()]) as usize;
     sleepqueue::lock(ident);
     sleepqueue::add(ident, 0, wmesg, Type::Pause, 0);
     sleepqueue::set_timeout(ticks);
+    let dropped = if let Some(giant) = giant::or_owned(None) {
+        let released = sleepqueue::release_for(ident, Some(giant));
+        let dropped = giant::drop_giant(loc);
+        released.lock_again(ident);
+        dropped
+    } else {
+        giant::drop_giant(loc)
+    };
     let error = if catch { sleepqueue::timedwait_sig(ident) } else { sleepqueue::timedwait(ident) };
     dropped.pickup(loc);
     error

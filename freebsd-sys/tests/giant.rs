@@ -7,14 +7,16 @@ use freebsd_sys::atomic::Owned32;
 use freebsd_sys::condvar::Cv;
 use freebsd_sys::epoch::net_epoch_preempt;
 use freebsd_sys::giant::{drop_giant, giant};
-use freebsd_sys::lock::Loc;
+use freebsd_sys::host::explore::{self, Options};
+use freebsd_sys::host::schedule::random::Random;
+use freebsd_sys::lock::{Loc, LockObject};
 use freebsd_sys::lockmgr::{Lock, lk};
-use freebsd_sys::machine::{Config, Verdict};
+use freebsd_sys::machine::{Budget, Config, Engine, Machine, Verdict};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::sleep::{self, How};
 use freebsd_sys::sx::{Sx, Sxf};
 use freebsd_sys::thread::curthread;
-use freebsd_sys::{cpu, sched};
+use freebsd_sys::{cpu, critical, sched};
 use std::sync::Arc;
 
 #[test]
@@ -198,5 +200,36 @@ fn as_an_interlock_it_has_to_be_held() {
     for (expected, wait) in waits {
         let text = verdict(Config::default(), wait);
         assert!(matches!(&text, Verdict::Panic(text) if text.starts_with(expected)), "{text}");
+    }
+}
+
+/// From the sleep queue to the switch nothing comes in between, though Giant goes meanwhile: time that runs out spares nobody the panic.
+#[test]
+fn who_drops_it_is_as_good_as_asleep() {
+    let config =
+        || Config { cpus: 1, invariants: true, budget: Budget { ticks: 1, ..Budget::default() }, ..Config::default() };
+    let timed = || How { ticks: 1, ..How::default() };
+    let cv = |lock: &LockObject| {
+        let cv = Cv::zeroed();
+        cv.init(c"cv");
+        cv.timedwait(lock, 1);
+    };
+    for sleep in 0..4 {
+        for seed in 0..200 {
+            let m = Machine::new(config(), Engine::Explore);
+            let body = || {
+                explore::begin();
+                giant().lock();
+                critical::critical_enter();
+                match sleep {
+                    0 => _ = sleep::sleep(8, Some(giant().object()), timed(), "nap"),
+                    1 => _ = sleep::sleep(8, None, timed(), "nap"),
+                    2 => cv(giant().object()),
+                    _ => _ = sleep::pause("nap", 1),
+                }
+            };
+            let verdict = explore::run(&m, &mut Random::new(seed), Options::default(), &body).verdict;
+            assert_eq!(verdict, Verdict::Panic("mi_switch: switch in a critical section".into()), "{sleep}, {seed}");
+        }
     }
 }

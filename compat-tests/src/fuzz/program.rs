@@ -16,7 +16,7 @@ pub const LISTS: usize = 4;
 /// Most locks of a program.
 pub const LOCKS: usize = 4;
 /// Most calls of a thread, if it is the only one.
-const CALLS: usize = 12;
+pub const CALLS: usize = 12;
 
 /// What a lock is, and whether it may be taken twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Arbitrary)]
@@ -47,12 +47,14 @@ pub enum Kind {
     Lockmgr,
     /// `LK_CANRECURSE`.
     LockmgrRecurse,
+    /// Giant: there is one.
+    Giant,
 }
 
 impl Kind {
     /// Whether it is a mutex of either class.
     pub fn is_mtx(self) -> bool {
-        matches!(self, Self::Mtx | Self::MtxRecurse) || self.is_spin()
+        matches!(self, Self::Mtx | Self::MtxRecurse | Self::Giant) || self.is_spin()
     }
 
     /// Whether its class is that of spin mutexes.
@@ -85,6 +87,7 @@ impl Kind {
                 | Self::SxRecurse
                 | Self::RmRecurse
                 | Self::LockmgrRecurse
+                | Self::Giant
         )
     }
 
@@ -304,6 +307,20 @@ pub enum Act {
     MallocNowait,
     /// `userret`.
     Userret,
+    /// `epoch_enter` of the kernel's own epoch.
+    EpochEnter,
+    /// `epoch_exit`.
+    EpochExit,
+    /// `in_epoch` of it.
+    InEpoch,
+    /// `epoch_enter_preempt` of the kernel's own preemptible epoch.
+    EnterPreempt,
+    /// `epoch_exit_preempt` with the tracker of the thread's latest section, or one that is not in use.
+    ExitPreempt,
+    /// The same with that of its oldest section.
+    ExitOldest,
+    /// `in_epoch` of it.
+    InPreempt,
     /// `callout_reset` of the program's callout, for a tick.
     CalloutReset,
     /// `callout_stop`.
@@ -317,7 +334,7 @@ const ASSERTIONS: [u32; 13] =
     [0, 1, 2, 4, 4 | 8, 4 | 0x10, 1 | 8, 1 | 0x10, 2 | 8, 8, 4 | 8 | 0x10, 1 | 8 | 0x10, 0x40];
 
 /// What has nothing to do with a lock.
-const PLAIN: [Act; 21] = [
+const PLAIN: [Act; 28] = [
     Act::CriticalEnter,
     Act::CriticalExit,
     Act::NoSleeping,
@@ -339,6 +356,13 @@ const PLAIN: [Act; 21] = [
     Act::Signal(2),
     Act::Tsleep,
     Act::CvDestroy,
+    Act::EpochEnter,
+    Act::EpochExit,
+    Act::InEpoch,
+    Act::EnterPreempt,
+    Act::ExitPreempt,
+    Act::ExitOldest,
+    Act::InPreempt,
 ];
 
 /// One call.
@@ -389,6 +413,8 @@ struct Habits {
     held: Vec<(u8, Act)>,
     critical: u32,
     pinned: u32,
+    /// How it leaves the sections of epochs that it is in.
+    sections: Vec<Act>,
 }
 
 impl Habits {
@@ -424,6 +450,14 @@ impl Habits {
             self.pinned -= 1;
             return Ok(Call { act: Act::Unpin, lock: 0 });
         }
+        if !self.sections.is_empty() && u.ratio(1, 2)? {
+            let act = if u.ratio(1, 4)? {
+                *u.choose(&[Act::InEpoch, Act::InPreempt])?
+            } else {
+                self.sections.remove(self.sections.len() - 1)
+            };
+            return Ok(Call { act, lock: 0 });
+        }
         let lock = u.choose_index(locks.len())?;
         let kind = locks[lock].kind;
         let (act, release) = match (u.int_in_range(0..=5)?, kind) {
@@ -445,7 +479,17 @@ impl Habits {
                     Act::Signal(0),
                     Act::Signal(1),
                     Act::Signal(2),
+                    Act::EpochEnter,
+                    Act::EnterPreempt,
+                    Act::EnterPreempt,
                 ])?;
+                match act {
+                    Act::EpochEnter => self.sections.push(Act::EpochExit),
+                    Act::EnterPreempt => {
+                        self.sections.push(*u.choose(&[Act::ExitPreempt, Act::ExitPreempt, Act::ExitOldest])?)
+                    }
+                    _ => {}
+                }
                 self.critical += u32::from(act == Act::CriticalEnter);
                 self.pinned += u32::from(act == Act::Pin);
                 return Ok(Call { act, lock: 0 });
@@ -652,6 +696,12 @@ impl Act {
         matches!(self, Self::CalloutReset | Self::CalloutStop | Self::CalloutDrain)
     }
 
+    /// Whether it is about an epoch.
+    pub fn is_epochs(self) -> bool {
+        matches!(self, Self::EpochEnter | Self::EpochExit | Self::InEpoch | Self::InPreempt)
+            || matches!(self, Self::EnterPreempt | Self::ExitPreempt | Self::ExitOldest)
+    }
+
     /// Whether it is done to a lock.
     pub fn takes_lock(self) -> bool {
         !PLAIN.contains(&self) && !self.is_callouts()
@@ -669,6 +719,7 @@ impl<'a> Arbitrary<'a> for Program {
         for _ in 0..count {
             locks.push(LockSpec { kind: u.arbitrary()?, enrolled: u.ratio(3, 4)? });
         }
+        one_giant(&mut locks);
         let most = match (threads, interrupted) {
             (1, false) => CALLS,
             (1, true) => 6,
@@ -684,12 +735,30 @@ impl<'a> Arbitrary<'a> for Program {
         }
         let interrupt = if interrupted { Some(Interrupt::generate(u, &locks, care)?) } else { None };
         let mut program = Self { locks, threads: all, shared, interrupt };
+        program.leave_epochs_out();
         if threads > 1 && interrupted && u.ratio(1, 2)? {
             program.spread();
         } else if interrupted && u.ratio(1, 2)? {
             program.set_callout(u)?;
         }
         Ok(program)
+    }
+}
+
+/// There is one Giant, which WITNESS sees. Who waits for a sleepable rmlock drops it too: that is left out.
+fn one_giant(locks: &mut [LockSpec]) {
+    let giant = locks.iter().position(|lock| lock.kind == Kind::Giant);
+    let Some(giant) = giant else { return };
+    locks[giant].enrolled = true;
+    for lock in &mut locks[giant + 1..] {
+        if lock.kind == Kind::Giant {
+            lock.kind = Kind::MtxRecurse;
+        }
+    }
+    for lock in locks {
+        if lock.kind == Kind::RmSleepable {
+            lock.kind = Kind::Rm;
+        }
     }
 }
 
@@ -701,8 +770,8 @@ fn list(u: &mut Unstructured<'_>, locks: &[LockSpec], n: usize, care: u32, alone
         at if at < care => habits.sensible(u, locks),
         _ if alone && u.ratio(1, 16)? => {
             let lock = u.choose_index(locks.len())?;
-            if locks[lock].kind.is_lockmgr() {
-                // Of those it does not show that they were destroyed.
+            if locks[lock].kind.is_lockmgr() || locks[lock].kind == Kind::Giant {
+                // Of those it does not show that they were destroyed; and Giant is for ever.
                 return any(u, locks);
             }
             Ok(Call { act: *u.choose(&[Act::Destroy, Act::Destroy, Act::Init])?, lock: lock as u8 })
@@ -713,6 +782,18 @@ fn list(u: &mut Unstructured<'_>, locks: &[LockSpec], n: usize, care: u32, alone
 }
 
 impl Program {
+    /// Who shares a CPU with others shares its record of each epoch: that is left out.
+    fn leave_epochs_out(&mut self) {
+        if !self.shared && self.interrupt.is_none() {
+            return;
+        }
+        for list in 0..LISTS {
+            if let Some(calls) = self.list_mut(list) {
+                calls.retain(|call| !call.act.is_epochs());
+            }
+        }
+    }
+
     /// Gives each thread a CPU, the interrupt that of the first.
     fn spread(&mut self) {
         self.shared = false;
@@ -733,8 +814,8 @@ impl Program {
     fn set_callout(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let Some(interrupt) = &mut self.interrupt else { return Ok(()) };
         let reads = |call: &Call| call.act.takes_lock() && self.locks[usize::from(call.lock)].kind.is_rm();
-        if interrupt.ithread.iter().any(reads) {
-            // Each call has one tracker, and the handler may run again.
+        if interrupt.ithread.iter().any(reads) || self.locks.iter().any(|lock| lock.kind == Kind::Giant) {
+            // Each call has one tracker, and the handler may run again. And who drains a callout drops Giant, which is left out.
             return Ok(());
         }
         let lock = u.choose_index(self.locks.len())?;
@@ -767,6 +848,9 @@ impl Interrupt {
         filter.retain(|call| !call.act.waits());
         // Who sends a signal takes the process's lock first, and so does whom it reaches.
         filter.retain(|call| !call.act.catches() && !matches!(call.act, Act::Signal(_)));
+        // Whom a filter leaves Giant to does not sleep with it: what is asked then depends on who asks.
+        let of_giant = |call: &Call| call.act.takes_lock() && locks[usize::from(call.lock)].kind == Kind::Giant;
+        filter.retain(|call| !of_giant(call) || matches!(call.act, Act::Assert(_) | Act::Owned));
         // A reader's tracker is on somebody's stack: not even a try is for filters. Nor are lockmgr locks.
         let kind = |call: &Call| locks[usize::from(call.lock)].kind;
         let reads = |call: &Call| call.act.takes_lock() && (kind(call).is_rm() || kind(call).is_lockmgr());
@@ -804,9 +888,21 @@ fn any(u: &mut Unstructured<'_>, locks: &[LockSpec]) -> Result<Call> {
     Ok(Call { act, lock: lock as u8 })
 }
 
-/// The name of lock `at`.
+/// The name of lock `at`, if it is not Giant.
 pub fn lock_name(at: usize) -> &'static std::ffi::CStr {
     [c"a", c"b", c"c", c"d"][at]
+}
+
+impl Program {
+    /// The name of lock `at` in messages.
+    pub fn name(&self, at: usize) -> &'static str {
+        if self.locks[at].kind == Kind::Giant { "Giant" } else { ["a", "b", "c", "d"][at] }
+    }
+
+    /// Giant's number, if it is one of the locks.
+    pub fn giant(&self) -> Option<usize> {
+        self.locks.iter().position(|lock| lock.kind == Kind::Giant)
+    }
 }
 
 /// The line on which call `at` of `thread` stands in messages.

@@ -2,10 +2,12 @@
 
 use super::Switches;
 use super::model::Outcome;
-use super::program::{Act, Call, FILTER, ITHREAD, Kind, LISTS, Program, THREADS, line, lock_name};
+use super::program::{Act, CALLS, Call, FILTER, ITHREAD, Kind, LISTS, Program, THREADS, line, lock_name};
 use freebsd_sys::atomic::Word;
 use freebsd_sys::callout::{Callout, Cf};
 use freebsd_sys::condvar::Cv;
+use freebsd_sys::epoch::{self, global_epoch, global_epoch_preempt};
+use freebsd_sys::giant::giant;
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::Schedule;
 use freebsd_sys::interrupt::{self, Arrival, Filter};
@@ -138,6 +140,8 @@ enum Lock {
     Sx(Sx),
     Rm(Rm),
     Lockmgr(lockmgr::Lock),
+    /// The machine has it.
+    Giant,
 }
 
 impl Lock {
@@ -148,6 +152,7 @@ impl Lock {
             Kind::Sx | Kind::SxRecurse => Self::Sx(Sx::zeroed()),
             Kind::Rm | Kind::RmRecurse | Kind::RmSleepable => Self::Rm(Rm::zeroed()),
             Kind::Lockmgr | Kind::LockmgrRecurse => Self::Lockmgr(lockmgr::Lock::zeroed()),
+            Kind::Giant => Self::Giant,
         }
     }
 
@@ -158,6 +163,7 @@ impl Lock {
             Self::Sx(lock) => lock.object(),
             Self::Rm(lock) => lock.object(),
             Self::Lockmgr(lock) => lock.object(),
+            Self::Giant => giant().object(),
         }
     }
 
@@ -168,6 +174,7 @@ impl Lock {
             Self::Sx(lock) => lock.xlocked(),
             Self::Rm(lock) => lock.wowned(),
             Self::Lockmgr(lock) => lock.status() == lk::EXCLUSIVE,
+            Self::Giant => giant().owned(),
         }
     }
 
@@ -178,6 +185,7 @@ impl Lock {
             Self::Sx(lock) => lock.destroy(),
             Self::Rm(lock) => lock.destroy(),
             Self::Lockmgr(lock) => lock.destroy(),
+            Self::Giant => {}
         }
     }
 
@@ -214,6 +222,7 @@ impl Lock {
                 let opts = if recurse { lk::CANRECURSE } else { 0 } | if hidden { lk::NOWITNESS } else { 0 };
                 lock.init(0, name, 0, opts);
             }
+            Self::Giant => _ = giant(),
         }
     }
 }
@@ -238,6 +247,18 @@ struct Shared<'a> {
     callout: Callout,
     go: Word,
     done: Word,
+}
+
+/// A thread's sections of the preemptible epoch: their trackers, one for each call, and which of them are in use.
+struct Sections {
+    trackers: [epoch::Tracker; CALLS],
+    open: Cell<u32>,
+}
+
+impl Sections {
+    fn new() -> Self {
+        Self { trackers: std::array::from_fn(|_| epoch::Tracker::new()), open: Cell::new(0) }
+    }
 }
 
 /// Spins until `word` is at least `value`. False: the machine has stopped.
@@ -286,6 +307,11 @@ impl Shared<'static> {
             lock.init(at, spec.kind, spec.enrolled);
         }
         self.cv.init(c"cv");
+        if self.program.calls().any(|call| call.act.is_epochs()) {
+            // They are made when first asked for.
+            _ = (global_epoch(), global_epoch_preempt());
+        }
+        let sections = Sections::new();
         self.threads[0].set(Some(curthread()));
         let others = self.program.threads.len() - 1;
         if self.program.one_cpu() {
@@ -293,7 +319,7 @@ impl Shared<'static> {
             return;
         }
         if others == 0 {
-            self.thread(0);
+            self.thread(0, Some(&sections));
             return;
         }
         sched::sched_bind(0);
@@ -303,10 +329,11 @@ impl Shared<'static> {
                 // SAFETY: as of the first thread.
                 unsafe { thread::discard_stack() };
                 sched::sched_bind(at);
+                let sections = Sections::new();
                 if !wait_for(&self.go, 1) {
                     return;
                 }
-                self.thread(at);
+                self.thread(at, Some(&sections));
                 self.done.fetchadd(1);
                 // It keeps what it holds and goes on running: that is what its end means.
                 wait_for(&self.done, usize::MAX);
@@ -318,7 +345,7 @@ impl Shared<'static> {
         self.interrupt();
         explore::begin();
         self.go.store_rel(1);
-        self.thread(0);
+        self.thread(0, Some(&sections));
         wait_for(&self.done, others);
         if self.program.interrupt.is_some() {
             cpu::step("end", 0);
@@ -333,7 +360,7 @@ impl Shared<'static> {
                 move || {
                     // SAFETY: as of the first thread.
                     unsafe { thread::discard_stack() };
-                    self.thread(at);
+                    self.thread(at, None);
                     if !cpu::step("done", 0) {
                         return;
                     }
@@ -346,7 +373,7 @@ impl Shared<'static> {
         }
         self.interrupt();
         explore::begin();
-        self.thread(0);
+        self.thread(0, None);
         wait_for(&self.done, others);
         // What has not come yet may come now.
         cpu::step("end", 0);
@@ -355,7 +382,7 @@ impl Shared<'static> {
     /// Sets the callout.
     fn reset_callout(&'static self) -> bool {
         let handler: Rc<dyn Fn()> = Rc::new(|| {
-            self.thread(ITHREAD);
+            self.thread(ITHREAD, None);
             cpu::step("end", 0);
         });
         self.callout.reset(1, handler, None, Cf::empty())
@@ -372,11 +399,11 @@ impl Shared<'static> {
             let irq = interrupt::create("fuzz", Arrival::Raised, pri::PI_INTR, Some(0));
             let threaded = !interrupt.ithread.is_empty();
             let filter = move || {
-                self.thread(FILTER);
+                self.thread(FILTER, None);
                 if threaded { Filter::ScheduleThread } else { Filter::Handled }
             };
             let ithread = || {
-                self.thread(ITHREAD);
+                self.thread(ITHREAD, None);
                 // The interrupt may come again before its thread waits for it.
                 cpu::step("end", 0);
             };
@@ -393,16 +420,50 @@ impl Shared<'static> {
     }
 
     /// Makes the calls of list `at`.
-    fn thread(&'static self, at: usize) {
+    fn thread(&'static self, at: usize, sections: Option<&Sections>) {
         let mut pinned = 0;
         for (pc, call) in self.program.list(at).iter().enumerate() {
             if cpu::scheduler_stopped() {
                 return;
             }
-            if let Some(result) = self.call(at, pc, call, &mut pinned) {
+            let result = match sections {
+                Some(sections) if call.act.is_epochs() => self.on_epoch(call.act, sections, at, pc),
+                _ => self.call(at, pc, call, &mut pinned),
+            };
+            if let Some(result) = result {
                 self.log(at, result);
             }
         }
+    }
+
+    /// A call about an epoch.
+    fn on_epoch(&self, act: Act, sections: &Sections, at: usize, pc: usize) -> Option<bool> {
+        let (loc, open) = (Loc::c(c"program".as_ptr(), line(at, pc)), sections.open.get());
+        match act {
+            Act::EpochEnter => global_epoch().enter_at(loc),
+            Act::EpochExit => global_epoch().exit_at(loc),
+            Act::InEpoch | Act::InPreempt if !cpu::step("in_epoch", 0) => {}
+            Act::InEpoch => return Some(global_epoch().in_epoch()),
+            Act::InPreempt => return Some(global_epoch_preempt().in_epoch()),
+            Act::EnterPreempt => {
+                sections.open.set(open | 1 << pc);
+                // SAFETY: each call has a tracker of its own, in a frame of this thread that lasts as long as the execution has others.
+                unsafe { global_epoch_preempt().enter_preempt_at(&sections.trackers[pc], loc) };
+            }
+            // Without INVARIANTS, a tracker that is not in use is wild memory: the model has none of it.
+            _ if open == 0 && !self.invariants => {}
+            _ => {
+                let of = match (open, act) {
+                    (0, _) => pc,
+                    (_, Act::ExitOldest) => open.trailing_zeros() as usize,
+                    _ => open.ilog2() as usize,
+                };
+                sections.open.set(open & !(1 << of));
+                // SAFETY: the tracker of a section of this thread's; or it has never been in use, under INVARIANTS, which says so.
+                unsafe { global_epoch_preempt().exit_preempt_at(&sections.trackers[of], loc) };
+            }
+        }
+        None
     }
 
     fn log(&self, at: usize, result: bool) {
@@ -448,7 +509,11 @@ impl Shared<'static> {
                     return None;
                 }
                 Act::SpinSleep | Act::TimedSpinSleep => {
-                    let Lock::Mtx(lock) = lock else { return None };
+                    let lock = match lock {
+                        Lock::Mtx(lock) => lock,
+                        Lock::Giant => giant(),
+                        _ => return None,
+                    };
                     let timed = call.act.times_out();
                     let error = sleep::msleep_spin_from(ident, lock, "sl", u64::from(timed), loc);
                     return timed.then_some(error == 0);
@@ -486,6 +551,7 @@ impl Shared<'static> {
             }
             return match lock {
                 Lock::Mtx(lock) => on_mtx(lock, spec.kind.is_spin(), call.act, loc),
+                Lock::Giant => on_mtx(giant(), false, call.act, loc),
                 Lock::Rw(lock) => on_rw(lock, call.act, loc),
                 Lock::Sx(lock) => on_sx(lock, call.act, loc),
                 Lock::Lockmgr(lock) => on_lockmgr(lock, call.act, loc),

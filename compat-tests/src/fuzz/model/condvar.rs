@@ -64,7 +64,8 @@ impl At<'_> {
             2 => self.cv_sleep(act),
             3 => self.cv_abort(),
             _ => {
-                if !act.drops() {
+                self.pickup_after_sleep()?;
+                if !act.drops() && !self.is_giant() {
                     let how = self.me().how;
                     self.base = 4;
                     self.interlock_call(how.lock())?;
@@ -98,14 +99,38 @@ impl At<'_> {
         if of_sleep && !act.sleeps_spin() && self.rules.invariants && self.kind().is_spin() {
             kpanic!("spin locks can only use msleep_spin");
         }
+        let giant = self.is_giant();
+        if giant && act.drops() && self.rules.invariants {
+            let call =
+                if of_sleep { "PDROP requires a non-Giant lock" } else { "cv_wait_unlock cannot be used with Giant" };
+            kpanic!("{call}");
+        }
+        if giant && act == Act::CvWaitUnlock {
+            // It is let go once more than it is held.
+            return Err(Stop::Wild);
+        }
+        if giant && !act.sleeps_spin() {
+            self.mtx_assert(4)?;
+            self.me().how = How::Exclusive;
+        }
         self.state.cv.count += u8::from(!of_sleep);
         // _sleep() drops what one may not sleep with before it goes on the queue, cv_wait() after that; both with the chain locked.
-        if of_sleep && !self.sleepable_interlock() {
+        if giant && !act.sleeps_spin() {
+            // It goes by itself, and that is all.
+            self.queue(timed, of_sleep, self.lock as u8 + 1)?;
+        } else if of_sleep && !self.sleepable_interlock() {
             self.interlock_goes(act.sleeps_spin())?;
             self.queue(timed, of_sleep, self.lock as u8 + 1)?;
         } else {
             self.queue(timed, of_sleep, self.lock as u8 + 1)?;
             self.interlock_goes(act.sleeps_spin())?;
+        }
+        if self.sleepable_rm() && self.me().how == How::Shared && self.rm_held() == 0 {
+            // Nobody's tracker: it is looked for at once.
+            kpanic!("page fault");
+        }
+        if !(giant && act.sleeps_spin()) {
+            self.drop_giant()?;
         }
         if !self.sleepable_interlock() {
             // The chain stays locked until the thread sleeps: neither a signal, nor the clock, nor any interrupt comes between.
@@ -129,6 +154,7 @@ impl At<'_> {
     pub(super) fn tsleep(&mut self) -> Call {
         self.warn(SLEEPING, None);
         self.queue(true, true, 0)?;
+        self.drop_giant()?;
         self.switch()?;
         self.me().run = Run::Waiting;
         Err(Stop::Later)
@@ -189,6 +215,10 @@ impl At<'_> {
     /// The interlock goes. If it is an sx lock, the chain is free meanwhile, and the thread may be preempted before it sleeps.
     fn cv_unlock(&mut self, act: Act) -> Call {
         let how = self.me().how;
+        if self.is_giant() && !act.sleeps_spin() {
+            self.me().phase += 1;
+            return self.cv_sleep(act);
+        }
         if self.kind().is_rm() && how == How::Shared && self.rm_held() == 0 {
             // Nobody's tracker.
             kpanic!("page fault");

@@ -9,6 +9,8 @@ use crate::fuzz::program::Act;
 impl At<'_> {
     /// A call on a lockmgr lock.
     pub(super) fn on_lockmgr(&mut self, act: Act) -> Call {
+        // Who has slept without Giant takes it back before it looks at the lock again.
+        self.pickup_after_sleep()?;
         match act {
             Act::Lock | Act::Try | Act::SleepFail => {
                 if act != Act::Try {
@@ -24,6 +26,13 @@ impl At<'_> {
             Act::Assert(what) => self.lk_assert(what),
             _ => Ok(()),
         }
+    }
+
+    /// `sleeplk()`.
+    fn lk_sleep(&mut self, exclusive: bool) -> Call {
+        self.may_sleep()?;
+        self.drop_giant()?;
+        self.sleep(exclusive, false)
     }
 
     fn lk_disowned(&mut self) -> bool {
@@ -60,7 +69,7 @@ impl At<'_> {
                 self.word().exslpfail += 1;
                 self.me().phase = 1;
             }
-            return self.sleep(true, false);
+            return self.lk_sleep(true);
         }
         self.witness_lock(true);
         self.count(1);
@@ -85,7 +94,7 @@ impl At<'_> {
                 return Ok(());
             }
             self.word().read_waiters = true;
-            return self.sleep(false, false);
+            return self.lk_sleep(false);
         }
         self.word().readers += 1;
         self.me().lk_slocks += 1;

@@ -42,7 +42,8 @@ impl At<'_> {
             Act::SleepingOk => self.me().no_sleeping -= 1,
             Act::Pin => self.me().pinned += 1,
             // A thread that has a CPU of its own undoes its own pins only, and not a reader's.
-            Act::Unpin if !alone && self.me().pinned <= self.me().rm.iter().sum::<u8>() as i8 => {}
+            Act::Unpin
+                if !alone && self.me().pinned <= (self.me().rm.iter().sum::<u8>() + self.me().preemptible) as i8 => {}
             Act::Unpin => {
                 if invariants && self.me().pinned <= 0 {
                     kpanic!("Assertion curthread->td_pinned > 0 failed at %s:%d");
@@ -61,21 +62,32 @@ impl At<'_> {
             }
             Act::Tsleep if self.me().phase == 0 => self.tsleep()?,
             Act::Tsleep => {
+                self.pickup_after_sleep()?;
                 let expired = self.me().expired && !self.mutated(Mutation::NoTimeouts);
                 let me = self.me();
                 (me.place, me.expired) = (super::condvar::Place::None, false);
                 self.log(!expired);
             }
             Act::CvDestroy => self.cv_destroy()?,
+            act if act.is_epochs() => self.on_epoch(act)?,
             act if act.is_callouts() && self.rules.program.callout().is_none() => {}
             Act::CalloutReset => self.callout_reset(),
             Act::CalloutStop => self.callout_stop()?,
             Act::CalloutDrain => self.callout_drain()?,
+            Act::Pause if self.me().phase > 0 => {
+                // pause(9) is not told where it stands.
+                self.line = 0;
+                self.pickup_giant()?;
+            }
             Act::Pause => {
                 self.warn("Sleeping on \"nap\"", None);
                 self.may_sleep()?;
+                self.drop_giant()?;
                 self.switch()?;
                 self.me().run = Run::Paused;
+                if self.me().giant != 0 {
+                    return Err(Stop::Later);
+                }
             }
             Act::MallocWait | Act::MallocNowait if self.me().phase > 0 => self.free()?,
             Act::MallocWait | Act::MallocNowait => {

@@ -12,7 +12,8 @@
 //! # What the model leaves out
 //!
 //! Threads share a CPU where there is one: see `one_cpu`. Interrupts come there, or on one CPU of two; a callout there only. Of
-//! lockmgr(9) see `lockmgr`.
+//! lockmgr(9) see `lockmgr`. Of epoch(9) there are sections, where each thread has a CPU: see `epoch`. Giant meets neither sleepable
+//! rmlocks nor callouts nor filters.
 //!
 //! A call after which FreeBSD works on memory that is no lock any more (a reader's release of a write-locked word takes 32 off the
 //! owner's address) has no rules: see [`Verdict::Wild`]. The console is predicted of programs with one
@@ -20,6 +21,8 @@
 
 mod callout;
 mod condvar;
+mod epoch;
+mod giant;
 mod lockmgr;
 mod misc;
 mod mtx;
@@ -122,11 +125,15 @@ pub enum Mutation {
     SleepyHandlers,
     /// Who is woken by another CPU waits until its own is given up.
     NoIpi,
+    /// Who sleeps keeps Giant.
+    StickyGiant,
+    /// One may sleep in a section of a preemptible epoch.
+    SleepySections,
 }
 
 impl Mutation {
     /// All that are wrong.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::EverybodyRecurses,
         Self::ReadersFirst,
         Self::SwitchAnywhere,
@@ -145,6 +152,8 @@ impl Mutation {
         Self::DeafSleepers,
         Self::SleepyHandlers,
         Self::NoIpi,
+        Self::StickyGiant,
+        Self::SleepySections,
     ];
 }
 
@@ -210,6 +219,11 @@ struct Thread {
     expired: bool,
     /// It is on this sx lock's queue (4 for the exclusive one, with the lock's number, plus one) and will not sleep there, for a signal.
     leaving: u8,
+    /// Open sections of the epoch, and of the preemptible one.
+    sections: u8,
+    preemptible: u8,
+    /// So often has it dropped Giant, which it is to pick up; [`giant::REST`]: nothing else is left of its wait.
+    giant: u8,
     /// With one CPU: of those that are blocked on locks, which it was.
     since: u8,
     /// With one CPU: it has waited in its call, which asks nothing again of what it asked before that.
@@ -306,6 +320,7 @@ impl std::hash::Hash for State {
             hasher.write_u64(pack([h, i, j, k, l, m, n, o]));
             hasher.write_u64(
                 u64::from(td.log) << 32
+                    | u64::from(td.giant) << 24
                     | u64::from(td.since) << 16
                     | u64::from(td.pc) << 8
                     | u64::from(td.waited) << 7
@@ -317,6 +332,8 @@ impl std::hash::Hash for State {
                     | u64::from(td.aborted) << 26
                     | u64::from(td.expired) << 25
                     | u64::from(td.leaving) << 32
+                    | u64::from(td.sections) << 40
+                    | u64::from(td.preemptible) << 48
                     | u64::from(td.lk_slocks as u8) << 16
                     | u64::from(td.timed) << 8
                     | (td.how as u64) << 4
@@ -363,7 +380,7 @@ enum Step {
 impl Step {
     fn of(call: Call) -> Self {
         match call {
-            Ok(()) | Err(Stop::Later) => Self::Done,
+            Ok(()) | Err(Stop::Later | Stop::Again) => Self::Done,
             Err(Stop::Spins) => Self::Spins,
             Err(Stop::Blocked) => Self::Blocked,
             Err(Stop::Ends(outcome)) => Self::Ends(outcome),
@@ -382,6 +399,8 @@ use kpanic;
 enum Stop {
     /// The next part of the call is a step of its own.
     Later,
+    /// The same, and the call's phase says nothing of it.
+    Again,
     Spins,
     Blocked,
     Ends(Outcome),
@@ -435,7 +454,7 @@ impl At<'_> {
     }
 
     fn name(&self) -> &'static str {
-        ["a", "b", "c", "d"][self.lock]
+        self.rules.program.name(self.lock)
     }
 
     /// File and line.
@@ -662,7 +681,7 @@ impl Rules<'_> {
     /// Whether the call that `td` waits in is for a spin mutex, whose waiters have a watchdog.
     fn waits_for_spin_mutex(&self, state: &State, td: usize) -> bool {
         let call = self.program.list(self.list(state, td))[usize::from(state.threads[td].pc)];
-        let relocks = call.act.waits();
+        let relocks = call.act.waits() && state.threads[td].giant == 0;
         let looks = call.act == Act::WaitUnlocked && self.program.locks[usize::from(call.lock)].kind.is_spin();
         call.act == Act::SpinLock || looks || relocks && state.threads[td].how == condvar::How::Spin
     }

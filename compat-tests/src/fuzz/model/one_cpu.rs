@@ -534,6 +534,10 @@ impl At<'_> {
         if self.rules.witness && self.holds_any() {
             kpanic!("witness_warn");
         }
+        if self.rules.invariants && self.owns_giant() {
+            // mi_switch() asks it of everybody who does not go on running and waits for no lock.
+            kpanic!("mutex Giant owned at %s:%d");
+        }
         self.switch()?;
         self.me().run = Run::Parked;
         Ok(())

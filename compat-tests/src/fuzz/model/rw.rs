@@ -49,6 +49,12 @@ impl At<'_> {
 
     fn write_lock(&mut self, catches: bool) -> Call {
         let (td, name, loc) = (self.td, self.name(), self.loc());
+        if self.only_giant_is_left() {
+            self.pickup_giant()?;
+            self.witness_lock(true);
+            self.count(1);
+            return Ok(());
+        }
         self.checkorder(true)?;
         if self.word().free() {
             self.word().take(td);
@@ -60,6 +66,8 @@ impl At<'_> {
                 kpanic!("__rw_wlock_hard: recursing but non-recursive rw {name} @ {loc}");
             }
             self.recurse();
+        } else if self.is_sx() && self.owns_giant() {
+            return self.wait_without_giant();
         } else if self.owner_runs() {
             return Err(Stop::Spins);
         } else if self.word().owner == 0 && self.word().readers == 0 {
@@ -69,6 +77,7 @@ impl At<'_> {
             self.word().waiters = true;
             return self.wait(true, catches);
         }
+        self.then_giant()?;
         self.witness_lock(true);
         self.count(1);
         Ok(())
@@ -79,6 +88,10 @@ impl At<'_> {
         let me = self.me();
         let aborted = me.phase > 0 || me.aborted;
         (me.leaving, me.aborted) = (0, false);
+        if aborted && self.me().giant != 0 {
+            self.me().phase = 1;
+            self.pickup_giant()?;
+        }
         if !aborted && act == Act::LockSig {
             self.write_lock(true)?;
         } else if !aborted {
@@ -142,6 +155,12 @@ impl At<'_> {
 
     fn read_lock(&mut self, catches: bool) -> Call {
         let (td, name, loc) = (self.td, self.name(), self.loc());
+        if self.only_giant_is_left() {
+            self.pickup_giant()?;
+            self.witness_lock(false);
+            self.count(1);
+            return Ok(());
+        }
         if self.rules.invariants && !self.is_sx() && self.word().mine(td) && !self.me().waited {
             kpanic!("rw_rlock: wlock already held for {name} @ {loc}");
         }
@@ -150,6 +169,9 @@ impl At<'_> {
         // A thread that reads any lock of the kind already does not wait for waiting writers.
         let polite = *self.reads() == 0 && !self.mutated(Mutation::ReadersFirst);
         if word.owner != 0 || word.waiters && polite {
+            if self.is_sx() && self.owns_giant() {
+                return self.wait_without_giant();
+            }
             if self.owner_runs() {
                 return Err(Stop::Spins);
             }
@@ -157,6 +179,7 @@ impl At<'_> {
             return self.wait(false, catches);
         }
         self.add_reader();
+        self.then_giant()?;
         self.witness_lock(false);
         self.count(1);
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::one_cpu::IDLE;
 use super::{At, Call, Mutation, kpanic};
-use crate::fuzz::program::{Kind, LOCKS, lock_name};
+use crate::fuzz::program::{Kind, LOCKS};
 
 /// What WITNESS remembers and prints, with one thread.
 #[derive(Debug, Default)]
@@ -16,8 +16,8 @@ pub(super) struct Console {
     descendants: [u8; LOCKS],
     /// By lock: with what it has been reported to be in the wrong order.
     reported: [u8; LOCKS],
-    /// Where the interlock of a wait was taken.
-    saved: u32,
+    /// By lock: where the interlock of a wait was taken, or Giant.
+    saved: [u32; LOCKS],
 }
 
 impl Console {
@@ -66,7 +66,7 @@ impl At<'_> {
 
     fn class_of(&self, lock: usize) -> &'static str {
         match self.rules.program.locks[lock].kind {
-            Kind::Mtx | Kind::MtxRecurse => "sleep mutex",
+            Kind::Mtx | Kind::MtxRecurse | Kind::Giant => "sleep mutex",
             Kind::Spin | Kind::SpinRecurse => "spin mutex",
             Kind::Rw | Kind::RwRecurse => "rw",
             Kind::Sx | Kind::SxRecurse => "sx",
@@ -153,26 +153,39 @@ impl At<'_> {
         if console.children[last] >> lock & 1 != 0 {
             return;
         }
+        let is_giant = |lock: usize| self.rules.program.giant() == Some(lock);
         for (other, line) in held {
-            let sleeps = self.sleepable(lock, exclusive)
-                && !self.sleepable(other, self.state.threads[self.td].held[other].exclusive);
-            if !sleeps && console.descendants[lock] >> other & 1 == 0 {
+            let later = self.sleepable(lock, exclusive);
+            let earlier = self.sleepable(other, self.state.threads[self.td].held[other].exclusive);
+            if is_giant(lock) && earlier || is_giant(other) && later {
+                // Giant comes after the sleepable locks, and is dropped for them.
+                continue;
+            }
+            let sleeps = later && !earlier;
+            let giant = is_giant(lock) && !earlier;
+            if !sleeps && !giant && console.descendants[lock] >> other & 1 == 0 {
                 continue;
             }
             if console.reported[lock] >> other & 1 == 0 {
                 console.reported[lock] |= 1 << other;
                 console.reported[other] |= 1 << lock;
-                let why = if sleeps { " (sleepable after non-sleepable)" } else { "" };
+                let why = match (sleeps, giant) {
+                    (true, _) => " (sleepable after non-sleepable)",
+                    (_, true) => " (Giant after non-sleepable)",
+                    _ => "",
+                };
                 console.lines.push(format!("lock order reversal:{why}"));
                 for (nth, lock, line) in [("1st", other, line), ("2nd", lock, self.line)] {
-                    let name = lock_name(lock).to_string_lossy();
+                    let name = self.rules.program.name(lock);
                     let (class, loc) = (self.class_of(lock), super::Loc(line));
                     console.lines.push(format!(" {nth} %p {name} ({name}, {class}) @ {loc}"));
                 }
             }
             return;
         }
-        console.adopt(last, lock);
+        if !(is_giant(last) && self.sleepable(lock, exclusive)) {
+            console.adopt(last, lock);
+        }
     }
 
     /// `WITNESS_WARN(WARN_GIANTOK | WARN_SLEEPOK, ..)`: prints what may not be held asleep, but for the interlock.
@@ -191,14 +204,15 @@ impl At<'_> {
         let line = |&(lock, line): &(usize, u32)| {
             let held = self.state.threads[self.td].held[lock];
             let how = if held.exclusive { "exclusive" } else { "shared" };
-            let (class, name, loc) = (self.class_of(lock), lock_name(lock).to_string_lossy(), super::Loc(line));
+            let (class, name, loc) = (self.class_of(lock), self.rules.program.name(lock), super::Loc(line));
             format!("{how} {class} {name} ({name}) r = {} (%p) locked @ {loc}", held.depth - 1)
         };
         let (spin, sleep): (Vec<_>, Vec<_>) =
             console.held.iter().rev().copied().partition(|&(lock, _)| self.is_spin(lock));
         let matter = |&&(lock, _): &&(usize, u32)| {
             let exclusive = self.state.threads[self.td].held[lock].exclusive;
-            Some(lock) != interlock && !(sleepok && self.sleepable(lock, exclusive))
+            let may = self.sleepable(lock, exclusive) || self.rules.program.giant() == Some(lock);
+            Some(lock) != interlock && !(sleepok && may)
         };
         let sleep: Vec<_> = sleep.iter().filter(matter).map(line).collect();
         if !sleep.is_empty() {
@@ -222,7 +236,7 @@ impl At<'_> {
         }
         let super::Loc(line) = self.taken_at();
         if let Some(console) = &self.rules.console {
-            console.borrow_mut().saved = line;
+            console.borrow_mut().saved[lock] = line;
         }
         Ok(())
     }
@@ -231,7 +245,7 @@ impl At<'_> {
     pub(super) fn witness_restore(&self) {
         if let Some(console) = &self.rules.console {
             let mut console = console.borrow_mut();
-            let (lock, saved) = (self.lock, console.saved);
+            let (lock, saved) = (self.lock, console.saved[self.lock]);
             console.held.iter_mut().filter(|held| held.0 == lock).for_each(|held| held.1 = saved);
         }
     }
