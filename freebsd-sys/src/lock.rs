@@ -448,7 +448,7 @@ impl ChainLock {
     }
 }
 
-/// What [`lc_unlock`] asserts first of a mutex or rwlock.
+/// What [`lc_unlock`] asserts first of an interlock.
 ///
 /// # Safety
 ///
@@ -466,7 +466,8 @@ pub(crate) unsafe fn lc_assert_interlock(lock: &LockObject, loc: Loc) {
             }
             LockClass::Rw => Rw::from_object(lock).assert_at(ra::LOCKED | ra::NOTRECURSED, loc),
             LockClass::Rm => Rm::from_object(lock).assert_at(ra::LOCKED | ra::NOTRECURSED, loc),
-            _ => {}
+            LockClass::Sx => Sx::from_object(lock).assert_at(ra::LOCKED | ra::NOTRECURSED, loc),
+            LockClass::RmSleepable | LockClass::Lockmgr => {}
         }
     }
 }
