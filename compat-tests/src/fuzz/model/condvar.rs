@@ -63,11 +63,16 @@ impl At<'_> {
             1 => self.cv_unlock(act),
             2 => self.cv_sleep(act),
             3 => self.cv_abort(),
+            4 if timed => {
+                // It asks the clock: what time passes until it has its interlock again does not count.
+                self.me().timed = false;
+                Err(Stop::Later)
+            }
             _ => {
                 self.pickup_after_sleep()?;
                 if !act.drops() && !self.is_giant() {
                     let how = self.me().how;
-                    self.base = 4;
+                    self.base = if timed { 5 } else { 4 };
                     self.interlock_call(how.lock())?;
                     self.witness_restore();
                 }
@@ -271,6 +276,9 @@ impl At<'_> {
         } else if queued {
             let me = self.me();
             (me.run, me.catches) = (Run::Waiting, act.catches());
+        } else {
+            // Woken before it slept, it asks the clock at once.
+            self.me().timed = false;
         }
         // There is no signal to be asked about.
         self.me().phase += 1;
