@@ -203,7 +203,7 @@ impl Cv {
             // SAFETY: the lock is alive.
             unsafe { lc_assert_interlock(lock, loc) };
         }
-        let dropped = giant::drop_giant(loc);
+        let dropped = released.drop_giant(loc);
         let saved = if relock { witness::save(lock) } else { None };
         // SAFETY: the caller holds the lock, which is alive.
         let state = if relock { unsafe { lc_unlock(lock, loc) } } else { 0 };

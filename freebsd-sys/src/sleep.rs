@@ -78,7 +78,7 @@ pub fn sleep_from(ident: usize, interlock: Option<&LockObject>, how: How, wmesg:
         // SAFETY: the lock is alive.
         unsafe { lc_assert_interlock(lock, loc) };
     }
-    let dropped = giant::drop_giant(loc);
+    let dropped = released.drop_giant(loc);
     let saved = relock.and_then(crate::witness::save);
     // SAFETY: the caller holds the interlock, which is alive.
     let lock_state = relock.map_or(0, |lock| unsafe { lc_unlock(lock, loc) });

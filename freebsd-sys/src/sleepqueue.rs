@@ -13,7 +13,8 @@
 use crate::atomic::Guarded;
 use crate::cpu::{self, aside, key, machine, touch, touch_thread};
 use crate::critical;
-use crate::lock::{ChainLock, Lo, LockObject};
+use crate::giant;
+use crate::lock::{ChainLock, Lo, Loc, LockObject};
 use crate::panic::{kassert, kpanic, mpass};
 use crate::sched::{self, sw, swt};
 use crate::thread::{Thread, curthread, tdf, tdi};
@@ -124,6 +125,19 @@ pub(crate) fn release_for(wchan: usize, interlock: Option<&LockObject>) -> Relea
 }
 
 impl Released {
+    /// `DROP_GIANT`, which FreeBSD does with the chain locked even if that is free while the interlock goes: no interrupt comes.
+    pub(crate) fn drop_giant(&self, loc: Loc) -> giant::Dropped {
+        let free = self.sleepable == Some(true) && giant::owned();
+        if free {
+            critical::spinlock_enter_internal();
+        }
+        let dropped = giant::drop_giant(loc);
+        if free {
+            critical::spinlock_exit_internal();
+        }
+        dropped
+    }
+
     /// The chain is free from here on, for interrupts too.
     pub(crate) fn free(self) {
         if self.sleepable == Some(false) {
