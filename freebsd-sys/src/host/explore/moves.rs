@@ -363,8 +363,7 @@ fn may_go_on(m: &Machine, cpu: &Pcpu, idles: bool) -> bool {
     if idles {
         // Most of the time no thread waits for a CPU, and no idle one need look for it. A filter that left a spin mutex in the idle thread's
         // name, which FreeBSD forbids, left its interrupts off.
-        return cpu.pending.get() != 0 && interrupt::enabled(cpu)
-            || m.sched.queued.get() != 0 && sched::runnable(cpu);
+        return cpu.pending.get() != 0 && interrupt::enabled(cpu) || m.sched.queued.get() != 0 && sched::runnable(cpu);
     }
     read_set_changed(cpu.current()) || cpu.pending.get() != 0 && interrupt::enabled(cpu)
 }
