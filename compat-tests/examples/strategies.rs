@@ -31,7 +31,7 @@ fn needed(cell: &Cell, cpus: usize, seeds: u64) -> Vec<Vec<u64>> {
     let first = |mix: &[Strategy], seed| {
         let mut schedule = Portfolio::new(mix, seed, Mix::default().depth);
         let fails = |&index: &u64| {
-            let options = Options { trace: false, index, units: &units };
+            let options = Options { index, units: &units, ..Options::default() };
             explore::run(&machine, &mut schedule, options, &|| (cell.run)()).verdict != Verdict::Pass
         };
         (0..MOST).find(fails).unwrap_or(MOST) + 1

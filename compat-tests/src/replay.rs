@@ -64,7 +64,7 @@ pub fn replay(schedule: &Printable, times: Option<u64>) -> Result<Replayed<'_>, 
     let machine = Machine::new(schedule.config.clone(), Engine::Explore);
     let once = |trace| {
         let mut replay = Replay::new(schedule.events.clone());
-        let options = explore::Options { trace, index: 0, units: &units };
+        let options = explore::Options { trace, index: 0, units: &units, ..explore::Options::default() };
         let execution = explore::run(&machine, &mut replay, options, &|| (cell.run)());
         match (&execution.diverged, replay.left()) {
             (Some(diverged), _) => Err(format!("{diverged} (of {} events)", schedule.events.len())),

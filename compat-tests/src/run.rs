@@ -260,7 +260,7 @@ fn sample(
     let mut outcome = Outcome::new(Verdict::Pass);
     while outcome.schedules < n && !outcome.interrupted {
         let index = outcome.schedules;
-        let options = explore::Options { trace: false, index, units };
+        let options = explore::Options { index, units, ..explore::Options::default() };
         let execution = explore::run(&machine, &mut schedule, options, &|| (cell.run)());
         outcome.schedules += 1;
         if execution.verdict != Verdict::Pass {
@@ -319,9 +319,10 @@ fn exhaust(
     for (nth, &budget) in budgets.iter().enumerate() {
         let config = Config { budget, ..plan.config.clone() };
         let machine = Machine::new(config.clone(), Engine::Explore);
-        let mut dpor = Dpor::new();
+        // What came before decides whether somebody starves.
+        let mut dpor = if config.starvation.is_some() { Dpor::new() } else { Dpor::of_states() };
         for index in 0.. {
-            let options = explore::Options { trace: false, index, units };
+            let options = explore::Options { index, units, ..explore::Options::default() };
             let execution = explore::run(&machine, &mut dpor, options, &|| (cell.run)());
             if !dpor.lost() && execution.verdict != Verdict::Pass {
                 outcome.schedules = dpor.counts().executions + 1;

@@ -233,7 +233,7 @@ impl Shrinker<'_> {
     fn run(&mut self, guide: Guide<'_>, wants_branches: bool) -> Trial {
         let Subject { machine, main, units } = self.subject;
         let mut lenient = Lenient::new(guide, machine.config().cpus, wants_branches);
-        let options = Options { trace: false, index: 0, units };
+        let options = Options { units, ..Options::default() };
         let execution = explore::run(machine, &mut lenient, options, main);
         self.replays += 1;
         self.steps += execution.steps;
@@ -487,7 +487,7 @@ mod tests {
     fn walk(subject: Subject<'_>) -> (Verdict, Vec<Event>) {
         let mut random = Random::new(1);
         let mut executions = (0..1000).map(|index| {
-            let options = Options { trace: false, index, units: subject.units };
+            let options = Options { index, units: subject.units, ..Options::default() };
             explore::run(subject.machine, &mut random, options, subject.main)
         });
         let found = executions.find(|execution| execution.verdict != Verdict::Pass).expect("it fails");

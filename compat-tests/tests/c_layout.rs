@@ -20,7 +20,9 @@ fn explore_on(machine: &Machine, cell: &CUnit, n: u64) -> Option<Execution> {
     let units = (cell.units)();
     let mut schedule = Random::new(1);
     (0..n)
-        .map(|index| explore::run(machine, &mut schedule, Options { trace: false, index, units: &units }, &cell.run))
+        .map(|index| {
+            explore::run(machine, &mut schedule, Options { index, units: &units, ..Options::default() }, &cell.run)
+        })
         .find(|execution| execution.verdict != Verdict::Pass)
 }
 

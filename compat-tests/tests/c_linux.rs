@@ -17,7 +17,9 @@ fn explored(cell: &CUnit, n: u64) -> Option<Execution> {
     let units = (cell.units)();
     let mut schedule = Random::new(1);
     (0..n)
-        .map(|index| explore::run(&machine, &mut schedule, Options { trace: false, index, units: &units }, &cell.run))
+        .map(|index| {
+            explore::run(&machine, &mut schedule, Options { index, units: &units, ..Options::default() }, &cell.run)
+        })
         .find(|execution| execution.verdict != Verdict::Pass)
 }
 
@@ -92,7 +94,7 @@ fn once_is_once() {
     let cell = &cells("selftest-warn-once")[0];
     let machine = Machine::new(Config::default(), Engine::Explore);
     let units = (cell.units)();
-    let options = Options { trace: false, index: 0, units: &units };
+    let options = Options { units: &units, ..Options::default() };
     let execution = explore::run(&machine, &mut Random::new(1), options, &cell.run);
     assert_eq!(execution.verdict, Verdict::Pass);
     assert_eq!(execution.console.len(), 2, "{:?}", execution.console);

@@ -14,7 +14,12 @@ fn verdicts(run: &dyn Fn(), units: &[Unit], n: u64) -> BTreeMap<&'static str, (u
     let mut schedule = Random::new(7);
     let mut found = BTreeMap::new();
     for index in 0..n {
-        let execution = explore::run(&machine, &mut schedule, Options { trace: index % 100 == 0, index, units }, run);
+        let execution = explore::run(
+            &machine,
+            &mut schedule,
+            Options { trace: index % 100 == 0, index, units, ..Options::default() },
+            run,
+        );
         let entry: &mut (u64, String) = found.entry(execution.verdict.name()).or_default();
         entry.0 += 1;
         entry.1 = execution.verdict.message().to_owned();

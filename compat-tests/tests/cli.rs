@@ -779,7 +779,7 @@ fn long_schedule() -> String {
     let (machine, units) = (Machine::new(config.clone(), Engine::Explore), (cell.units)());
     let mut random = Random::new(1);
     let mut executions = (0..10_000).map(|index| {
-        let options = explore::Options { trace: false, index, units: &units };
+        let options = explore::Options { index, units: &units, ..explore::Options::default() };
         explore::run(&machine, &mut random, options, &|| (cell.run)())
     });
     let events = executions.find(|execution| execution.verdict != Verdict::Pass).expect("it fails").events;

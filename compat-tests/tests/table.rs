@@ -261,7 +261,7 @@ fn tracing_changes_nothing_and_finds_something_to_say_in_every_cell() {
         let mut random = Random::new(3);
         for index in 0..60 {
             let [plain, traced] = [false, true].map(|trace| {
-                let options = Options { trace, index, units: &units };
+                let options = Options { trace, index, units: &units, ..Options::default() };
                 explore::run(&machine, &mut random, options, &|| (cell.run)())
             });
             let what = format!("{} on {}, execution {index}", scenario.name, cell.mapping);

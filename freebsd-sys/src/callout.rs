@@ -17,6 +17,7 @@
 use crate::atomic::{Counter64, Guarded, Owned32, OwnedPtr, Shared32};
 use crate::cpu::{self, curcpu, key, machine, touch};
 use crate::giant;
+use crate::host::explore::state::Hash;
 use crate::interrupt;
 use crate::lock::{ChainLock, Loc, LockClass, LockObject, lc_lock, lc_unlock};
 use crate::panic::{kassert, kpanic};
@@ -79,6 +80,13 @@ impl Callouts {
         };
         self.lock.unlock_raw();
         any
+    }
+
+    /// What happens next depends on it: see [`crate::host::explore::state`].
+    pub(crate) fn state(&self, h: &mut Hash) {
+        h.bytes_of(self);
+        // SAFETY: (lock) all threads are suspended.
+        h.bytes_of_all(unsafe { self.pending.get() });
     }
 
     /// Whether the softclock thread of `cpu` has begun, so that it will look for what is due before it waits.

@@ -6,6 +6,7 @@
 use crate::atomic::{
     Counter64, Guarded, Line, Owned32, OwnedPtr, Shared32, thread_fence_compiler, thread_fence_seq_cst,
 };
+use crate::host::explore::state::Hash;
 pub(crate) use crate::host::footprint::{key, touch, touch_thread};
 use crate::host::gs::{self, word as bits};
 pub(crate) use crate::host::heap::aside;
@@ -111,6 +112,22 @@ impl Pcpu {
         }
         self.rm_queue.reset();
         self.dynamic.reset();
+    }
+
+    /// What happens next depends on it: see [`crate::host::explore::state`].
+    pub(crate) fn state(&self, h: &mut Hash) {
+        h.pointer(self.curthread.get());
+        h.pointer(self.next.get());
+        // SAFETY: (k) and (t): all threads are suspended.
+        unsafe {
+            h.bytes_of_all(self.spinlocks.get());
+            h.bytes_of_all(self.runq.get());
+        }
+        h.bytes_of(&self.rm_queue);
+        h.bytes_of(&self.dynamic);
+        for word in [&self.pending, &self.irqs] {
+            h.word(word.get().into());
+        }
     }
 
     /// The thread this CPU runs.

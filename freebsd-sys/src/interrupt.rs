@@ -358,7 +358,9 @@ fn make_thread(source: &'static Source, priority: u32) {
     td.pri_class.set(pri::CLASS_ITHD);
     td.inhibit(tdi::IWAIT);
     td.flags.or(tdf::PARKED);
-    td.lastcpu.set(source.cpu().unwrap_or(0) as i32);
+    let cpu = source.cpu().unwrap_or(0) as i32;
+    td.lastcpu.set(cpu);
+    td.tscpu.set(cpu);
     source.thread.set(td.ptr());
 }
 
@@ -758,7 +760,11 @@ pub(crate) fn wait(need: &Shared32) -> bool {
 /// What ithread_execute_handlers() does about interrupt storms. May sleep.
 fn throttle(source: &Source) {
     let threshold = machine().config.intr_storm_threshold;
-    if threshold == 0 || source.soft || source.runs.get() < threshold {
+    // Nobody asks how often it ran where no number of runs is a storm.
+    if threshold == 0 || source.soft {
+        return;
+    }
+    if source.runs.get() < threshold {
         source.runs.add(1);
         return;
     }

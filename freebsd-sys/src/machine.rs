@@ -7,6 +7,7 @@ use crate::atomic::{Guarded, Line, RawWord};
 use crate::cpu::{MAXCPU, Pcpu};
 use crate::host::coroutine::{Context, StackPool};
 use crate::host::explore::Explorer;
+use crate::host::explore::state::Hash;
 use crate::host::gs::word;
 use crate::host::heap;
 use crate::lock::{ChainLock, LockObject};
@@ -78,6 +79,13 @@ pub struct Budget {
     pub interrupts: u32,
     /// Wake-ups on another CPU than the default one.
     pub migrations: u32,
+}
+
+impl Budget {
+    /// Whether it allows whatever `other` does.
+    pub fn covers(self, other: Self) -> bool {
+        self.ticks >= other.ticks && self.interrupts >= other.interrupts && self.migrations >= other.migrations
+    }
 }
 
 impl Default for Budget {
@@ -410,6 +418,38 @@ impl Machine {
             self.freed_locks.get().clear();
             self.locks.get().clear();
         }
+    }
+
+    /// What happens next depends on it: see [`crate::host::explore::state`].
+    pub(crate) fn state(&self, h: &mut Hash) {
+        h.address(self.live.read());
+        h.bytes_of(&self.sched);
+        self.turnstiles.state(h);
+        self.sleepqueues.state(h);
+        h.bytes_of(&self.interrupts);
+        self.callouts.state(h);
+        self.malloc.state(h);
+        h.bytes_of(&self.rendezvous);
+        h.bytes_of(&self.smp_rv);
+        h.bytes_of(&self.giant);
+        h.bytes_of(&self.modules);
+        // SAFETY: (console_lock) all threads are suspended.
+        unsafe { self.freed_locks.get() }.iter().for_each(|lock| h.bytes_of(&**lock));
+    }
+
+    /// Whether `at` lies in something that [`Machine::state`] and [`crate::host::explore::state`] know of.
+    pub(crate) fn contains(&self, at: usize) -> bool {
+        fn within<T>(thing: &T, at: usize) -> bool {
+            at.wrapping_sub(core::ptr::from_ref(thing) as usize) < size_of::<T>()
+        }
+        let stack = |td: &Thread| {
+            // SAFETY: `explore` has one host thread.
+            unsafe { td.context.get() }.as_ref().is_some_and(|context| context.owns_stack_pointer(at))
+        };
+        within(self, at)
+            || self.malloc.contains(at)
+            || self.cpus.iter().any(|cpu| within(&**cpu, at))
+            || self.threads().iter().any(|td| within(&**td, at) || stack(td))
     }
 
     /// A thread structure to use.

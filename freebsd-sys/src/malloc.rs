@@ -7,6 +7,7 @@
 
 use crate::atomic::Guarded;
 use crate::cpu::{self, aside, key, machine, touch};
+use crate::host::explore::state::Hash;
 use crate::lock::{ChainLock, Loc};
 use crate::machine::Engine;
 use crate::panic::{kassert, kpanic};
@@ -79,6 +80,22 @@ impl Arena {
         }
         inner.used = 0;
         inner.blocks.clear();
+    }
+
+    /// Whether `at` lies in the arena.
+    pub(crate) fn contains(&self, at: usize) -> bool {
+        // SAFETY: `explore` has one host thread.
+        let inner = unsafe { self.inner.get() };
+        !inner.base.is_null() && at.wrapping_sub(inner.base as usize) < ARENA
+    }
+
+    /// What happens next depends on it: see [`crate::host::explore::state`].
+    pub(crate) fn state(&self, h: &mut Hash) {
+        // SAFETY: (lock) all threads are suspended.
+        let inner = unsafe { self.inner.get() };
+        h.bytes_of_all(&inner.blocks);
+        // SAFETY: what has been handed out lies in the arena.
+        unsafe { h.memory(inner.base as usize, if inner.base.is_null() { 0 } else { inner.used }) };
     }
 
     /// Reports what was allocated and never freed.
@@ -171,7 +188,7 @@ fn alloc_at(size: usize, what: &'static str, flags: M) -> *mut u8 {
             alloc_zeroed(layout(size))
         } else {
             if inner.base.is_null() {
-                inner.base = alloc(layout(ARENA));
+                inner.base = aside(|| alloc(layout(ARENA)));
             }
             // A gap after each block makes a small overrun visible.
             let need = size.next_multiple_of(ALIGN) + ALIGN;

@@ -71,7 +71,8 @@ impl Values {
         // SAFETY: between executions nobody else is running, and no reference of the last one is left.
         let owned = unsafe { self.owned.get() };
         if !owned.is_empty() {
-            owned.clear();
+            // Not its memory either: what an execution left in it would be in the next one's states.
+            *owned = Vec::new();
             self.table.iter().for_each(|value| value.set(0));
         }
     }

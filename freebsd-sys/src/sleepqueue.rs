@@ -14,6 +14,7 @@ use crate::atomic::Guarded;
 use crate::cpu::{self, aside, key, machine, touch, touch_thread};
 use crate::critical;
 use crate::giant;
+use crate::host::explore::state::Hash;
 use crate::lock::{ChainLock, Lo, Loc, LockObject};
 use crate::panic::{kassert, kpanic, mpass};
 use crate::sched::{self, sw, swt};
@@ -75,6 +76,22 @@ impl Sleepqueues {
         for sq in unsafe { self.table.get() } {
             sq.blocked[0].clear();
             sq.blocked[1].clear();
+        }
+    }
+}
+
+impl Sleepqueues {
+    /// What happens next depends on it: see [`crate::host::explore::state`].
+    pub(crate) fn state(&self, h: &mut Hash) {
+        h.bytes_of(&self.chain);
+        // SAFETY: (chain) all threads are suspended.
+        for sq in unsafe { self.table.get() }.iter().filter(|sq| !sq.is_empty()) {
+            h.address(sq.wchan);
+            h.address(sq.lock);
+            h.word(sq.kind as u64);
+            for queue in &sq.blocked {
+                h.bytes_of_all(queue);
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 use crate::atomic::{Guarded, Owned32, Owned64, OwnedI32, OwnedPtr, OwnedUsize, Shared32, zero};
 use crate::cpu::{self, machine};
 use crate::host::coroutine::{Context, Control};
+use crate::host::explore::state::Hash;
 use crate::host::footprint::{Operand, key, touch, touch_thread};
 use crate::host::gs;
 use crate::kproc::{self, Proc};
@@ -379,6 +380,54 @@ impl Thread {
             *self.operand.get() = Operand::NONE;
             *self.access.get() = None;
         }
+    }
+
+    /// What happens next depends on it: see [`crate::host::explore::state`]. `steps` is what a wait looks at that reads nothing.
+    pub(crate) fn state_of(&self, h: &mut Hash, steps: *const u64) {
+        h.word(self.state.get().into());
+        h.word(self.flags.get().into());
+        if self.state() == State::Inactive {
+            return;
+        }
+        let switches = core::mem::offset_of!(Self, switches);
+        let (before, after) = (switches, switches + size_of::<Owned32>());
+        let at = core::ptr::from_ref(self) as usize;
+        // SAFETY: within the structure, and its thread is suspended.
+        unsafe {
+            h.memory(at, before);
+            h.memory(at + after, core::mem::offset_of!(Self, tid) - after);
+        }
+        h.bytes_of(&self.oncpu);
+        if self.is_parked() {
+            return;
+        }
+        h.pointer(self.control.get());
+        // SAFETY: the thread is suspended.
+        unsafe {
+            h.bytes_of(&*self.wmesg.get());
+            h.bytes_of_all(self.sleeplocks.get());
+            h.bytes_of_all(self.epochs.get());
+            let (what, on) = *self.op.get();
+            h.pointer(what.as_ptr());
+            h.address(on);
+            h.bytes_of(&*self.operand.get());
+            let (at, size, write) = (*self.access.get()).unwrap_or_default();
+            h.address(at);
+            h.address(size << 1 | usize::from(write));
+            let set = self.read_set.get();
+            h.address(set.len());
+            for seen in set.iter() {
+                let counts = core::ptr::eq(seen.at.cast(), steps);
+                h.pointer(seen.at);
+                h.word(seen.size.into());
+                h.word(if counts { seen.value.saturating_sub(*steps) } else { seen.value });
+            }
+        }
+    }
+
+    /// Whether it is an interrupt thread that waits for work, or that was never given any: which of them makes no difference.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.flags.get() & tdf::PARKED != 0 && self.inhibitors.get() & tdi::IWAIT != 0
     }
 
     /// `td_name`.

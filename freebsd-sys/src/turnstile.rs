@@ -15,6 +15,7 @@
 
 use crate::atomic::Guarded;
 use crate::cpu::{aside, machine, touch, touch_thread};
+use crate::host::explore::state::Hash;
 use crate::lock::{ChainLock, Loc, LockObject};
 use crate::lock_profile;
 use crate::panic::{kassert, kpanic, kprintf, mpass};
@@ -53,6 +54,21 @@ impl Turnstiles {
         // SAFETY: between executions nobody else is running.
         for ts in unsafe { self.table.get() } {
             ts.clear();
+        }
+    }
+}
+
+impl Turnstiles {
+    /// What happens next depends on it: see [`crate::host::explore::state`].
+    pub(crate) fn state(&self, h: &mut Hash) {
+        h.bytes_of(&self.chain);
+        // SAFETY: (chain) all threads are suspended.
+        for ts in unsafe { self.table.get() }.iter().filter(|ts| ts.lock != 0) {
+            h.address(ts.lock);
+            h.pointer(ts.owner);
+            for queue in ts.blocked.iter().chain([&ts.pending]) {
+                h.bytes_of_all(queue);
+            }
         }
     }
 }

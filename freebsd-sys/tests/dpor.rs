@@ -55,6 +55,9 @@ impl<S: Schedule> Schedule for Classes<S> {
     fn records(&self) -> bool {
         true
     }
+    fn compares_states(&self) -> bool {
+        self.inner.compares_states()
+    }
     fn performed(&mut self, event: Event, footprint: &Footprint, performed: Performed) {
         let picks = std::mem::take(&mut self.picks);
         if performed != Performed::Nothing {
@@ -143,7 +146,17 @@ fn unreduced(machine: &Machine, main: &dyn Fn(), most: u64) -> Option<Found> {
 
 /// One execution of each class.
 fn reduced(machine: &Machine, main: &dyn Fn()) -> (Found, Counts) {
-    let mut schedule = Classes::new(Dpor::new());
+    search(machine, main, Dpor::new())
+}
+
+/// What is found where no execution goes on from a state that was searched.
+fn by_states(machine: &Machine, main: &dyn Fn()) -> (BTreeSet<String>, Counts) {
+    let (found, counts) = search(machine, main, Dpor::of_states());
+    (found.verdicts, counts)
+}
+
+fn search(machine: &Machine, main: &dyn Fn(), dpor: Dpor) -> (Found, Counts) {
+    let mut schedule = Classes::new(dpor);
     let mut found = Found { classes: BTreeSet::new(), verdicts: BTreeSet::new(), executions: 0 };
     loop {
         let e = explore::run(machine, &mut schedule, Options::default(), main);
@@ -361,6 +374,9 @@ fn compare(m: &Machine, name: &str, main: &dyn Fn(), most: u64) -> Option<(u64, 
         panic!("{name}: of {} classes one is missed: {class:?}", all.classes.len());
     }
     assert_eq!(found.classes.len(), all.classes.len(), "{name}");
+    let (verdicts, states) = by_states(m, main);
+    assert_eq!(verdicts, all.verdicts, "{name}, by states");
+    assert!(states.executions <= counts.executions, "{name}, by states: {states:?}, {counts:?}");
     Some((all.executions, counts))
 }
 
@@ -514,10 +530,9 @@ fn verdicts_of_programs_that_poll() {
                     continue;
                 };
                 let (found, _) = reduced(&m, &main);
-                assert_eq!(
-                    found.verdicts, all.verdicts,
-                    "{first} {second}, {ticks} ticks, {interrupt:?} in an ithread"
-                );
+                let name = format!("{first} {second}, {ticks} ticks, {interrupt:?} in an ithread");
+                assert_eq!(found.verdicts, all.verdicts, "{name}");
+                assert_eq!(by_states(&m, &main).0, all.verdicts, "{name}, by states");
                 programs += 1;
                 verdicts.extend(found.verdicts);
             }

@@ -121,6 +121,8 @@ pub struct Counts {
     pub too_large: u64,
     /// Depth-first searches that got through.
     pub searched: u64,
+    /// Of these, executions of the reduced one that came to a state that it had searched.
+    pub met: u64,
     /// Programs and options that end well in some order.
     pub end: u64,
     /// Programs and options that panic in some order.
@@ -136,6 +138,7 @@ impl Counts {
         self.wild += other.wild;
         self.too_large += other.too_large;
         self.searched += other.searched;
+        self.met += other.met;
         self.end += other.end;
         self.panic += other.panic;
         self.stuck += other.stuck;
@@ -232,12 +235,14 @@ impl Judge {
                 self.counts.searched += 1;
                 // A filter may leave a lock in the name of a thread that waits for it: the reduced search takes it for one that came before.
                 let filters = program.interrupt.as_ref().is_some_and(|interrupt| !interrupt.filter.is_empty());
-                if !filters && let Some(reduced) = self.reduced(program, switches) {
-                    if let Some(missed) = reached.difference(&reduced).next() {
-                        return Err(disagreement(missed.clone(), Found::Unreduced));
-                    }
-                    if let Some(invented) = reduced.difference(&reached).next() {
-                        return Err(disagreement(invented.clone(), Found::Reduced));
+                for dpor in [Dpor::new(), Dpor::of_states()] {
+                    if !filters && let Some(reduced) = self.reduced(program, switches, dpor) {
+                        if let Some(missed) = reached.difference(&reduced).next() {
+                            return Err(disagreement(missed.clone(), Found::Unreduced));
+                        }
+                        if let Some(invented) = reduced.difference(&reached).next() {
+                            return Err(disagreement(invented.clone(), Found::Reduced));
+                        }
                     }
                 }
                 // Who is first of several whose time runs out at once, the model does not say. And what is done under the scheduler's
@@ -256,8 +261,8 @@ impl Judge {
     }
 
     /// What the reduced search finds; `None` if it does not get through.
-    fn reduced(&mut self, program: &Program, switches: Switches) -> Option<BTreeSet<Outcome>> {
-        let (mut dpor, mut reached) = (Dpor::new(), BTreeSet::new());
+    fn reduced(&mut self, program: &Program, switches: Switches, mut dpor: Dpor) -> Option<BTreeSet<Outcome>> {
+        let mut reached = BTreeSet::new();
         for index in 0..MOST_CLASSES {
             let Run { outcome, choices, .. } = self.machines.run(program, switches, &mut dpor, index);
             self.counts.executions += 1;
@@ -270,6 +275,7 @@ impl Judge {
                 reached.clear();
             }
             if !more {
+                self.counts.met += dpor.counts().met;
                 return dpor.exhausted().then_some(reached);
             }
         }

@@ -24,6 +24,7 @@ use freebsd_sys::sx::{SX_INTERRUPTIBLE, Sx, Sxf};
 use freebsd_sys::thread::{self, Kthread, Thread, curthread, kthread_add};
 use freebsd_sys::{cpu, critical, sched, sleep, sleepqueue, userret};
 use std::cell::Cell;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// What came of running a program.
@@ -94,7 +95,9 @@ impl Machines {
         let for_threads: &'static Shared<'static> =
             unsafe { core::mem::transmute::<&Shared<'_>, &'static Shared<'static>>(&shared) };
         let main = || for_threads.main();
-        let execution = explore::run(machine, schedule, Options { index, ..Options::default() }, &main);
+        let memory = shared.memory();
+        let options = Options { index, memory: &memory, ..Options::default() };
+        let execution = explore::run(machine, schedule, options, &main);
         let outcome = match execution.verdict {
             Verdict::Pass => Outcome::Ends(shared.log.each_ref().map(Cell::get)),
             Verdict::Panic(text) => Outcome::Panics(normal(&text)),
@@ -295,6 +298,23 @@ impl<'a> Shared<'a> {
             go: Word::new(0),
             done: Word::new(0),
         }
+    }
+}
+
+impl Shared<'_> {
+    /// Where it is.
+    fn memory(&self) -> [Range<usize>; LISTS + 2] {
+        fn all<T>(things: &[T]) -> Range<usize> {
+            let range = things.as_ptr_range();
+            range.start as usize..range.end as usize
+        }
+        let mut memory = [const { 0..0 }; LISTS + 2];
+        memory[0] = all(core::slice::from_ref(self));
+        memory[1] = all(&self.room.locks);
+        for (memory, trackers) in memory[2..].iter_mut().zip(&self.room.trackers) {
+            *memory = all(trackers);
+        }
+        memory
     }
 }
 

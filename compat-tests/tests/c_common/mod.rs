@@ -29,7 +29,9 @@ pub(crate) fn explore_with(config: Config, scenario: &str, n: u64) -> Option<Exe
     let (machine, units) = (Machine::new(config, Engine::Explore), (cell.units)());
     let mut schedule = Random::new(1);
     (0..n)
-        .map(|index| explore::run(&machine, &mut schedule, Options { trace: false, index, units: &units }, &cell.run))
+        .map(|index| {
+            explore::run(&machine, &mut schedule, Options { index, units: &units, ..Options::default() }, &cell.run)
+        })
         .find(|execution| execution.verdict != Verdict::Pass)
 }
 
@@ -37,7 +39,7 @@ pub(crate) fn explore_with(config: Config, scenario: &str, n: u64) -> Option<Exe
 pub(crate) fn once(config: Config, scenario: &str) -> Execution {
     let cell = cell(scenario);
     let (machine, units) = (Machine::new(config, Engine::Explore), (cell.units)());
-    explore::run(&machine, &mut Random::new(1), Options { trace: false, index: 0, units: &units }, &cell.run)
+    explore::run(&machine, &mut Random::new(1), Options { units: &units, ..Options::default() }, &cell.run)
 }
 
 /// `scenario` passes in `n` random executions and on `smp`.

@@ -270,6 +270,23 @@ impl Context {
         self.control().progress.get() == Progress::Done
     }
 
+    /// The part of the stack that is in use, while the context is suspended: from the saved registers to what it began with.
+    pub(crate) fn live(&self) -> (usize, usize) {
+        let control = core::ptr::from_ref(self.control()) as usize;
+        if self.done() { (control, control) } else { (self.control().sp.get(), control) }
+    }
+
+    /// Clears what calls that have returned left below the live part of a suspended context, as far as they mostly come: else later calls
+    /// would have some of it in words that they never write.
+    pub(crate) fn wipe_unused(&self) {
+        const BELOW: usize = 1024;
+        let sp = self.control().sp.get();
+        if !self.done() && self.owns_stack_pointer(sp - BELOW - GUARD_SIZE) {
+            // SAFETY: within the stack, and nobody's.
+            unsafe { ptr::write_bytes((sp - BELOW) as *mut u8, 0, BELOW) };
+        }
+    }
+
     /// Whether `sp` lies on this stack, guard pages included.
     #[inline]
     pub(crate) fn owns_stack_pointer(&self, sp: usize) -> bool {
@@ -334,6 +351,10 @@ pub(crate) struct StackPool {
 impl StackPool {
     fn take(&mut self) -> Stack {
         self.free.pop().unwrap_or_else(Stack::new)
+    }
+    /// The lowest one is next.
+    pub(crate) fn sort(&mut self) {
+        self.free.sort_unstable_by_key(|stack| core::cmp::Reverse(stack.mapping));
     }
     fn give(&mut self, stack: Stack) {
         self.free.push(stack);

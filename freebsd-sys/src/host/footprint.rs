@@ -146,7 +146,7 @@ impl Operand {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Range {
     start: usize,
     end: usize,
@@ -154,7 +154,7 @@ struct Range {
 }
 
 /// See the module.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Footprint {
     ranges: Vec<Range>,
     /// A bit for each line of memory touched, by its hash: what shares none does not conflict.
@@ -164,6 +164,11 @@ pub struct Footprint {
 }
 
 impl Footprint {
+    /// One that need not grow: while a kernel thread runs, what is allocated is the program's.
+    pub(crate) fn with_room() -> Self {
+        Self { ranges: Vec::with_capacity(256), ..Self::default() }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.ranges.clear();
         self.lines = 0;
@@ -225,6 +230,16 @@ impl Footprint {
                     .ranges
                     .iter()
                     .any(|a| a.write && other.ranges.iter().any(|b| a.start < b.end && b.start < a.end))
+    }
+
+    /// Where what it names by address begins.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = usize> {
+        self.ranges.iter().map(|range| range.start).filter(|&start| start >= FIRST_ADDRESS)
+    }
+
+    /// The same ranges in an order that does not depend on which came first.
+    pub(crate) fn sort(&mut self) {
+        self.ranges.sort_unstable();
     }
 
     /// Adds what `other` touches.

@@ -7,6 +7,7 @@
 //!
 //! Programs that search exhaustively install it: `#[global_allocator] static HEAP: Heap = Heap;`.
 
+use super::explore::state::Hash;
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
 use core::ptr;
@@ -32,16 +33,25 @@ struct Class {
     used: [u64; WORDS],
     /// No slot is free in words before this one.
     from: usize,
+    /// No slot was ever in use in words from this one.
+    top: usize,
 }
 
 struct Arena {
     lock: AtomicBool,
     taken: AtomicBool,
+    /// Something did not fit, and is with the system.
+    full: AtomicBool,
     classes: AtomicPtr<[Class; CLASSES]>,
 }
 
 static ARENA: [Arena; ARENAS] = [const {
-    Arena { lock: AtomicBool::new(false), taken: AtomicBool::new(false), classes: AtomicPtr::new(ptr::null_mut()) }
+    Arena {
+        lock: AtomicBool::new(false),
+        taken: AtomicBool::new(false),
+        full: AtomicBool::new(false),
+        classes: AtomicPtr::new(ptr::null_mut()),
+    }
 }; ARENAS];
 /// Where no process has memory: the middle of the address space, far from what is mapped below as from what is above.
 const NOWHERE: usize = 1 << (usize::BITS - 1);
@@ -64,6 +74,7 @@ impl Lease {
         let at = ARENA.iter().position(|arena| !arena.taken.swap(true, Ordering::Acquire))?;
         let lease = Self(at);
         let arena = &ARENA[at];
+        arena.full.store(false, Ordering::Relaxed);
         if arena.classes.load(Ordering::Relaxed).is_null() {
             let layout = Layout::new::<[Class; CLASSES]>();
             // SAFETY: the layout is not empty, and all zeroes is a class of which nothing is used.
@@ -76,6 +87,37 @@ impl Lease {
     /// Allocations come from the arena, or (`false`) from the system.
     pub(crate) fn used(&self, on: bool) {
         CURRENT.set(if on { self.0 } else { ARENAS });
+    }
+}
+
+impl Lease {
+    /// Whether all that was allocated from it since it was taken lies in it.
+    pub(crate) fn holds_all(&self) -> bool {
+        !ARENA[self.0].full.load(Ordering::Relaxed)
+    }
+
+    /// Whether `at` lies in the arena.
+    pub(crate) fn contains(&self, at: usize) -> bool {
+        at.wrapping_sub(BASE.load(Ordering::Relaxed) + self.0 * ARENA_BYTES) < ARENA_BYTES
+    }
+
+    /// What lies in the slots in use, and which they are: see [`super::explore::state`].
+    pub(crate) fn state(&self, h: &mut Hash) {
+        let base = BASE.load(Ordering::Relaxed) + self.0 * ARENA_BYTES;
+        ARENA[self.0].with(|classes| {
+            for (n, class) in classes.iter().enumerate() {
+                for (at, &word) in class.used[..class.top].iter().enumerate() {
+                    h.word(word);
+                    let mut left = word;
+                    while left != 0 {
+                        let slot = at * 64 + left.trailing_zeros() as usize;
+                        left &= left - 1;
+                        // SAFETY: a slot that was handed out.
+                        unsafe { h.memory(base + n * CLASS_BYTES + slot * (SMALLEST << n), SMALLEST << n) };
+                    }
+                }
+            }
+        });
     }
 }
 
@@ -140,6 +182,7 @@ impl Class {
             return None;
         }
         self.from = word;
+        self.top = self.top.max(word + 1);
         self.used[word] |= 1 << (slot % 64);
         Some(slot)
     }
@@ -161,8 +204,15 @@ unsafe impl GlobalAlloc for Heap {
             let slots = CLASS_BYTES / (SMALLEST << class);
             if let Some(slot) = ARENA[current].with(|classes| classes[class].take(slots)) {
                 let offset = current * ARENA_BYTES + class * CLASS_BYTES + slot * (SMALLEST << class);
-                return ptr::with_exposed_provenance_mut(BASE.load(Ordering::Relaxed) + offset);
+                let at = ptr::with_exposed_provenance_mut::<u8>(BASE.load(Ordering::Relaxed) + offset);
+                // What was there before is no part of the state that the search compares.
+                // SAFETY: the slot is nobody else's.
+                unsafe { at.write_bytes(0, SMALLEST << class) };
+                return at;
             }
+        }
+        if current < ARENAS {
+            ARENA[current].full.store(true, Ordering::Relaxed);
         }
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }

@@ -48,7 +48,8 @@ unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _size: usize, data: 
     0
 }
 
-fn read_only(at: usize) -> bool {
+/// Whether `at` lies in one.
+pub(crate) fn read_only(at: usize) -> bool {
     READ_ONLY.get().is_some_and(|ranges| ranges.iter().any(|&(start, end)| (start..end).contains(&at)))
 }
 

@@ -171,12 +171,24 @@ fn wait_for_turn(td: &'static Thread, what: Next) {
 fn wait_for_event(what: Next) -> Event {
     let (m, cpu) = (machine(), curcpu());
     let x = explorer(m);
+    if x.compares {
+        return ask_the_loop(m, x, cpu, what);
+    }
     let moved = if m.only_moves.get() { x.next_move(m, cpu, what) } else { None };
     match moved.unwrap_or_else(|| x.next_event(m, cpu, what)) {
         Turn::Own => {}
         Turn::Others => go_on_with_event(m, x),
         Turn::Nobodys => crate::host::park_forever(),
     }
+    explorer(m).transition.woken = false;
+    explorer(m).event
+}
+
+/// [`wait_for_event`] where states are compared.
+#[inline(never)]
+fn ask_the_loop(m: &Machine, x: &mut Explorer, cpu: &Pcpu, what: Next) -> Event {
+    x.asks = Some((cpu.cpuid, what));
+    crate::host::switch();
     explorer(m).transition.woken = false;
     explorer(m).event
 }
@@ -260,6 +272,26 @@ fn interrupt(td: &Thread, event: Event) {
     interrupted.resume(td);
 }
 
+/// Takes a read set away. Where states are compared it goes to where what the threads allocate is, which is part of a state.
+fn set_aside(set: &mut Vec<Observed>) -> Vec<Observed> {
+    if !explorer(machine()).compares {
+        return core::mem::take(set);
+    }
+    let copy = set.as_slice().into();
+    set.clear();
+    copy
+}
+
+/// Puts back what [`set_aside`] took.
+fn restore(set: &mut Vec<Observed>, taken: Vec<Observed>) {
+    if !explorer(machine()).compares {
+        *set = taken;
+        return;
+    }
+    set.clear();
+    heap::aside(|| set.extend_from_slice(&taken));
+}
+
 /// What a thread was about to do, or waits for, while a handler that may do and wait for things itself runs on its stack.
 struct Interrupted {
     awaiting: bool,
@@ -275,7 +307,7 @@ struct Interrupted {
 impl Interrupted {
     fn new(td: &Thread) -> Self {
         // SAFETY: `explore` has one host thread, and no reference to the fields lives across a boundary.
-        let (read_set, op, operand) = unsafe { (core::mem::take(td.read_set.get()), *td.op.get(), *td.operand.get()) };
+        let (read_set, op, operand) = unsafe { (set_aside(td.read_set.get()), *td.op.get(), *td.operand.get()) };
         let access = announce(td, None);
         let interrupted = Self {
             awaiting: td.awaiting.get(),
@@ -300,7 +332,7 @@ impl Interrupted {
         td.waited_blindly.set(self.waited_blindly);
         // SAFETY: as in `new`.
         unsafe {
-            *td.read_set.get() = self.read_set;
+            restore(td.read_set.get(), self.read_set);
             *td.op.get() = self.op;
             *td.operand.get() = self.operand;
         }

@@ -15,6 +15,7 @@
 
 mod boundary;
 mod moves;
+pub(crate) mod state;
 mod stuck;
 mod trace;
 mod transition;
@@ -25,12 +26,15 @@ pub(crate) use boundary::{
     switch_to, tick,
 };
 pub(crate) use moves::{choose, migrate, turns};
+pub use state::State;
+pub(crate) use state::state;
 pub(crate) use stuck::{busy, hang};
 pub(crate) use trace::name_of;
 pub use trace::{After, Doing, Held, Kind, Step, ThreadAfter};
 pub(crate) use transition::{forget_observed, forget_operand, observe, pending, touch};
 
 use super::coroutine::{Context, Stop};
+use super::footprint::Footprint;
 use super::gs::{self, Block, word};
 use super::heap;
 use super::schedule::{Diverged, Event, Rng, Schedule};
@@ -39,6 +43,7 @@ use crate::cpu::{Pcpu, curcpu, machine};
 use crate::machine::{Budget, Config, Engine, Granularity, Machine, Unit, Verdict};
 use crate::sched;
 use crate::thread::{self, Kthread, Rest, Thread, curthread, tdf};
+use core::ops::Range;
 use trace::Trace;
 use transition::Transition;
 
@@ -81,6 +86,15 @@ pub(crate) struct Explorer {
     heap: Option<heap::Lease>,
     /// Whether the schedule is fair, where that matters.
     turns: Option<Turns>,
+    /// The schedule compares states: whoever comes to a boundary suspends itself there, so that a thread looks the same whether it moved last
+    /// or not, and the loop asks.
+    compares: bool,
+    /// What the loop is to ask: see [`Explorer::next_event`].
+    asks: Option<(usize, moves::Next)>,
+    /// What the threads share that they did not allocate.
+    memory: Vec<Range<usize>>,
+    /// They have touched something that is in no state.
+    beyond: bool,
     /// The thread that has ended last while exploring: its stack may be used until another one ends.
     exited: Option<&'static Thread>,
     /// The host thread that ran the last execution; 0 before the first.
@@ -117,9 +131,13 @@ impl Explorer {
             trace: None,
             looks_ahead: true,
             racers: 0,
-            transition: Transition::default(),
+            transition: Transition { footprint: Footprint::with_room(), ..Transition::default() },
             heap: None,
             turns: None,
+            compares: false,
+            asks: None,
+            memory: Vec::new(),
+            beyond: false,
             exited: None,
             host: 0,
             block: Block::new(0),
@@ -209,6 +227,8 @@ pub struct Options<'a> {
     pub index: u64,
     /// Units whose static memory is restored first.
     pub units: &'a [Unit],
+    /// What else the threads share that they did not allocate, for schedules that compare states. Nobody else uses it.
+    pub memory: &'a [Range<usize>],
 }
 
 /// Runs `main` as thread0 of `m` under `schedule`, once.
@@ -237,6 +257,14 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     x.looks_ahead = schedule.looks_ahead() || x.transition.recorded;
     x.transition.event = None;
     x.racers = 0;
+    x.compares = x.transition.recorded && schedule.compares_states();
+    x.asks = None;
+    x.memory.clear();
+    x.beyond = false;
+    if x.compares {
+        x.memory.extend(options.units.iter().map(|unit| unit.data.0 as usize..unit.data.1 as usize));
+        x.memory.extend_from_slice(options.memory);
+    }
     x.exited = None;
     x.rng = schedule.lend();
     // An exhaustive search counts everything.
@@ -249,10 +277,15 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     }
     // SAFETY: a plain call about the calling thread.
     let host = unsafe { libc::pthread_self() };
-    if x.host != host {
+    if x.host != host || x.compares {
         // A suspended frame may know where thread-local storage is, which holds on its own host thread only.
         m.end_contexts();
         x.host = host;
+    }
+    if x.compares {
+        // The same threads get the same stacks.
+        // SAFETY: (stack_lock) nobody is running.
+        unsafe { m.stacks.get() }.sort();
     }
     x.trace = options.trace.then(Trace::default);
     // SAFETY: the pointer is used only until this function returns; the lifetime is that of this call.
@@ -410,6 +443,14 @@ fn drive(m: &Machine) {
             stop => _ = m.set_verdict(broken(td, stop)),
         }
         let next = cpu.next.get();
+        if let Some((cpu, what)) = explorer(m).asks.take() {
+            // SAFETY: (h) this loop runs the CPU.
+            if let Some(context) = unsafe { td.context.get() } {
+                context.wipe_unused();
+            }
+            // If there is no next event there is a verdict.
+            _ = explorer(m).next_event(m, &m.cpus[cpu], what);
+        }
         if next.is_null() && starting > 0 {
             at = start_next(m, &mut starting);
         } else if next.is_null() {

@@ -107,9 +107,12 @@ impl Explorer {
             }
             () => Performed::Something,
         };
+        if self.compares {
+            self.look_beyond(m);
+        }
         // SAFETY: `run` keeps the schedule alive, and alone, while the execution lasts.
         let schedule = unsafe { &mut *self.schedule.expect("an execution has a schedule") };
-        heap::aside(|| schedule.performed(event, &transition.footprint, performed));
+        heap::aside(|| schedule.performed(event, &self.transition.footprint, performed));
     }
 
     /// A transition begins.

@@ -16,6 +16,14 @@
 //! Who waits is enabled all the same if what it read before it began to has changed by then, and if the engine makes it go on since nobody
 //! else can move (FreeBSD's watchdog of spin mutexes).
 //!
+//! # States
+//!
+//! [`Dpor::of_states`] also gives up where it comes to a state that it has searched, with as much of the budget left and with no more
+//! asleep: an interrupt that came and went unnoticed, or threads that had a lock one after the other, often lead there. What followed from the
+//! state then, as the footprints that each event had, may conflict with what came before it this time: the other order is tried as if it
+//! had happened. Of an event that follows it is not known what comes before it there, so where the path does not tell how the other order can
+//! begin, more may be tried than would be without states.
+//!
 //! # What is left out
 //!
 //! An alternative inside a primitive (a migration, a late IPI) is searched in full. The last transition of an execution is not turned
@@ -25,10 +33,14 @@
 //!
 //! References: Flanagan, Godefroid, "Dynamic partial-order reduction for model checking software", POPL 2005; Abdulla, Aronis,
 //! Jonsson, Sagonas, "Source sets: a foundation for optimal dynamic partial order reduction", JACM 2017; Godefroid,
-//! "Partial-order methods for the verification of concurrent systems", 1996 (sleep sets).
+//! "Partial-order methods for the verification of concurrent systems", 1996 (sleep sets, and with them the caching of states); Yang, Chen,
+//! Gopalakrishnan, Kirby, "Efficient stateful dynamic partial order reduction", SPIN 2008.
 
-use super::{Choice, Diverged, Event, Performed, Schedule};
+use super::{Choice, Diverged, Event, Performed, Schedule, State};
 use crate::host::footprint::Footprint;
+use crate::machine::Budget;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -49,6 +61,46 @@ pub struct Dpor {
     restarts: u32,
     exhausted: bool,
     counts: Counts,
+    /// States that have been searched, if they are compared.
+    seen: Option<HashMap<State, Vec<Visit>>>,
+    /// What follows states: few differ.
+    futures: HashSet<Rc<Future>>,
+    /// What follows the known state in which this execution was given up.
+    follows: Option<Rc<Future>>,
+}
+
+/// What each event touches in all executions that begin in a state.
+type Future = Vec<(Event, Footprint)>;
+
+/// A state was searched with this much of the budget left, but for what slept.
+#[derive(Debug)]
+struct Visit {
+    budget: Budget,
+    sleep: Box<[Event]>,
+    future: Rc<Future>,
+}
+
+/// When the event comes of which [`Dpor::race`] is told.
+#[derive(Debug, Clone, Copy)]
+enum When {
+    /// It is its CPU's next.
+    Now,
+    /// After others that are not on the path.
+    Later,
+}
+
+/// States that are remembered: some hundred bytes each.
+const MOST_STATES: u64 = 4_000_000;
+
+fn add(future: &mut Future, event: Event, footprint: &Footprint) {
+    let at = match future.binary_search_by_key(&event, |(event, _)| *event) {
+        Ok(at) => at,
+        Err(at) => {
+            future.insert(at, (event, Footprint::default()));
+            at
+        }
+    };
+    future[at].1.add(footprint);
 }
 
 /// Searches that are begun anew because addresses moved, before the program is called one that moves them.
@@ -61,6 +113,10 @@ pub struct Counts {
     pub executions: u64,
     /// Executions that were given up: what was left of them had been seen.
     pub given_up: u64,
+    /// Of those, executions that came to a state that had been searched.
+    pub met: u64,
+    /// States that have been searched.
+    pub states: u64,
 }
 
 #[derive(Debug)]
@@ -88,6 +144,10 @@ struct Node {
     all: Footprint,
     /// Earlier nodes whose transitions come first in every equivalent execution.
     before: Bits,
+    /// The state, and what was left of the budget; what slept when the search came here; and what has followed so far.
+    state: Option<(State, Budget)>,
+    slept: usize,
+    future: Future,
 }
 
 impl Node {
@@ -146,6 +206,12 @@ impl Dpor {
     /// A search from the beginning.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that also gives up where it comes to a state that it has searched. For machines of which nobody asks how often something came
+    /// before: starvation.
+    pub fn of_states() -> Self {
+        Self { seen: Some(HashMap::new()), ..Self::default() }
     }
 
     /// Whether every execution has been run.
@@ -235,9 +301,9 @@ impl Dpor {
         self.node_mut(at).try_also(gone);
     }
 
-    /// Makes sure that `event`, which touches `footprint` and came (or waits) at `at`, is also tried before each earlier transition
-    /// that it conflicts with and that it may precede.
-    fn race(&mut self, at: usize, event: Event, footprint: &Footprint) {
+    /// Makes sure that `event`, which touches `footprint` and came (or waits) at `at` or comes later, is also tried before each
+    /// earlier transition that it conflicts with and that it may precede.
+    fn race(&mut self, at: usize, event: Event, footprint: &Footprint, when: When) {
         // What comes before `event`'s CPU gets there at all.
         let own = self.earlier(at).find(|(_, node)| node.chosen == Some(event)).map(|(i, _)| i);
         let settled = own.map(|own| {
@@ -273,13 +339,21 @@ impl Dpor {
                 }
                 seen.insert(j);
             }
-            let there = own.is_none_or(|own| own < i);
-            if there && !node.can(event) && !may_enable {
-                // It waits for `chosen`, or for something that depends on it.
-                continue;
-            }
-            if !depends && !first.contains(&event) {
-                first.push(event);
+            match when {
+                When::Now => {
+                    let there = own.is_none_or(|own| own < i);
+                    if there && !node.can(event) && !may_enable {
+                        // It waits for `chosen`, or for something that depends on it.
+                        continue;
+                    }
+                    if !depends && !first.contains(&event) {
+                        first.push(event);
+                    }
+                }
+                // What else comes before it is not known. Where the path says nothing of how the rest can begin, its own CPU moves: what
+                // that needs shows then.
+                When::Later if first.is_empty() => first.push(event),
+                When::Later => {}
             }
             first.retain(|&event| node.can(event));
             if first.is_empty() {
@@ -293,6 +367,68 @@ impl Dpor {
             }
             let add = if first.contains(&event) { event } else { first[0] };
             self.node_mut(i).source.push(add);
+        }
+    }
+
+    /// What follows `state`, if it has been searched with as much of the budget left, and with no more asleep.
+    fn known_future(&self, (state, budget): (State, Budget), sleep: &[(Event, Footprint)]) -> Option<Rc<Future>> {
+        let covers = |visit: &&Visit| {
+            visit.budget.covers(budget)
+                && visit.sleep.iter().all(|event| sleep.iter().any(|(sleeping, _)| sleeping == event))
+        };
+        self.seen.as_ref()?.get(&state)?.iter().find(covers).map(|visit| Rc::clone(&visit.future))
+    }
+
+    /// [`Dpor::race`] of all that follows the state at the end of the path, which has been searched.
+    fn races_of(&mut self, future: &Future) {
+        let at = self.path.len();
+        for (event, footprint) in future {
+            self.race(at, *event, footprint, When::Later);
+        }
+    }
+
+    /// The node's search is over.
+    fn searched(&mut self, node: Node) {
+        let Some(seen) = &mut self.seen else { return };
+        let Node { state, sleep, slept, mut future, .. } = node;
+        for (_, footprint) in &mut future {
+            footprint.sort();
+        }
+        let future = match self.futures.get(&future) {
+            Some(known) => Rc::clone(known),
+            None => {
+                let future = Rc::new(future);
+                self.futures.insert(Rc::clone(&future));
+                future
+            }
+        };
+        if let Some((state, budget)) = state
+            && self.counts.states < MOST_STATES
+        {
+            let sleep: Box<[Event]> = sleep[..slept].iter().map(|(event, _)| *event).collect();
+            let visits = seen.entry(state).or_default();
+            let covered =
+                |visit: &Visit| budget.covers(visit.budget) && sleep.iter().all(|event| visit.sleep.contains(event));
+            self.counts.states += u64::from(visits.is_empty());
+            visits.retain(|visit| !covered(visit));
+            visits.push(Visit { budget, sleep, future: Rc::clone(&future) });
+        }
+        self.precedes(&future);
+    }
+
+    /// In executions that go through the node at `at`, `event` touches `footprint` there.
+    fn follows_at(&mut self, at: usize, event: Event, footprint: &Footprint) {
+        if self.seen.is_some() {
+            add(&mut self.node_mut(at).future, event, footprint);
+        }
+    }
+
+    /// What the last node began is followed by `future`.
+    fn precedes(&mut self, future: &Future) {
+        let Some(at) = self.earlier(self.path.len()).next().map(|(i, _)| i) else { return };
+        let node = self.node_mut(at);
+        for (event, footprint) in future {
+            add(&mut node.future, *event, footprint);
         }
     }
 
@@ -347,6 +483,10 @@ impl Schedule for Dpor {
         true
     }
 
+    fn compares_states(&self) -> bool {
+        self.seen.is_some()
+    }
+
     fn next(&mut self, choice: &Choice<'_>) -> Result<usize, Diverged> {
         if let Event::Pick(_) = choice.enabled[0] {
             return self.alternative(choice);
@@ -354,7 +494,18 @@ impl Schedule for Dpor {
         if self.at == self.path.len() {
             self.disabled(choice.enabled);
             let sleep = self.inherited();
-            self.path.push(Item::Node(Box::new(Node { enabled: choice.enabled.to_vec(), sleep, ..Node::default() })));
+            let state = self.seen.is_some().then(|| choice.pending.state()).flatten();
+            if let Some(state) = state
+                && let Some(future) = self.known_future(state, &sleep)
+            {
+                self.races_of(&future);
+                self.follows = Some(future);
+                self.counts.met += 1;
+                self.given_up = true;
+                return Err(self.fail(choice, None));
+            }
+            let (enabled, slept) = (choice.enabled.to_vec(), sleep.len());
+            self.path.push(Item::Node(Box::new(Node { enabled, sleep, state, slept, ..Node::default() })));
             self.waits = 0;
         }
         let at = self.at;
@@ -414,7 +565,8 @@ impl Schedule for Dpor {
             node.waiting.push((event, footprint.clone()));
             node.chosen = None;
             node.source.retain(|&other| other != event);
-            self.race(at, event, footprint);
+            self.follows_at(at, event, footprint);
+            self.race(at, event, footprint, When::Now);
             return;
         }
         self.waits = 0;
@@ -431,7 +583,8 @@ impl Schedule for Dpor {
         node.before = before;
         node.footprint = footprint.clone();
         node.all.add(footprint);
-        self.race(at, event, footprint);
+        self.follows_at(at, event, footprint);
+        self.race(at, event, footprint, When::Now);
         // The alternatives on this CPU; and what could still happen, if nothing will.
         let last = performed == Performed::Last;
         let node = self.node_mut(at);
@@ -450,8 +603,15 @@ impl Schedule for Dpor {
             self.restarts += 1;
             self.path.clear();
             self.known = 0;
+            self.follows = None;
+            if let Some(seen) = &mut self.seen {
+                seen.clear();
+            }
             self.counts = Counts::default();
             return self.restarts < MOST_RESTARTS;
+        }
+        if let Some(future) = self.follows.take() {
+            self.precedes(&future);
         }
         if self.given_up {
             self.counts.given_up += 1;
@@ -479,6 +639,7 @@ impl Schedule for Dpor {
                         self.path.push(Item::Node(node));
                         return true;
                     }
+                    self.searched(*node);
                 }
             }
         }

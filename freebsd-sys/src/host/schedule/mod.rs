@@ -17,12 +17,13 @@ pub mod replay;
 pub mod urw;
 
 use super::explore;
+pub use super::explore::State;
 use super::footprint::{Footprint, Operand};
-use crate::machine::Machine;
+use crate::machine::{Budget, Machine};
 use core::fmt;
 
 /// One event of a schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Event {
     /// The CPU performs its thread's next primitive (or, if idle, takes or steals a thread).
     Run(u8),
@@ -130,6 +131,11 @@ impl<'a> Pending<'a> {
         Self(Some(m))
     }
 
+    /// The state that the machine is in, and what is left of its budget, for a schedule that compares them. `None` if it cannot be told.
+    pub fn state(self) -> Option<(State, Budget)> {
+        self.0.and_then(explore::state)
+    }
+
     /// What the next primitive on `cpu` works on.
     pub fn on(self, cpu: usize) -> Operand {
         self.0.map_or(Operand::NONE, |m| explore::pending(m, cpu))
@@ -189,6 +195,11 @@ pub trait Schedule {
 
     /// Whether it wants [`Schedule::performed`], and to be asked also where only one thing can happen.
     fn records(&self) -> bool {
+        false
+    }
+
+    /// Whether it asks for [`Pending::state`]; such a schedule records.
+    fn compares_states(&self) -> bool {
         false
     }
 

@@ -1,0 +1,257 @@
+//! Searches that do not go on from where they have been before.
+
+use freebsd_sys::atomic::Owned32;
+use freebsd_sys::host::explore::{self, Options};
+use freebsd_sys::host::schedule::Schedule;
+use freebsd_sys::host::schedule::dpor::{Counts, Dpor};
+use freebsd_sys::machine::{Budget, Config, Engine, Machine, Verdict};
+use freebsd_sys::mutex::{Mtx, Mtxf};
+use freebsd_sys::sched::pri;
+use freebsd_sys::thread::{Kthread, kthread_add};
+use freebsd_sys::{cpu, interrupt, panic, sleep};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::rc::Rc;
+
+#[global_allocator]
+static HEAP: freebsd_sys::host::heap::Heap = freebsd_sys::host::heap::Heap;
+
+fn machine(budget: Budget) -> Box<Machine> {
+    Machine::new(Config { cpus: 2, budget, ..Config::default() }, Engine::Explore)
+}
+
+const NOTHING: Budget = Budget { ticks: 0, interrupts: 0, migrations: 0 };
+
+fn search(m: &Machine, mut dpor: Dpor, memory: &[Range<usize>], main: &dyn Fn()) -> (BTreeSet<String>, Counts) {
+    let mut verdicts = BTreeSet::new();
+    loop {
+        let e = explore::run(m, &mut dpor, Options { memory, ..Options::default() }, main);
+        if !dpor.lost() {
+            assert!(e.diverged.is_none(), "{:?}", e.diverged);
+            verdicts.insert(format!("{:?}", e.verdict));
+        }
+        if !dpor.end(e.events.len()) {
+            assert!(dpor.exhausted());
+            return (verdicts, dpor.counts());
+        }
+    }
+}
+
+/// Runs `first` on CPU 0 and `second` on CPU 1.
+fn both(first: impl FnOnce(), second: impl FnOnce() + 'static) {
+    let spec = Kthread { name: "T", priority: pri::PUSER, flags: 0, cpu: Some(1) };
+    let td = kthread_add(spec, second);
+    explore::begin();
+    first();
+    explore::join(td);
+    explore::end();
+}
+
+#[test]
+fn who_had_the_lock_first_is_forgotten() {
+    let main = || {
+        let shared = Rc::new(Mtx::zeroed());
+        shared.init(c"mutex", Mtxf::empty());
+        let other = Rc::clone(&shared);
+        let rounds = |mutex: &Mtx| {
+            for _ in 0..6 {
+                mutex.lock();
+                mutex.unlock();
+            }
+        };
+        both(|| rounds(&shared), move || rounds(&other));
+    };
+    let m = machine(NOTHING);
+    let (verdicts, plain) = search(&m, Dpor::new(), &[], &main);
+    let (same, by_states) = search(&m, Dpor::of_states(), &[], &main);
+    println!("{plain:?} {by_states:?}");
+    assert_eq!(verdicts, same);
+    // The orders of two times six, and the places where one of them may be.
+    assert_eq!(plain.executions, 924);
+    assert!(by_states.executions + by_states.met < 100, "{by_states:?}");
+}
+
+#[test]
+fn interrupts_that_nobody_notices_lead_back() {
+    let main = || {
+        let shared = Rc::new(Mtx::zeroed());
+        shared.init(c"mutex", Mtxf::empty());
+        interrupt::bystanders();
+        let other = Rc::clone(&shared);
+        let body = |mutex: &Mtx| {
+            for _ in 0..4 {
+                cpu::step("compute", 0);
+            }
+            mutex.lock();
+            mutex.unlock();
+        };
+        both(|| body(&shared), move || body(&other));
+    };
+    let m = machine(Budget { interrupts: 2, ..NOTHING });
+    let (verdicts, plain) = search(&m, Dpor::new(), &[], &main);
+    let (same, by_states) = search(&m, Dpor::of_states(), &[], &main);
+    println!("{plain:?} {by_states:?}");
+    assert_eq!(verdicts, same);
+    assert!(by_states.executions * 4 < plain.executions, "{plain:?} {by_states:?}");
+}
+
+/// What differs in what two executions have met so far is found wherever the kernel keeps it.
+#[test]
+fn states_differ_by_whatever_matters_later() {
+    /// Each comes to the same place in two ways, and panics there after one of them.
+    type Program = (&'static str, Budget, fn());
+    let programs: [Program; 4] = [
+        ("a word of the heap", NOTHING, || {
+            let x = Rc::new(Owned32::new(0));
+            let other = Rc::clone(&x);
+            let write = |x: &Owned32, value: u32| {
+                explore::access(x.as_ptr() as usize, 4, true, true);
+                x.set(value);
+            };
+            let last = Rc::clone(&x);
+            both(move || write(&x, 1), move || write(&other, 2));
+            if last.get() == 1 {
+                panic::panic_args(format_args!("the first was last"));
+            }
+        }),
+        ("who sleeps first", NOTHING, || {
+            let shared = Rc::new((Mtx::zeroed(), Owned32::new(0)));
+            shared.0.init(c"mutex", Mtxf::empty());
+            let chan = Rc::as_ptr(&shared) as usize;
+            let sleeper = |shared: Rc<(Mtx, Owned32)>, name: u32| {
+                move || {
+                    shared.0.lock();
+                    sleep::sleep(chan, Some(shared.0.object()), sleep::How::default(), "queue");
+                    if shared.1.get() == 0 {
+                        shared.1.set(name);
+                    }
+                    shared.0.unlock();
+                }
+            };
+            let spec = |cpu| Kthread { name: "S", priority: pri::PUSER, flags: 0, cpu: Some(cpu) };
+            let a = kthread_add(spec(0), sleeper(Rc::clone(&shared), 1));
+            let b = kthread_add(spec(1), sleeper(Rc::clone(&shared), 2));
+            explore::begin();
+            // Both sleep once nothing else can move.
+            sleep::pause("both", 10);
+            sleep::wakeup_one(chan);
+            sleep::pause("one", 10);
+            if shared.1.get() == 2 {
+                panic::panic_args(format_args!("the second slept first"));
+            }
+            sleep::wakeup(chan);
+            explore::join(a);
+            explore::join(b);
+            explore::end();
+        }),
+        ("what time it is", NOTHING, || {
+            let before = sleep::ticks();
+            let mutex = Rc::new(Mtx::zeroed());
+            mutex.init(c"mutex", Mtxf::empty());
+            let other = Rc::clone(&mutex);
+            let body = move || {
+                mutex.lock();
+                mutex.unlock();
+            };
+            both(body, move || {
+                if other.trylock() {
+                    other.unlock();
+                } else {
+                    sleep::delay(1000);
+                }
+            });
+            if sleep::ticks() != before {
+                panic::panic_args(format_args!("the clock ticked"));
+            }
+        }),
+        ("where an allocation is", NOTHING, || {
+            let blocks = Rc::new((Owned32::new(0), Owned32::new(0)));
+            let other = Rc::clone(&blocks);
+            let allocate = |into: &Owned32| {
+                let at = freebsd_sys::malloc::malloc(64, "temp", freebsd_sys::malloc::M::NOWAIT);
+                into.set(at as usize as u32);
+                freebsd_sys::malloc::free(at, "temp");
+            };
+            let kept = Rc::clone(&blocks);
+            both(move || allocate(&blocks.0), move || allocate(&other.1));
+            if kept.0.get() > kept.1.get() {
+                panic::panic_args(format_args!("the first came second"));
+            }
+        }),
+    ];
+    for (name, budget, main) in programs {
+        let m = machine(budget);
+        let (verdicts, plain) = search(&m, Dpor::new(), &[], &main);
+        let (same, by_states) = search(&m, Dpor::of_states(), &[], &main);
+        println!("{name}: {verdicts:?} {plain:?} {by_states:?}");
+        assert_eq!(verdicts, same, "{name}");
+        assert!(verdicts.len() >= 2, "{name}: {verdicts:?}");
+    }
+}
+
+/// Memory of the test's own, which no machine knows of.
+#[test]
+fn memory_that_is_in_no_state() {
+    thread_local! {
+        static OUTSIDE: &'static Owned32 = Box::leak(Box::new(Owned32::new(0)));
+    }
+    let x = OUTSIDE.with(|x| *x);
+    let bump = move || {
+        for _ in 0..3 {
+            explore::access(x.as_ptr() as usize, 4, true, true);
+            x.set(x.get() * 3 % 1000 + 1);
+        }
+    };
+    let m = machine(NOTHING);
+    let main = || {
+        x.set(0);
+        let twice = move || {
+            for _ in 0..3 {
+                explore::access(x.as_ptr() as usize, 4, true, true);
+                x.set(x.get() * 2 % 1000);
+            }
+        };
+        both(bump, twice);
+        panic::panic_args(format_args!("{}", x.get()));
+    };
+    let (verdicts, plain) = search(&m, Dpor::new(), &[], &main);
+    assert!(verdicts.len() > 5 && plain.executions == 20, "{verdicts:?} {plain:?}");
+    let (same, unknown) = search(&m, Dpor::of_states(), &[], &main);
+    assert_eq!(verdicts, same);
+    assert_eq!((unknown.met, unknown.executions), (0, 20), "{unknown:?}");
+    let at = x.as_ptr() as usize;
+    let memory = at..at + 4;
+    let (same, known) = search(&m, Dpor::of_states(), core::slice::from_ref(&memory), &main);
+    assert_eq!(verdicts, same);
+    assert!(known.states > 0, "{known:?}");
+}
+
+#[test]
+fn a_panic_is_not_lost() {
+    let m = machine(Budget { interrupts: 2, ticks: 1, migrations: 1 });
+    let main = || {
+        let shared = Rc::new((Mtx::zeroed(), Owned32::new(0)));
+        shared.0.init(c"mutex", Mtxf::empty());
+        interrupt::bystanders();
+        let other = Rc::clone(&shared);
+        both(
+            || {
+                shared.0.lock();
+                shared.1.set(1);
+                cpu::step("compute", 0);
+                shared.1.set(0);
+                shared.0.unlock();
+            },
+            move || {
+                if !other.0.trylock() {
+                    panic::panic_args(format_args!("it was taken"));
+                }
+                other.0.unlock();
+            },
+        );
+    };
+    let (verdicts, counts) = search(&m, Dpor::of_states(), &[], &main);
+    println!("{counts:?}");
+    assert!(verdicts.contains(&format!("{:?}", Verdict::Panic("it was taken".to_owned()))), "{verdicts:?}");
+    assert!(verdicts.contains("Pass"));
+}
