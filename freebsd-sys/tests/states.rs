@@ -1,6 +1,7 @@
 //! Searches that do not go on from where they have been before.
 
 use freebsd_sys::atomic::Owned32;
+use freebsd_sys::callout::{Callout, Cf};
 use freebsd_sys::host::explore::{self, Options};
 use freebsd_sys::host::schedule::Schedule;
 use freebsd_sys::host::schedule::dpor::{Counts, Dpor};
@@ -35,6 +36,22 @@ fn search(m: &Machine, mut dpor: Dpor, memory: &[Range<usize>], main: &dyn Fn())
             return (verdicts, dpor.counts());
         }
     }
+}
+
+fn compute(times: u32) {
+    for _ in 0..times {
+        cpu::step("compute", 0);
+    }
+}
+
+fn write(x: &Owned32, value: u32) {
+    explore::access(x.as_ptr() as usize, 4, true, true);
+    x.set(value);
+}
+
+fn read(x: &Owned32) -> u32 {
+    explore::access(x.as_ptr() as usize, 4, false, true);
+    x.get()
 }
 
 /// Runs `first` on CPU 0 and `second` on CPU 1.
@@ -79,9 +96,7 @@ fn interrupts_that_nobody_notices_lead_back() {
         interrupt::bystanders();
         let other = Rc::clone(&shared);
         let body = |mutex: &Mtx| {
-            for _ in 0..4 {
-                cpu::step("compute", 0);
-            }
+            compute(4);
             mutex.lock();
             mutex.unlock();
         };
@@ -104,12 +119,13 @@ fn states_differ_by_whatever_matters_later() {
         ("a word of the heap", NOTHING, || {
             let x = Rc::new(Owned32::new(0));
             let other = Rc::clone(&x);
-            let write = |x: &Owned32, value: u32| {
-                explore::access(x.as_ptr() as usize, 4, true, true);
-                x.set(value);
+            let body = |x: &Owned32, value: u32| {
+                compute(1);
+                write(x, value);
+                compute(2);
             };
             let last = Rc::clone(&x);
-            both(move || write(&x, 1), move || write(&other, 2));
+            both(move || body(&x, 1), move || body(&other, 2));
             if last.get() == 1 {
                 panic::panic_args(format_args!("the first was last"));
             }
@@ -144,22 +160,13 @@ fn states_differ_by_whatever_matters_later() {
             explore::join(b);
             explore::end();
         }),
-        ("what time it is", NOTHING, || {
+        ("what time it is", Budget { ticks: 1, ..NOTHING }, || {
             let before = sleep::ticks();
-            let mutex = Rc::new(Mtx::zeroed());
-            mutex.init(c"mutex", Mtxf::empty());
-            let other = Rc::clone(&mutex);
-            let body = move || {
-                mutex.lock();
-                mutex.unlock();
-            };
-            both(body, move || {
-                if other.trylock() {
-                    other.unlock();
-                } else {
-                    sleep::delay(1000);
-                }
-            });
+            let far = Rc::new(Callout::new());
+            let handler: Rc<dyn Fn()> = Rc::new(|| ());
+            far.reset(100, handler, None, Cf::empty());
+            both(|| compute(3), || compute(3));
+            far.stop();
             if sleep::ticks() != before {
                 panic::panic_args(format_args!("the clock ticked"));
             }
@@ -224,6 +231,39 @@ fn memory_that_is_in_no_state() {
     let (same, known) = search(&m, Dpor::of_states(), core::slice::from_ref(&memory), &main);
     assert_eq!(verdicts, same);
     assert!(known.states > 0, "{known:?}");
+}
+
+/// An interrupt looks at what another CPU writes only after the search has been where the interrupt leads back to.
+#[test]
+fn what_followed_a_state_conflicts_with_what_led_to_it() {
+    let m = machine(Budget { interrupts: 1, ..NOTHING });
+    let main = || {
+        let shared = Rc::new((Owned32::new(0), Owned32::new(0)));
+        let irq = interrupt::create("looks", interrupt::Arrival::AnyTime, pri::PI_REALTIME, Some(0));
+        let (looks, writes) = (Rc::clone(&shared), Rc::clone(&shared));
+        let handler = move || {
+            if read(&looks.0) == 1 && read(&looks.1) == 1 {
+                panic::panic_args(format_args!("both were written"));
+            }
+        };
+        interrupt::setup(irq, None, Some(Box::new(handler)), 1);
+        both(
+            || {
+                write(&shared.0, 1);
+                write(&shared.0, 0);
+            },
+            move || {
+                compute(8);
+                write(&writes.1, 1);
+            },
+        );
+    };
+    let (verdicts, plain) = search(&m, Dpor::new(), &[], &main);
+    let (same, by_states) = search(&m, Dpor::of_states(), &[], &main);
+    println!("{verdicts:?} {plain:?} {by_states:?}");
+    assert_eq!(verdicts, same);
+    assert_eq!(verdicts.len(), 2);
+    assert!(by_states.met > 0);
 }
 
 #[test]
