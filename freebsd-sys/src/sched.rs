@@ -251,6 +251,7 @@ fn choosethread(cpu: &Pcpu) -> &'static Thread {
         if runq.is_empty() {
             return &*cpu.idlethread.get();
         }
+        touch_queue(cpu);
         queued_less(cpu);
         &*runq.remove(0)
     }
@@ -272,9 +273,18 @@ fn runq_add(cpu: &Pcpu, td: &Thread, preempted: bool) {
             if preempted { other >= priority } else { other > priority }
         })
         .unwrap_or(runq.len());
+    touch_queue(cpu);
     host::heap::aside(|| runq.insert(at, td.ptr()));
     cpu.queued.add(1);
     machine().sched.queued.add(1);
+}
+
+/// The CPU's queue changes, by one: so may whether others find a thread to take. Of one that idles they take none; it goes on with the
+/// first of its own.
+fn touch_queue(cpu: &Pcpu) {
+    if !cpu.is_idle() || cpu.queued.get() > 1 {
+        touch(key::STEAL + cpu.cpuid, 1, true);
+    }
 }
 
 /// A thread was taken from the CPU's queue; the scheduler's lock is held.
@@ -288,6 +298,7 @@ fn runq_remove(td: &Thread) {
     let cpu = &machine().cpus[td.tscpu.get() as usize];
     touch(key::LOAD + cpu.cpuid, 1, true);
     // SAFETY: (t) the scheduler's lock is held.
+    touch_queue(cpu);
     unsafe { cpu.runq.get() }.retain(|&other| other != td.ptr());
     queued_less(cpu);
 }
@@ -563,6 +574,7 @@ pub(crate) fn idletd() -> ! {
                 {
                     let other = &machine().cpus[other];
                     touch(key::LOAD + other.cpuid, 1, true);
+                    touch_queue(other);
                     let stolen = other.runq.get().remove(at);
                     queued_less(other);
                     runq_add(cpu, &*stolen, false);

@@ -3,8 +3,9 @@
 use freebsd_sys::atomic::Owned32;
 use freebsd_sys::callout::{Callout, Cf};
 use freebsd_sys::host::explore::{self, Options};
-use freebsd_sys::host::schedule::Schedule;
+use freebsd_sys::host::schedule::dfs::Dfs;
 use freebsd_sys::host::schedule::dpor::{Counts, Dpor};
+use freebsd_sys::host::schedule::{Rng, Schedule};
 use freebsd_sys::machine::{Budget, Config, Engine, Machine, Verdict};
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::sched::pri;
@@ -165,8 +166,13 @@ fn states_differ_by_whatever_matters_later() {
             let far = Rc::new(Callout::new());
             let handler: Rc<dyn Fn()> = Rc::new(|| ());
             far.reset(100, handler, None, Cf::empty());
-            both(|| compute(3), || compute(3));
-            far.stop();
+            let disarm = || {
+                compute(2);
+                far.stop();
+                // From here on no tick comes.
+                compute(3);
+            };
+            both(disarm, || compute(3));
             if sleep::ticks() != before {
                 panic::panic_args(format_args!("the clock ticked"));
             }
@@ -253,7 +259,8 @@ fn what_followed_a_state_conflicts_with_what_led_to_it() {
                 write(&shared.0, 0);
             },
             move || {
-                compute(8);
+                // So long that the handler is through before.
+                compute(40);
                 write(&writes.1, 1);
             },
         );
@@ -264,6 +271,169 @@ fn what_followed_a_state_conflicts_with_what_led_to_it() {
     assert_eq!(verdicts, same);
     assert_eq!(verdicts.len(), 2);
     assert!(by_states.met > 0);
+}
+
+/// The search comes first with nothing left of its budget to where it needs some.
+#[test]
+fn a_state_was_searched_with_less_of_the_budget() {
+    let m = machine(Budget { interrupts: 1, ..NOTHING });
+    let main = || {
+        let shared = Rc::new((Owned32::new(0), Owned32::new(0)));
+        let irq = interrupt::create("looks", interrupt::Arrival::AnyTime, pri::PI_REALTIME, Some(0));
+        let (looks, late) = (Rc::clone(&shared), Rc::clone(&shared));
+        let handler = move || {
+            if read(&looks.1) == 1 {
+                panic::panic_args(format_args!("the window was open"));
+            }
+        };
+        interrupt::setup(irq, None, Some(Box::new(handler)), 1);
+        both(
+            || {
+                write(&shared.0, 1);
+                compute(3);
+            },
+            move || {
+                if read(&late.0) == 0 {
+                    write(&late.1, 1);
+                    compute(1);
+                    write(&late.1, 0);
+                }
+            },
+        );
+    };
+    let (verdicts, plain) = search(&m, Dpor::new(), &[], &main);
+    let (same, by_states) = search(&m, Dpor::of_states(), &[], &main);
+    println!("{verdicts:?} {plain:?} {by_states:?}");
+    assert_eq!(verdicts, same);
+    assert_eq!(verdicts.len(), 2);
+    assert!(by_states.met > 0);
+}
+
+/// What threads and handlers of random programs share. What they compute forgets most of its history, so that states meet, and ends as
+/// the verdict, so that none may be lost.
+struct Numbers {
+    x: Owned32,
+    y: Owned32,
+    mutex: Mtx,
+}
+
+const MODULUS: u32 = 5;
+
+fn perform(ops: &[u8], n: &Numbers) {
+    for op in ops {
+        match op {
+            0 => write(&n.x, (2 * read(&n.x) + 1) % MODULUS),
+            1 => write(&n.y, (read(&n.x) + 3 * read(&n.y)) % MODULUS),
+            2 => {
+                n.mutex.lock();
+                write(&n.x, (read(&n.x) + 3) % MODULUS);
+                n.mutex.unlock();
+            }
+            3 => {
+                if n.mutex.trylock() {
+                    write(&n.y, (read(&n.y) + 1) % MODULUS);
+                    n.mutex.unlock();
+                } else {
+                    write(&n.x, (read(&n.x) + 2) % MODULUS);
+                }
+            }
+            4 => compute(1),
+            _ if read(&n.x) == read(&n.y) => write(&n.y, (read(&n.y) + 2) % MODULUS),
+            _ => {}
+        }
+    }
+}
+
+/// Three bodies, the second and the third on CPU 1, and what an ithread does on a CPU.
+#[derive(Debug, Clone)]
+struct Random {
+    bodies: [Vec<u8>; 3],
+    handler: Option<(usize, Vec<u8>)>,
+}
+
+impl Random {
+    fn new(rng: &mut Rng) -> Self {
+        let mut ops = |most: usize| (0..rng.below(most + 1)).map(|_| rng.below(6) as u8).collect::<Vec<_>>();
+        let bodies = [ops(3), ops(2), ops(1)];
+        let handler = ops(1);
+        Self { bodies, handler: (!handler.is_empty()).then(|| (rng.below(2), handler)) }
+    }
+
+    fn run(&self) {
+        let n = Rc::new(Numbers { x: Owned32::new(0), y: Owned32::new(0), mutex: Mtx::zeroed() });
+        n.mutex.init(c"mutex", Mtxf::NOWITNESS);
+        if let Some((cpu, ops)) = self.handler.clone() {
+            let irq = interrupt::create("any", interrupt::Arrival::AnyTime, pri::PI_REALTIME, Some(cpu));
+            let n = Rc::clone(&n);
+            interrupt::setup(irq, None, Some(Box::new(move || perform(&ops, &n))), 1);
+        }
+        let spec = Kthread { name: "T", priority: pri::PUSER, flags: 0, cpu: Some(1) };
+        let threads = self.bodies[1..].iter().filter(|ops| !ops.is_empty()).cloned().map(|ops| {
+            let n = Rc::clone(&n);
+            kthread_add(spec, move || perform(&ops, &n))
+        });
+        let threads: Vec<_> = threads.collect();
+        explore::begin();
+        perform(&self.bodies[0], &n);
+        threads.into_iter().for_each(explore::join);
+        // An ithread may not be through.
+        let (x, y) = (read(&n.x), read(&n.y));
+        compute(1);
+        explore::end();
+        panic::panic_args(format_args!("{x} {y}"));
+    }
+}
+
+/// All that `main` can end as; `None` if that takes too many executions.
+fn unreduced(m: &Machine, main: &dyn Fn()) -> Option<BTreeSet<String>> {
+    let (mut dfs, mut verdicts) = (Dfs::new(), BTreeSet::new());
+    for _ in 0..MOST {
+        let e = explore::run(m, &mut dfs, Options::default(), main);
+        verdicts.insert(format!("{:?}", e.verdict));
+        if !dfs.end(e.events.len()) {
+            return Some(verdicts);
+        }
+    }
+    None
+}
+
+const MOST: u32 = 1_000;
+
+#[test]
+fn random_programs_end_as_they_do_without_reduction() {
+    let programs = std::env::var("LKPI_PROGRAMS").map_or(60, |text| text.parse().expect("a number"));
+    let machines = [0, 1, 2].map(|interrupts| machine(Budget { interrupts, ..NOTHING }));
+    let (mut by_dfs, mut plain, mut by_states) = (0, Counts::default(), Counts::default());
+    for index in 0..programs {
+        let mut rng = Rng::new(1, index);
+        let program = Random::new(&mut rng);
+        let m = &machines[if program.handler.is_some() { 1 + rng.below(2) } else { 0 }];
+        let main = || program.run();
+        let (verdicts, counts) = search(m, Dpor::new(), &[], &main);
+        if let Some(all) = unreduced(m, &main) {
+            by_dfs += 1;
+            assert_eq!(verdicts, all, "program {index}, reduced: {program:?}");
+        }
+        plain.executions += counts.executions;
+        let (same, counts) = search(m, Dpor::of_states(), &[], &main);
+        assert_eq!(same, verdicts, "program {index}, by states: {program:?}");
+        by_states.executions += counts.executions;
+        by_states.met += counts.met;
+    }
+    println!("{programs} programs, {by_dfs} also unreduced; {plain:?}; {by_states:?}");
+    assert!(by_dfs > programs / 5 && by_states.met > programs);
+}
+
+/// A CPU that idles takes a thread that a handler keeps from going on, if it idles by then.
+#[test]
+fn when_a_cpu_begins_to_idle_decides_what_it_may_take() {
+    let program = Random { bodies: [vec![1], vec![2], vec![]], handler: Some((0, vec![0])) };
+    let m = machine(Budget { interrupts: 2, ..NOTHING });
+    let main = || program.run();
+    let (verdicts, _) = search(&m, Dpor::new(), &[], &main);
+    // The handler reads x before, and writes it after CPU 1 is through with its own thread and with the interrupted one's read of x.
+    assert!(verdicts.contains("Panic(\"3 4\")"), "{verdicts:?}");
+    assert_eq!(search(&m, Dpor::of_states(), &[], &main).0, verdicts);
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(crate) mod key {
     pub(crate) const CPU: usize = 0x100;
     /// What CPU `n` runs and has queued.
     pub(crate) const LOAD: usize = 0x200;
+    /// Whether CPU `n`, which does not idle, has threads that wait: an idle CPU may take one.
+    pub(crate) const STEAL: usize = 0x280;
     /// Primitives without an object.
     pub(crate) const GLOBAL: usize = 0x300;
     /// The budget of interrupts, ticks and migrations.

@@ -358,11 +358,20 @@ fn take(event: Event) {
     }
 }
 
+/// A CPU that begins to idle would have found a thread to take from another one.
+#[inline(always)]
+fn looks_for_threads(m: &Machine) {
+    if explorer(m).transition.recorded {
+        m.cpus.iter().for_each(|cpu| touch(key::STEAL + cpu.cpuid, 1, false));
+    }
+}
+
 /// The idle thread waits for an event.
 #[inline(always)]
 pub(crate) fn idle() {
     let td = curthread();
     td.rest.set(Rest::WAITS);
+    looks_for_threads(machine());
     let event = wait_for_event(Next::Idle);
     let rest = td.rest.get();
     td.rest.set(Rest::NO);
