@@ -297,8 +297,8 @@ fn queued_less(cpu: &Pcpu) {
 fn runq_remove(td: &Thread) {
     let cpu = &machine().cpus[td.tscpu.get() as usize];
     touch(key::LOAD + cpu.cpuid, 1, true);
-    // SAFETY: (t) the scheduler's lock is held.
     touch_queue(cpu);
+    // SAFETY: (t) the scheduler's lock is held.
     unsafe { cpu.runq.get() }.retain(|&other| other != td.ptr());
     queued_less(cpu);
 }
