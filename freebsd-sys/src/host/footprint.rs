@@ -239,9 +239,10 @@ impl Footprint {
         self.ranges.iter().map(|range| range.start).filter(|&start| start >= FIRST_ADDRESS)
     }
 
-    /// The same ranges in an order that does not depend on which came first.
-    pub(crate) fn sort(&mut self) {
+    /// The same in an order that does not depend on which came first, in as little memory as it takes.
+    pub(crate) fn tidy(&mut self) {
         self.ranges.sort_unstable();
+        self.ranges.shrink_to_fit();
     }
 
     /// Adds what `other` touches.

@@ -63,10 +63,10 @@ pub struct Dpor {
     counts: Counts,
     /// States that have been searched, if they are compared.
     seen: Option<HashMap<State, Vec<Visit>>>,
-    /// What follows states: few differ.
-    futures: HashSet<Rc<Future>>,
+    /// What events touch after states: many states have the same.
+    footprints: HashSet<Rc<Footprint>>,
     /// What follows the known state in which this execution was given up.
-    follows: Option<Rc<Future>>,
+    follows: Option<Known>,
 }
 
 /// What each event touches in all executions that begin in a state.
@@ -77,8 +77,11 @@ type Future = Vec<(Event, Footprint)>;
 struct Visit {
     budget: Budget,
     sleep: Box<[Event]>,
-    future: Rc<Future>,
+    future: Known,
 }
+
+/// A [`Future`] that is kept.
+type Known = Rc<[(Event, Rc<Footprint>)]>;
 
 /// When the event comes of which [`Dpor::race`] is told.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +93,7 @@ enum When {
 }
 
 /// States that are remembered: some hundred bytes each.
-const MOST_STATES: u64 = 4_000_000;
+const MOST_STATES: u64 = 2_000_000;
 
 fn add(future: &mut Future, event: Event, footprint: &Footprint) {
     let at = match future.binary_search_by_key(&event, |(event, _)| *event) {
@@ -371,7 +374,7 @@ impl Dpor {
     }
 
     /// What follows `state`, if it has been searched with as much of the budget left, and with no more asleep.
-    fn known_future(&self, (state, budget): (State, Budget), sleep: &[(Event, Footprint)]) -> Option<Rc<Future>> {
+    fn known_future(&self, (state, budget): (State, Budget), sleep: &[(Event, Footprint)]) -> Option<Known> {
         let covers = |visit: &&Visit| {
             visit.budget.covers(budget)
                 && visit.sleep.iter().all(|event| sleep.iter().any(|(sleeping, _)| sleeping == event))
@@ -380,7 +383,7 @@ impl Dpor {
     }
 
     /// [`Dpor::race`] of all that follows the state at the end of the path, which has been searched.
-    fn races_of(&mut self, future: &Future) {
+    fn races_of(&mut self, future: &[(Event, Rc<Footprint>)]) {
         let at = self.path.len();
         for (event, footprint) in future {
             self.race(at, *event, footprint, When::Later);
@@ -390,18 +393,18 @@ impl Dpor {
     /// The node's search is over.
     fn searched(&mut self, node: Node) {
         let Some(seen) = &mut self.seen else { return };
-        let Node { state, sleep, slept, mut future, .. } = node;
-        for (_, footprint) in &mut future {
-            footprint.sort();
-        }
-        let future = match self.futures.get(&future) {
-            Some(known) => Rc::clone(known),
-            None => {
-                let future = Rc::new(future);
-                self.futures.insert(Rc::clone(&future));
-                future
-            }
+        let Node { state, sleep, slept, future, .. } = node;
+        let keep = |(event, mut footprint): (Event, Footprint)| {
+            footprint.tidy();
+            let known = self.footprints.get(&footprint).map(Rc::clone);
+            let kept = known.unwrap_or_else(|| {
+                let kept = Rc::new(footprint);
+                self.footprints.insert(Rc::clone(&kept));
+                kept
+            });
+            (event, kept)
         };
+        let future: Known = future.into_iter().map(keep).collect();
         if let Some((state, budget)) = state
             && self.counts.states < MOST_STATES
         {
@@ -424,7 +427,7 @@ impl Dpor {
     }
 
     /// What the last node began is followed by `future`.
-    fn precedes(&mut self, future: &Future) {
+    fn precedes(&mut self, future: &[(Event, Rc<Footprint>)]) {
         let Some(at) = self.earlier(self.path.len()).next().map(|(i, _)| i) else { return };
         let node = self.node_mut(at);
         for (event, footprint) in future {
