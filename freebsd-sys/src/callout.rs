@@ -82,7 +82,7 @@ impl Callouts {
         any
     }
 
-    /// What happens next depends on it: see [`crate::host::explore::state`].
+    /// What happens next depends on it: see [`mod@crate::host::explore::state`].
     pub(crate) fn state(&self, h: &mut Hash) {
         h.bytes_of(self);
         // SAFETY: (lock) all threads are suspended.

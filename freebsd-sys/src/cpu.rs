@@ -114,7 +114,7 @@ impl Pcpu {
         self.dynamic.reset();
     }
 
-    /// What happens next depends on it: see [`crate::host::explore::state`].
+    /// What happens next depends on it: see [`mod@crate::host::explore::state`].
     pub(crate) fn state(&self, h: &mut Hash) {
         h.pointer(self.curthread.get());
         h.pointer(self.next.get());

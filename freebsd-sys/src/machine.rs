@@ -420,7 +420,7 @@ impl Machine {
         }
     }
 
-    /// What happens next depends on it: see [`crate::host::explore::state`].
+    /// What happens next depends on it: see [`mod@crate::host::explore::state`].
     pub(crate) fn state(&self, h: &mut Hash) {
         h.address(self.live.read());
         h.bytes_of(&self.sched);
@@ -437,7 +437,7 @@ impl Machine {
         unsafe { self.freed_locks.get() }.iter().for_each(|lock| h.bytes_of(&**lock));
     }
 
-    /// Whether `at` lies in something that [`Machine::state`] and [`crate::host::explore::state`] know of.
+    /// Whether `at` lies in something that [`Machine::state`] and [`mod@crate::host::explore::state`] know of.
     pub(crate) fn contains(&self, at: usize) -> bool {
         fn within<T>(thing: &T, at: usize) -> bool {
             at.wrapping_sub(core::ptr::from_ref(thing) as usize) < size_of::<T>()

@@ -89,7 +89,7 @@ impl Arena {
         !inner.base.is_null() && at.wrapping_sub(inner.base as usize) < ARENA
     }
 
-    /// What happens next depends on it: see [`crate::host::explore::state`].
+    /// What happens next depends on it: see [`mod@crate::host::explore::state`].
     pub(crate) fn state(&self, h: &mut Hash) {
         // SAFETY: (lock) all threads are suspended.
         let inner = unsafe { self.inner.get() };

@@ -81,7 +81,7 @@ impl Sleepqueues {
 }
 
 impl Sleepqueues {
-    /// What happens next depends on it: see [`crate::host::explore::state`].
+    /// What happens next depends on it: see [`mod@crate::host::explore::state`].
     pub(crate) fn state(&self, h: &mut Hash) {
         h.bytes_of(&self.chain);
         // SAFETY: (chain) all threads are suspended.

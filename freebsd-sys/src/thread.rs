@@ -382,7 +382,7 @@ impl Thread {
         }
     }
 
-    /// What happens next depends on it: see [`crate::host::explore::state`]. `steps` is what a wait looks at that reads nothing.
+    /// What happens next depends on it: see [`mod@crate::host::explore::state`]. `steps` is what a wait looks at that reads nothing.
     pub(crate) fn state_of(&self, h: &mut Hash, steps: *const u64) {
         h.word(self.state.get().into());
         h.word(self.flags.get().into());

@@ -59,7 +59,7 @@ impl Turnstiles {
 }
 
 impl Turnstiles {
-    /// What happens next depends on it: see [`crate::host::explore::state`].
+    /// What happens next depends on it: see [`mod@crate::host::explore::state`].
     pub(crate) fn state(&self, h: &mut Hash) {
         h.bytes_of(&self.chain);
         // SAFETY: (chain) all threads are suspended.

@@ -101,7 +101,7 @@ impl Lease {
         at.wrapping_sub(BASE.load(Ordering::Relaxed) + self.0 * ARENA_BYTES) < ARENA_BYTES
     }
 
-    /// What lies in the slots in use, and which they are: see [`super::explore::state`].
+    /// What lies in the slots in use, and which they are: see [`mod@super::explore::state`].
     pub(crate) fn state(&self, h: &mut Hash) {
         let base = BASE.load(Ordering::Relaxed) + self.0 * ARENA_BYTES;
         ARENA[self.0].with(|classes| {
