@@ -137,9 +137,10 @@ pub fn msleep_spin_from(ident: usize, mtx: &crate::mutex::Mtx, wmesg: &'static s
         sleepqueue::set_timeout(ticks);
     }
     let released = sleepqueue::release_for(ident, Some(mtx.object()));
+    // Giant goes first: who finds the spin mutex free finds Giant free, too.
+    let dropped = giant::drop_giant(loc);
     let saved = crate::witness::save(mtx.object());
     mtx.unlock_spin_at(loc);
-    let dropped = giant::drop_giant(loc);
     if cpu::witness() {
         // WITNESS would find the chain's lock: it goes for as long as that takes, and a wake-up may come.
         released.free();

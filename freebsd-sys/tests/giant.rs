@@ -233,3 +233,46 @@ fn who_drops_it_is_as_good_as_asleep() {
         }
     }
 }
+
+/// Who takes the interlock of a thread that sleeps finds Giant free.
+#[test]
+fn it_goes_before_the_interlock() {
+    for spin in [false, true] {
+        passes(Config { cpus: 2, ..Config::default() }, 300, move || {
+            let sleeps = Arc::new(Owned32::new(0));
+            let interlock = mtx(c"interlock", if spin { Mtxf::SPIN } else { Mtxf::empty() });
+            threads(2, move |i| {
+                let lock = || if spin { interlock.lock_spin() } else { interlock.lock() };
+                let unlock = || if spin { interlock.unlock_spin() } else { interlock.unlock() };
+                let chan = Arc::as_ptr(&sleeps) as usize;
+                if i == 0 {
+                    giant().lock();
+                    lock();
+                    sleeps.set(1);
+                    if spin {
+                        sleep::msleep_spin(chan, &interlock, "nap", 0);
+                    } else {
+                        sleep::sleep(chan, Some(interlock.object()), How::default(), "nap");
+                    }
+                    unlock();
+                    giant().unlock();
+                    return;
+                }
+                lock();
+                let slept = sleeps.get() == 1;
+                unlock();
+                // It sleeps until it is told otherwise, or is yet to come.
+                if slept && !cpu::scheduler_stopped() {
+                    assert!(giant().trylock(), "it sleeps, and has Giant");
+                    giant().unlock();
+                }
+                while sleeps.get() == 0 && !cpu::scheduler_stopped() {
+                    sleep::pause("first", 1);
+                }
+                lock();
+                sleep::wakeup(chan);
+                unlock();
+            });
+        });
+    }
+}
