@@ -130,6 +130,8 @@ pub fn msleep_spin_from(ident: usize, mtx: &crate::mutex::Mtx, wmesg: &'static s
     }
     kassert!(ident != 0, "msleep_spin_sbt: NULL ident");
     kassert!(curthread().is_running(), "msleep_spin_sbt: curthread not running");
+    // Giant as its own interlock is gone before it is looked for.
+    let gone = giant::is(mtx.object()).then(|| giant::drop_giant(loc));
     mtx.assert_at(crate::mutex::ma::OWNED | crate::mutex::ma::NOTRECURSED, loc);
     sleepqueue::lock(ident);
     sleepqueue::add(ident, mtx.object().id(), wmesg, Type::Sleep, 0);
@@ -138,7 +140,7 @@ pub fn msleep_spin_from(ident: usize, mtx: &crate::mutex::Mtx, wmesg: &'static s
     }
     let released = sleepqueue::release_for(ident, Some(mtx.object()));
     // Giant goes first: who finds the spin mutex free finds Giant free, too.
-    let dropped = giant::drop_giant(loc);
+    let dropped = gone.unwrap_or_else(|| giant::drop_giant(loc));
     let saved = crate::witness::save(mtx.object());
     mtx.unlock_spin_at(loc);
     if cpu::witness() {

@@ -119,6 +119,10 @@ impl At<'_> {
             self.me().how = How::Exclusive;
         }
         self.state.cv.count += u8::from(!of_sleep);
+        if giant && act.sleeps_spin() {
+            // It is dropped before it is looked for.
+            self.drop_giant()?;
+        }
         // _sleep() drops what one may not sleep with before it goes on the queue, cv_wait() after that; both with the chain locked.
         if giant && !act.sleeps_spin() {
             // It goes by itself, and that is all.
