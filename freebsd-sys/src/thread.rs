@@ -8,7 +8,7 @@ use crate::cpu::{self, machine};
 use crate::host::coroutine::{Context, Control};
 use crate::host::explore::state::Hash;
 use crate::host::footprint::{Operand, key, touch, touch_thread};
-use crate::host::gs;
+use crate::host::{gs, heap};
 use crate::kproc::{self, Proc};
 use crate::lock::LockInstance;
 use crate::panic::kpanic;
@@ -82,6 +82,69 @@ pub(crate) struct Observed {
     pub(crate) at: *const (),
     pub(crate) size: u8,
     pub(crate) value: u64,
+}
+
+/// What a thread has read since its last wait; and below that, what it had read when a handler began on its stack. No thread's own stack
+/// holds any of it: those of abandoned executions are not unwound.
+#[derive(Debug)]
+pub(crate) struct ReadSet {
+    all: Vec<Observed>,
+    /// The running handler's begin here.
+    from: usize,
+}
+
+impl ReadSet {
+    fn new() -> Self {
+        Self { all: Vec::with_capacity(8), from: 0 }
+    }
+
+    fn reset(&mut self) {
+        self.all.clear();
+        self.from = 0;
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.all.truncate(self.from);
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, seen: Observed) {
+        if self.all.len() < self.all.capacity() {
+            self.all.push(seen);
+        } else {
+            heap::aside(|| self.all.push(seen));
+        }
+    }
+
+    pub(crate) fn forget_oldest(&mut self) {
+        self.all.remove(self.from);
+    }
+
+    /// A handler begins, which has read nothing yet. Returns what [`ReadSet::end`] wants.
+    pub(crate) fn begin(&mut self) -> usize {
+        core::mem::replace(&mut self.from, self.all.len())
+    }
+
+    /// It ends.
+    pub(crate) fn end(&mut self, began: usize) {
+        self.clear();
+        self.from = began;
+    }
+}
+
+impl core::ops::Deref for ReadSet {
+    type Target = [Observed];
+    #[inline]
+    fn deref(&self) -> &[Observed] {
+        &self.all[self.from..]
+    }
+}
+
+impl core::ops::DerefMut for ReadSet {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [Observed] {
+        &mut self.all[self.from..]
+    }
 }
 
 /// A plain access: address, size, is a write.
@@ -234,7 +297,7 @@ pub struct Thread {
     /// (h) That context's words; null if there is none.
     pub(crate) control: OwnedPtr<Control>,
     /// `explore`: what it read since its last wait.
-    pub(crate) read_set: Guarded<Vec<Observed>>,
+    pub(crate) read_set: Guarded<ReadSet>,
     /// `explore`: the primitive it is about to perform.
     pub(crate) op: Guarded<(&'static str, usize)>,
     /// `explore`: what that works on.
@@ -349,7 +412,7 @@ impl Thread {
             waits_for: OwnedUsize::new(0),
             overtaken: Owned32::new(0),
             spun_too_long: Flag::new(),
-            read_set: Guarded::new(Vec::with_capacity(8)),
+            read_set: Guarded::new(ReadSet::new()),
             read_too_much: Flag::new(),
             waited_blindly: Flag::new(),
             op: Guarded::new(("", 0)),
@@ -375,7 +438,7 @@ impl Thread {
             self.sleeplocks.get().clear();
             self.epochs.get().clear();
             self.profile.get().reset();
-            self.read_set.get().clear();
+            self.read_set.get().reset();
             *self.op.get() = (crate::host::explore::FORK_EXIT, 0);
             *self.operand.get() = Operand::NONE;
             *self.access.get() = None;
@@ -415,8 +478,9 @@ impl Thread {
             h.address(at);
             h.address(size << 1 | usize::from(write));
             let set = self.read_set.get();
-            h.address(set.len());
-            for seen in set.iter() {
+            h.address(set.from);
+            h.address(set.all.len());
+            for seen in &set.all {
                 let counts = core::ptr::eq(seen.at.cast(), steps);
                 h.pointer(seen.at);
                 h.word(seen.size.into());

@@ -24,6 +24,7 @@ use freebsd_sys::sx::{SX_INTERRUPTIBLE, Sx, Sxf};
 use freebsd_sys::thread::{self, Kthread, Thread, curthread, kthread_add};
 use freebsd_sys::{cpu, critical, sched, sleep, sleepqueue, userret};
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -50,6 +51,7 @@ pub struct Machines {
     machines: Vec<(Config, Box<Machine>)>,
     /// Where the locks and trackers of the last program were: a search compares the addresses of its executions.
     room: Room,
+    image: Image,
 }
 
 impl std::fmt::Debug for Machines {
@@ -64,6 +66,43 @@ struct Room {
     locks: Vec<Lock>,
     /// By list and call. A tracker stays on its CPU's queue until the execution ends, if nobody releases it.
     trackers: [Vec<Tracker>; LISTS],
+}
+
+/// The memory that threads share, as it was when a search's first execution began. Padding, and the part of a lock's place that is
+/// another kind's, is what it was before: it would tell states apart that are the same.
+#[derive(Default)]
+struct Image {
+    of: Vec<Range<usize>>,
+    bytes: Vec<MaybeUninit<u8>>,
+}
+
+impl Image {
+    /// If this is the first execution, or `memory` is elsewhere, keeps what is in it; else puts back what was kept.
+    ///
+    /// # Safety
+    ///
+    /// It is the caller's, and its values are what they were the first time.
+    unsafe fn settle(&mut self, memory: &[Range<usize>], first: bool) {
+        let keep = first || self.of != memory;
+        if keep {
+            self.of = memory.to_vec();
+            self.bytes.resize(memory.iter().map(Range::len).sum(), MaybeUninit::uninit());
+        }
+        let mut image = &mut self.bytes[..];
+        for range in memory {
+            let (part, rest) = image.split_at_mut(range.len());
+            let at = core::ptr::with_exposed_provenance_mut::<MaybeUninit<u8>>(range.start);
+            // SAFETY: the caller's promise; bytes are copied whatever they are.
+            unsafe {
+                if keep {
+                    at.copy_to_nonoverlapping(part.as_mut_ptr(), part.len());
+                } else {
+                    at.copy_from_nonoverlapping(part.as_ptr(), part.len());
+                }
+            }
+            image = rest;
+        }
+    }
 }
 
 impl Machines {
@@ -89,13 +128,18 @@ impl Machines {
     /// Runs `program` under `schedule`.
     pub fn run(&mut self, program: &Program, switches: Switches, schedule: &mut dyn Schedule, index: u64) -> Run {
         let room = core::mem::take(&mut self.room);
-        let machine = self.get(program, switches);
         let mut shared = Shared::new(program, switches, room);
         // SAFETY: every thread of the execution is gone when `explore::run` returns, and nobody else keeps the reference.
         let for_threads: &'static Shared<'static> =
             unsafe { core::mem::transmute::<&Shared<'_>, &'static Shared<'static>>(&shared) };
         let main = || for_threads.main();
         let memory = shared.memory();
+        if schedule.compares_states() {
+            // SAFETY: what the threads are going to share is this function's until they run, and has just been made as it was for the
+            // search's first execution.
+            unsafe { self.image.settle(&memory, index == 0) };
+        }
+        let machine = self.get(program, switches);
         let options = Options { index, memory: &memory, ..Options::default() };
         let execution = explore::run(machine, schedule, options, &main);
         let outcome = match execution.verdict {

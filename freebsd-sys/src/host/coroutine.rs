@@ -276,14 +276,12 @@ impl Context {
         if self.done() { (control, control) } else { (self.control().sp.get(), control) }
     }
 
-    /// Clears what calls that have returned left below the live part of a suspended context, as far as they mostly come: else later calls
-    /// would have some of it in words that they never write.
+    /// Clears what calls that have returned left below the live part of a suspended context: else later calls would have some of it in
+    /// words that they never write.
     pub(crate) fn wipe_unused(&self) {
-        const BELOW: usize = 1024;
-        let sp = self.control().sp.get();
-        if !self.done() && self.owns_stack_pointer(sp - BELOW - GUARD_SIZE) {
-            // SAFETY: within the stack, and nobody's.
-            unsafe { ptr::write_bytes((sp - BELOW) as *mut u8, 0, BELOW) };
+        if !self.done() {
+            // SAFETY: nobody's.
+            unsafe { self.stack.wipe(self.control().sp.get(), 512) };
         }
     }
 
@@ -352,9 +350,13 @@ impl StackPool {
     fn take(&mut self) -> Stack {
         self.free.pop().unwrap_or_else(Stack::new)
     }
-    /// The lowest one is next.
-    pub(crate) fn sort(&mut self) {
+    /// Whoever takes them from now on gets the same, in the same order: the lowest one is next, and nothing is on them.
+    pub(crate) fn tidy(&mut self) {
         self.free.sort_unstable_by_key(|stack| core::cmp::Reverse(stack.mapping));
+        for stack in &self.free {
+            // SAFETY: nobody is on it. The gap is for the frames of an unwinder, much of which is never written.
+            unsafe { stack.wipe(stack.mapping.as_ptr() as usize + Stack::SIZE, 4096) };
+        }
     }
     fn give(&mut self, stack: Stack) {
         self.free.push(stack);
@@ -391,6 +393,41 @@ impl Stack {
     #[inline]
     fn contains(&self, at: usize) -> bool {
         at.wrapping_sub(self.mapping.as_ptr() as usize) < Self::SIZE
+    }
+
+    /// Clears what lies below `top`, down to where `gap` bytes have been clear.
+    ///
+    /// # Safety
+    ///
+    /// `top` is on the stack or its end, and what lies below is nobody's.
+    unsafe fn wipe(&self, top: usize, gap: usize) {
+        const PIECE: usize = 256;
+        let bottom = self.mapping.as_ptr() as usize + GUARD_SIZE;
+        let (mut at, mut clear) = (top, 0);
+        while clear < gap && at >= bottom + PIECE {
+            at -= PIECE;
+            // SAFETY: a piece of the stack that is nobody's. What is there need not be anything that Rust may read.
+            unsafe {
+                let any: usize;
+                asm!(
+                    "2:",
+                    "or {any}, [{at}]",
+                    "add {at}, 8",
+                    "cmp {at}, {end}",
+                    "jb 2b",
+                    any = inout(reg) 0_usize => any,
+                    at = inout(reg) at => _,
+                    end = in(reg) at + PIECE,
+                    options(readonly, nostack)
+                );
+                if any == 0 {
+                    clear += PIECE;
+                } else {
+                    ptr::write_bytes(at as *mut u8, 0, PIECE);
+                    clear = 0;
+                }
+            }
+        }
     }
 }
 

@@ -75,7 +75,7 @@ pub(crate) fn spinwait() {
             let look_again = blind && !td.waited_blindly.get();
             explorer(machine()).transition.footprint.touch_everything();
             let seen = Observed { at: steps.cast(), size: 8, value: *steps + u64::from(!look_again) };
-            heap::aside(|| set.push(seen));
+            set.push(seen);
         }
     }
     td.waited_blindly.set(blind);
@@ -272,31 +272,12 @@ fn interrupt(td: &Thread, event: Event) {
     interrupted.resume(td);
 }
 
-/// Takes a read set away. Where states are compared it goes to where what the threads allocate is, which is part of a state.
-fn set_aside(set: &mut Vec<Observed>) -> Vec<Observed> {
-    if !explorer(machine()).compares {
-        return core::mem::take(set);
-    }
-    let copy = set.as_slice().into();
-    set.clear();
-    copy
-}
-
-/// Puts back what [`set_aside`] took.
-fn restore(set: &mut Vec<Observed>, taken: Vec<Observed>) {
-    if !explorer(machine()).compares {
-        *set = taken;
-        return;
-    }
-    set.clear();
-    heap::aside(|| set.extend_from_slice(&taken));
-}
-
 /// What a thread was about to do, or waits for, while a handler that may do and wait for things itself runs on its stack.
 struct Interrupted {
     awaiting: bool,
     on_spin_mutex: bool,
-    read_set: Vec<Observed>,
+    /// Of [`crate::thread::ReadSet::begin`].
+    read_set: usize,
     read_too_much: bool,
     waited_blindly: bool,
     op: (&'static str, usize),
@@ -307,7 +288,7 @@ struct Interrupted {
 impl Interrupted {
     fn new(td: &Thread) -> Self {
         // SAFETY: `explore` has one host thread, and no reference to the fields lives across a boundary.
-        let (read_set, op, operand) = unsafe { (set_aside(td.read_set.get()), *td.op.get(), *td.operand.get()) };
+        let (read_set, op, operand) = unsafe { (td.read_set.get().begin(), *td.op.get(), *td.operand.get()) };
         let access = announce(td, None);
         let interrupted = Self {
             awaiting: td.awaiting.get(),
@@ -332,7 +313,7 @@ impl Interrupted {
         td.waited_blindly.set(self.waited_blindly);
         // SAFETY: as in `new`.
         unsafe {
-            restore(td.read_set.get(), self.read_set);
+            td.read_set.get().end(self.read_set);
             *td.op.get() = self.op;
             *td.operand.get() = self.operand;
         }

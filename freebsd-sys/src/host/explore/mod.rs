@@ -227,7 +227,8 @@ pub struct Options<'a> {
     pub index: u64,
     /// Units whose static memory is restored first.
     pub units: &'a [Unit],
-    /// What else the threads share that they did not allocate, for schedules that compare states. Nobody else uses it.
+    /// What else the threads share that they did not allocate, for schedules that compare states. Nobody else uses it. Padding counts:
+    /// where it differs from one execution's beginning to the next, states do.
     pub memory: &'a [Range<usize>],
 }
 
@@ -285,7 +286,7 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     if x.compares {
         // The same threads get the same stacks.
         // SAFETY: (stack_lock) nobody is running.
-        unsafe { m.stacks.get() }.sort();
+        unsafe { m.stacks.get() }.tidy();
     }
     x.trace = options.trace.then(Trace::default);
     // SAFETY: the pointer is used only until this function returns; the lifetime is that of this call.

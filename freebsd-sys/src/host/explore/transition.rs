@@ -185,15 +185,10 @@ fn observe_part(td: &Thread, at: *const (), size: usize) {
     }
     // A thread that never waits only collects. Which of the reads belong to a wait shows when it begins: see `spinwait`.
     if set.len() >= READ_SET_MAX {
-        set.remove(0);
+        set.forget_oldest();
         td.read_too_much.set(true);
     }
-    let seen = Observed { at, size: size as u8, value };
-    if set.len() < set.capacity() {
-        set.push(seen);
-    } else {
-        heap::aside(|| set.push(seen));
-    }
+    set.push(Observed { at, size: size as u8, value });
 }
 
 /// Forgets what the running thread's next decision was said to depend on.

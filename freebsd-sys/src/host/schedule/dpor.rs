@@ -59,6 +59,8 @@ pub struct Dpor {
     /// An execution touched other addresses than the one before with the same events: see [`crate::host::heap`].
     moved: bool,
     restarts: u32,
+    /// The first execution is a rehearsal for a search by states: what it makes, as stacks, lies elsewhere from then on.
+    rehearses: bool,
     exhausted: bool,
     counts: Counts,
     /// States that have been searched, if they are compared.
@@ -214,7 +216,7 @@ impl Dpor {
     /// One that also gives up where it comes to a state that it has searched. For machines of which nobody asks how often something came
     /// before: starvation.
     pub fn of_states() -> Self {
-        Self { seen: Some(HashMap::new()), ..Self::default() }
+        Self { seen: Some(HashMap::new()), rehearses: true, ..Self::default() }
     }
 
     /// Whether every execution has been run.
@@ -229,7 +231,7 @@ impl Dpor {
 
     /// Whether the last execution's verdict says nothing: it was given up, or the search is to begin anew.
     pub fn lost(&self) -> bool {
-        self.given_up || self.moved
+        self.given_up || self.moved || self.rehearses
     }
 
     /// How far the search came.
@@ -601,7 +603,7 @@ impl Schedule for Dpor {
     }
 
     fn end(&mut self, _choices: usize) -> bool {
-        if core::mem::take(&mut self.moved) {
+        if core::mem::take(&mut self.moved) | core::mem::take(&mut self.rehearses) {
             // The kernel's tables have grown in between. They do so a few times only.
             self.restarts += 1;
             self.path.clear();
