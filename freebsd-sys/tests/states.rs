@@ -309,55 +309,6 @@ fn a_state_was_searched_with_less_of_the_budget() {
     assert!(by_states.met > 0);
 }
 
-/// Where CPU 2's first step needs no trial, since it comes before everything else in another part of the search, a state is searched without
-/// it; what it conflicts with is not known there. (Found by a search for a program in which that matters.)
-#[test]
-fn a_state_was_searched_with_more_asleep() {
-    let m = Machine::new(Config { cpus: 3, budget: NOTHING, ..Config::default() }, Engine::Explore);
-    let main = || {
-        let shared = Rc::new([const { Owned32::new(0) }; 3]);
-        let flash = |[_, b, flash]: &[Owned32; 3]| {
-            if read(b) == 0 {
-                write(flash, 1);
-                write(flash, 0);
-            }
-        };
-        let look = |[_, _, flash]: &[Owned32; 3], who: u32| {
-            if read(flash) == 1 {
-                panic::panic_args(format_args!("CPU {who} saw it"));
-            }
-        };
-        let spec = |cpu| Kthread { name: "T", priority: pri::PUSER, flags: 0, cpu: Some(cpu) };
-        let (one, two) = (Rc::clone(&shared), Rc::clone(&shared));
-        let one = move || {
-            write(&one[0], 0);
-            flash(&one);
-        };
-        let two = move || {
-            for _ in 0..2 {
-                if read(&two[1]) == 1 {
-                    write(&two[0], 0);
-                }
-            }
-            look(&two, 2);
-        };
-        let threads = [kthread_add(spec(1), one), kthread_add(spec(2), two)];
-        explore::begin();
-        write(&shared[1], 1);
-        write(&shared[0], 1);
-        look(&shared, 0);
-        flash(&shared);
-        threads.into_iter().for_each(explore::join);
-        explore::end();
-    };
-    let (verdicts, plain) = search(&m, Dpor::new(), &[], &main);
-    let (same, by_states) = search(&m, Dpor::of_states(), &[], &main);
-    println!("{verdicts:?} {plain:?} {by_states:?}");
-    assert_eq!(verdicts, same);
-    assert_eq!(verdicts.len(), 3);
-    assert!(by_states.met > 0);
-}
-
 /// What threads and handlers of random programs share. What they compute forgets most of its history, so that states meet, and ends as
 /// the verdict, so that none may be lost.
 struct Numbers {
