@@ -86,7 +86,10 @@ fn who_had_the_lock_first_is_forgotten() {
     assert_eq!(verdicts, same);
     // The orders of two times six, and the places where one of them may be.
     assert_eq!(plain.executions, 924);
-    assert!(by_states.executions + by_states.met < 100, "{by_states:?}");
+    assert!(by_states.executions + by_states.met < 70, "{by_states:?}");
+    // A machine's first execution makes what later ones use again.
+    let (_, first) = search(&machine(NOTHING), Dpor::of_states(), &[], &main);
+    assert_eq!(first, by_states);
 }
 
 #[test]
