@@ -28,7 +28,7 @@ bitflags! {
     }
 }
 
-/// Bytes of the arena; a scenario that needs more gets null, like a kernel out of memory.
+/// Bytes of the arena; a scenario that needs more is told what a kernel out of memory is.
 const ARENA: usize = 4 << 20;
 const ALIGN: usize = 16;
 /// Freed memory's pattern, UMA's trash.
@@ -151,7 +151,7 @@ fn layout(size: usize) -> Layout {
 ///
 /// # Panics
 ///
-/// Rows 106 and 108 of the misuse table (INVARIANTS).
+/// Rows 106 and 108 of the misuse table, and `malloc(M_WAITOK) returned NULL` (INVARIANTS).
 #[track_caller]
 pub fn malloc(size: usize, what: &'static str, flags: M) -> *mut u8 {
     if !cpu::step("malloc", 0) {
@@ -170,7 +170,10 @@ pub fn malloc(size: usize, what: &'static str, flags: M) -> *mut u8 {
         let zone = size.checked_next_power_of_two().unwrap_or(0).max(16);
         crate::witness::warn(None, Loc::caller(), format_args!("uma_zalloc_debug: zone \"malloc-{zone}\""));
     }
-    alloc_at(size, what, flags)
+    let at = alloc_at(size, what, flags);
+    // The kernel waits for memory; what does not come that way, it asserts. Here nobody gives memory back within an execution.
+    kassert!(!at.is_null() || !flags.contains(M::WAITOK), "malloc(M_WAITOK) returned NULL");
+    at
 }
 
 fn alloc_at(size: usize, what: &'static str, flags: M) -> *mut u8 {

@@ -93,6 +93,8 @@ fn freed_memory_is_not_reused_within_an_execution() {
 fn memory_runs_out_without_harm() {
     let ok = verdict(|| assert!(malloc(1 << 30, "t", M::NOWAIT).is_null()));
     assert_eq!(ok, Verdict::Pass);
+    let waits = verdict(|| _ = malloc(1 << 30, "t", M::WAITOK));
+    assert_eq!(waits, Verdict::Panic("malloc(M_WAITOK) returned NULL".into()));
 }
 
 #[test]
