@@ -487,7 +487,8 @@ fn seeds_matter_and_repeat() {
 
 #[test]
 fn exhaustive_stops_where_told() {
-    let cell = cell(&[CASE, "--mapping", PASSES, "--exhaustive", "--schedules", "3"]);
+    // Its smallest budget has some forty classes: three prove nothing.
+    let cell = cell(&["rwlock-inside-rcu", "--mapping", "cpu_mutex", "--exhaustive", "--schedules", "3"]);
     assert_eq!((&cell["schedules"], &cell["exhaustive"]), (&3.into(), &false.into()));
     let message = cell["message"].as_str().expect("a text");
     assert!(message.starts_with("not found in 3 classes of schedules, of which there are more ("), "{message}");
