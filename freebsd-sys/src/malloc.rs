@@ -9,7 +9,7 @@ use crate::atomic::Guarded;
 use crate::cpu::{self, aside, key, machine, touch};
 use crate::host::explore::state::Hash;
 use crate::lock::{ChainLock, Loc};
-use crate::machine::Engine;
+use crate::machine::{Engine, Verdict};
 use crate::panic::{kassert, kpanic};
 use crate::thread::curthread;
 use bitflags::bitflags;
@@ -151,7 +151,7 @@ fn layout(size: usize) -> Layout {
 ///
 /// # Panics
 ///
-/// Rows 106 and 108 of the misuse table, and `malloc(M_WAITOK) returned NULL` (INVARIANTS).
+/// Rows 106 and 108 of the misuse table (INVARIANTS). [`M::WAITOK`] that finds no memory ends the run as an error.
 #[track_caller]
 pub fn malloc(size: usize, what: &'static str, flags: M) -> *mut u8 {
     if !cpu::step("malloc", 0) {
@@ -171,8 +171,13 @@ pub fn malloc(size: usize, what: &'static str, flags: M) -> *mut u8 {
         crate::witness::warn(None, Loc::caller(), format_args!("uma_zalloc_debug: zone \"malloc-{zone}\""));
     }
     let at = alloc_at(size, what, flags);
-    // The kernel waits for memory; what does not come that way, it asserts. Here nobody gives memory back within an execution.
-    kassert!(!at.is_null() || !flags.contains(M::WAITOK), "malloc(M_WAITOK) returned NULL");
+    if at.is_null() && flags.contains(M::WAITOK) {
+        // The kernel would wait for memory. Here none comes back, so that a use after free shows.
+        let mib = ARENA >> 20;
+        crate::host::end(Verdict::Error(format!(
+            "malloc(M_WAITOK) of {size} bytes: the {mib} MiB of an execution are used up, or too few"
+        )));
+    }
     at
 }
 

@@ -34,6 +34,9 @@ use freebsd_sys::thread::curthread;
 /// `M_KMALLOC`.
 const M_KMALLOC: &str = "lkpikmalloc";
 
+/// `KMALLOC_MAX_SIZE`, bytes: the pages of `MAX_PAGE_ORDER`. Who asks for more gets null, whether it may sleep or not.
+pub const KMALLOC_MAX_SIZE: usize = 4 << 20;
+
 bitflags! {
     /// `gfp_t`: the bits are malloc(9)'s.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,14 +61,17 @@ fn check_m_flags(flags: Gfp) -> M {
     }
 }
 
-/// `kmalloc()`: null if memory is short. May sleep with [`Gfp::KERNEL`].
+/// `kmalloc()`: null for more than [`KMALLOC_MAX_SIZE`], and without [`Gfp::KERNEL`] if memory is short. May sleep with that.
 ///
 /// # Panics
 ///
 /// Rows 106 and 108 of the misuse table (INVARIANTS): `malloc: called with spinlock or critical section held`, and
-/// `malloc(M_WAITOK) with sleeping prohibited`.
+/// `malloc(M_WAITOK) with sleeping prohibited`. [`Gfp::KERNEL`] that finds no memory ends the run as an error, since none comes back.
 #[track_caller]
 pub fn kmalloc(size: usize, flags: Gfp) -> *mut c_void {
+    if size > KMALLOC_MAX_SIZE {
+        return core::ptr::null_mut();
+    }
     // Room for the link of a deferred kfree.
     malloc::malloc(size.max(size_of::<LlistNode>()), M_KMALLOC, check_m_flags(flags)).cast()
 }
@@ -310,11 +316,11 @@ impl KmemCache {
         self.size.next_multiple_of(align_of::<Typesafe>())
     }
 
-    /// `kmem_cache_alloc()`: null if memory is short. May sleep with [`Gfp::KERNEL`].
+    /// `kmem_cache_alloc()`: without [`Gfp::KERNEL`], null if memory is short. May sleep with that.
     ///
     /// # Panics
     ///
-    /// `uma_zalloc_arg: called with spinlock or critical section held` (INVARIANTS), and row 108 of the misuse table.
+    /// `uma_zalloc_arg: called with spinlock or critical section held` (INVARIANTS), and as [`kmalloc`].
     #[track_caller]
     pub fn alloc(&self, flags: Gfp) -> *mut c_void {
         kassert_args(

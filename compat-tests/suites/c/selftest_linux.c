@@ -130,7 +130,7 @@ LKPI_SCENARIO(selftest_wait_for_ever)
 
 LKPI_SCENARIO(selftest_huge_allocations)
 {
-	static const size_t sizes[] = { SIZE_MAX, SIZE_MAX - 7, SIZE_MAX - 40, SIZE_MAX / 2, SIZE_MAX / 2 + 2, 1UL << 62, 1UL << 40 };
+	static const size_t sizes[] = { SIZE_MAX, SIZE_MAX - 7, SIZE_MAX - 40, SIZE_MAX / 2, SIZE_MAX / 2 + 2, 1UL << 62, 1UL << 40, (4UL << 20) + 1 };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
