@@ -173,6 +173,31 @@ impl From<StrategyName> for Strategy {
 }
 
 #[derive(Debug, Args, Serialize, Deserialize)]
+struct Sampling {
+    /// How schedules are sampled; several take turns [default: all,
+    /// every other one pos]
+    #[arg(long = "strategy", value_enum, value_name = "S", value_delimiter = ',', conflicts_with = "exhaustive")]
+    strategies: Vec<StrategyName>,
+    /// Events in whose order a failure that PCT looks for lies [default: 3]
+    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "exhaustive")]
+    depth: Option<u8>,
+}
+
+impl Sampling {
+    fn mix(&self) -> Result<Mix, String> {
+        if self.depth.is_some() && !self.strategies.is_empty() && !self.strategies.contains(&StrategyName::Pct) {
+            return Err("--depth is for --strategy pct".to_owned());
+        }
+        let mut mix = Mix::default();
+        if !self.strategies.is_empty() {
+            mix.strategies = self.strategies.iter().map(|&name| name.into()).collect();
+        }
+        mix.depth = self.depth.map_or(mix.depth, usize::from);
+        Ok(mix)
+    }
+}
+
+#[derive(Debug, Args, Serialize, Deserialize)]
 struct Compare {
     /// Scenarios to run [default: all]
     #[arg(value_name = "SCENARIO")]
@@ -192,13 +217,8 @@ struct Compare {
     /// Every schedule within the budget, one of each class; with --schedules, at most so many
     #[arg(long)]
     exhaustive: bool,
-    /// How schedules are sampled; several take turns [default: all,
-    /// every other one pos]
-    #[arg(long = "strategy", value_enum, value_name = "S", value_delimiter = ',', conflicts_with = "exhaustive")]
-    strategies: Vec<StrategyName>,
-    /// Events in whose order a failure that PCT looks for lies [default: 3]
-    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "exhaustive")]
-    depth: Option<u8>,
+    #[command(flatten)]
+    sampling: Sampling,
     /// Seed of the schedules, or of the interrupts' times
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
@@ -415,6 +435,8 @@ struct ExploreBench {
     /// One execution of each class of schedules
     #[arg(long)]
     exhaustive: bool,
+    #[command(flatten)]
+    sampling: Sampling,
     /// Executions at most [default: 10000, or all with --exhaustive]
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     schedules: Option<u64>,
@@ -525,8 +547,8 @@ impl Compare {
         for (given, option, of) in [
             (self.schedules.is_some(), "--schedules", Engine::Explore),
             (self.exhaustive, "--exhaustive", Engine::Explore),
-            (!self.strategies.is_empty(), "--strategy", Engine::Explore),
-            (self.depth.is_some(), "--depth", Engine::Explore),
+            (!self.sampling.strategies.is_empty(), "--strategy", Engine::Explore),
+            (self.sampling.depth.is_some(), "--depth", Engine::Explore),
             (self.files.save.is_some(), "--save", Engine::Explore),
             (self.shard.is_some(), "--shard", Engine::Explore),
             (kernel.granularity != GranularityName::Op, "--granularity", Engine::Explore),
@@ -542,9 +564,7 @@ impl Compare {
                 return Err(format!("{option} is for --engine {name}"));
             }
         }
-        if self.depth.is_some() && !self.strategies.is_empty() && !self.strategies.contains(&StrategyName::Pct) {
-            return Err("--depth is for --strategy pct".to_owned());
-        }
+        let mix = self.sampling.mix()?;
         let search = match (self.exhaustive, self.schedules) {
             (true, limit) => Search::Exhaustive(limit),
             (false, n) => Search::Sample(n.unwrap_or(SCHEDULES)),
@@ -567,11 +587,6 @@ impl Compare {
             ..Config::default()
         };
         let time = Duration::from_secs(self.seconds.unwrap_or(if self.exhaustive { EXHAUSTIVE_SECONDS } else { 1 }));
-        let mut mix = Mix::default();
-        if !self.strategies.is_empty() {
-            mix.strategies = self.strategies.iter().map(|&name| name.into()).collect();
-        }
-        mix.depth = self.depth.map_or(mix.depth, usize::from);
         Ok(Plan { engine, config, search, mix, seed: self.seed, time })
     }
 
@@ -794,6 +809,7 @@ fn bench(args: &ExploreBench) -> Result<u8, String> {
         adaptive: !args.no_adaptive,
         starvation: args.starvation,
         exhaustive: args.exhaustive,
+        mix: args.sampling.mix()?,
         schedules: args.schedules,
         seed: args.seed,
     });

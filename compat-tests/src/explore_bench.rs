@@ -73,6 +73,8 @@ pub struct Plan {
     pub starvation: Option<u32>,
     /// One execution of each class, instead of samples.
     pub exhaustive: bool,
+    /// How they are sampled.
+    pub mix: Mix,
     /// Executions at most; with `exhaustive`, those that were given up included.
     pub schedules: Option<u64>,
     /// Seed of the samples.
@@ -185,7 +187,7 @@ pub fn run(plan: &Plan) -> Figures {
         (executions, given_up) = (dpor.counts().executions, dpor.counts().given_up);
         exhausted = dpor.exhausted();
     } else {
-        let mut schedule = Portfolio::new(&Mix::default().strategies, plan.seed, Mix::default().depth);
+        let mut schedule = Portfolio::new(&plan.mix.strategies, plan.seed, plan.mix.depth);
         while failure.is_none() && executions < plan.schedules.unwrap_or(SCHEDULES) {
             interrupted = executions % STRIDE == 0 && workers::interrupted();
             if interrupted {
@@ -364,8 +366,21 @@ mod tests {
 
     fn plan(program: Program, threads: usize, rounds: usize) -> Plan {
         let (cpus, ticks, granularity, adaptive, starvation) = (threads, 0, Granularity::Op, true, None);
-        let (exhaustive, schedules, seed) = (false, None, 1);
-        Plan { program, threads, rounds, cpus, ticks, granularity, adaptive, starvation, exhaustive, schedules, seed }
+        let (exhaustive, mix, schedules, seed) = (false, Mix::default(), None, 1);
+        Plan {
+            program,
+            threads,
+            rounds,
+            cpus,
+            ticks,
+            granularity,
+            adaptive,
+            starvation,
+            exhaustive,
+            mix,
+            schedules,
+            seed,
+        }
     }
 
     fn exhaust(program: Program, threads: usize, rounds: usize) -> Figures {

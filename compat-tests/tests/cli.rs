@@ -305,6 +305,10 @@ fn strategies_and_depth_are_chosen() {
     refused(&["compare", "--exhaustive", "--depth", "2"], "--depth");
     refused(&["compare", "--strategy", "pos,urw", "--depth", "2"], "--depth is for --strategy pct");
     refused(&["compare", "--engine", "smp", "--strategy", "pos"], "--strategy is for --engine explore");
+    let starves = ["explore-bench", "tas", "--threads", "2", "--rounds", "4", "--starvation", "2", "--format", "json"];
+    let by = |strategy: &str| json(&run(&[&starves[..], &["--strategy", strategy]].concat()))["schedule"].clone();
+    assert!(by("random").is_string() && by("random") != by("pct"), "{} {}", by("random"), by("pct"));
+    refused(&[&starves[..], &["--exhaustive", "--strategy", "pos"]].concat(), "--strategy");
 }
 
 /// The JSON of each shard of a comparison, in files of `folder`.
