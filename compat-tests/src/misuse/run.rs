@@ -110,7 +110,8 @@ impl Machines {
                     let sent = &sent;
                     (sent.0)();
                 };
-                let run = smp::run(machine, smp::Options { limit: SMP_LIMIT, seed: 1, units: &[] }, &main);
+                let limit = SMP_LIMIT * PATIENCE.get().min(10);
+                let run = smp::run(machine, smp::Options { limit, seed: 1, units: &[] }, &main);
                 Shown { verdict: run.verdict, console: run.console }
             }
         };
