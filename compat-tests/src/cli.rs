@@ -175,7 +175,7 @@ impl From<StrategyName> for Strategy {
 #[derive(Debug, Args, Serialize, Deserialize)]
 struct Sampling {
     /// How schedules are sampled; several take turns [default: all,
-    /// every other one pos]
+    /// every other one pos; of explore-bench, random]
     #[arg(long = "strategy", value_enum, value_name = "S", value_delimiter = ',', conflicts_with = "exhaustive")]
     strategies: Vec<StrategyName>,
     /// Events in whose order a failure that PCT looks for lies [default: 3]
@@ -184,13 +184,13 @@ struct Sampling {
 }
 
 impl Sampling {
-    fn mix(&self) -> Result<Mix, String> {
-        if self.depth.is_some() && !self.strategies.is_empty() && !self.strategies.contains(&StrategyName::Pct) {
-            return Err("--depth is for --strategy pct".to_owned());
-        }
-        let mut mix = Mix::default();
+    /// What is chosen, or `mix`.
+    fn or(&self, mut mix: Mix) -> Result<Mix, String> {
         if !self.strategies.is_empty() {
             mix.strategies = self.strategies.iter().map(|&name| name.into()).collect();
+        }
+        if self.depth.is_some() && !mix.strategies.contains(&Strategy::Pct) {
+            return Err("--depth is for --strategy pct".to_owned());
         }
         mix.depth = self.depth.map_or(mix.depth, usize::from);
         Ok(mix)
@@ -564,7 +564,7 @@ impl Compare {
                 return Err(format!("{option} is for --engine {name}"));
             }
         }
-        let mix = self.sampling.mix()?;
+        let mix = self.sampling.or(Mix::default())?;
         let search = match (self.exhaustive, self.schedules) {
             (true, limit) => Search::Exhaustive(limit),
             (false, n) => Search::Sample(n.unwrap_or(SCHEDULES)),
@@ -809,7 +809,8 @@ fn bench(args: &ExploreBench) -> Result<u8, String> {
         adaptive: !args.no_adaptive,
         starvation: args.starvation,
         exhaustive: args.exhaustive,
-        mix: args.sampling.mix()?,
+        // As in the benches: the plainest search, which shuttle has as well.
+        mix: args.sampling.or(Mix { strategies: vec![Strategy::Random], ..Mix::default() })?,
         schedules: args.schedules,
         seed: args.seed,
     });

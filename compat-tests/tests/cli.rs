@@ -309,6 +309,7 @@ fn strategies_and_depth_are_chosen() {
     let by = |strategy: &str| json(&run(&[&starves[..], &["--strategy", strategy]].concat()))["schedule"].clone();
     assert!(by("random").is_string() && by("random") != by("pct"), "{} {}", by("random"), by("pct"));
     refused(&[&starves[..], &["--exhaustive", "--strategy", "pos"]].concat(), "--strategy");
+    refused(&[&starves[..], &["--depth", "2"]].concat(), "--depth is for --strategy pct");
 }
 
 /// The JSON of each shard of a comparison, in files of `folder`.
