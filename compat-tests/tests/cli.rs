@@ -597,6 +597,27 @@ fn replay_shows_steps() {
     assert!(steps.iter().any(|step| step["at"].as_str().is_some_and(|at| at.contains("driver.rs:"))));
 }
 
+/// Also where a primitive is not told its caller: in C, whose signatures are given, and where a guard is dropped.
+#[test]
+fn replay_names_a_driver_s_source_lines() {
+    for (case, file) in [(CASE, ".rs:"), ("dma-resv-fence-callback-c", ".c:")] {
+        let schedule = cell(&[case, "--mapping", PANICS])["schedule"].as_str().expect("a schedule").to_owned();
+        let replay = json(&run(&["replay", &schedule, "--format", "json"]));
+        let steps = replay["steps"].as_array().expect("steps");
+        let of = |name: &'static str| steps.iter().filter(move |step| step["thread"] == name);
+        let by_itself = ["userret", "interrupt ", "compute"];
+        for step in of("ioctl").chain(of("submit")) {
+            let what = step["what"].as_str().expect("text");
+            let at = step["at"].as_str().unwrap_or_default();
+            let driver = at.starts_with("compat-tests/s") && at.contains(file);
+            assert!(driver || by_itself.iter().any(|own| what.starts_with(own)), "{step}");
+        }
+        let at = |what: &str| of("ioctl").find(|step| step["what"] == what).expect(what)["at"].clone();
+        // One call of the shim.
+        assert_eq!(at("critical_enter"), at("mtx_lock(seqlock#1)"));
+    }
+}
+
 /// The text is for those who know the kernel: what happened to whom, at the step that did it.
 #[test]
 fn replay_reads_like_the_kernel() {

@@ -18,6 +18,7 @@ compile_error!(
 );
 
 pub(crate) mod addresses;
+pub(crate) mod callsite;
 pub(crate) mod coroutine;
 pub mod explore;
 pub mod fault;

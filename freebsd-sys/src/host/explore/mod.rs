@@ -310,7 +310,14 @@ pub fn run(m: &Machine, schedule: &mut dyn Schedule, options: Options<'_>, main:
     let x = explorer(m);
     x.schedule = None;
     let choices = x.record.len();
-    let mut trace = x.trace.take().map(|trace| trace.steps).unwrap_or_default();
+    let mut trace = x
+        .trace
+        .take()
+        .map(|mut trace| {
+            trace.find_callers();
+            trace.steps
+        })
+        .unwrap_or_default();
     if let Some(last) = trace.last_mut()
         && last.kind == Kind::Resume
     {

@@ -2,6 +2,7 @@
 
 use super::boundary::RESUME;
 use crate::cpu::curcpu;
+use crate::host::callsite;
 use crate::lock::{Loc, LockObject};
 use crate::machine::Machine;
 use crate::thread::{self, Thread, curthread, tdf};
@@ -16,7 +17,8 @@ pub struct Step {
     /// What it did: a primitive and its lock, an interrupt, `resume` on a CPU, `idle` looking for a thread; with `again`, what it
     /// spins in.
     pub what: String,
-    /// The source line that asked for it, where the primitive was told.
+    /// The source line that asked for it, outside the kernel and the shim if there is one; none for most of what they do by
+    /// themselves, and where a build has no debug information.
     pub at: Option<String>,
     /// What that changed: threads that left a CPU or woke up, lock words, critical sections, priorities.
     pub changes: Vec<String>,
@@ -101,6 +103,8 @@ pub(super) struct Trace {
     pub(super) steps: Vec<Step>,
     words: Vec<(usize, usize)>,
     threads: Vec<Seen>,
+    /// The stacks of the steps that were not told which driver asked for them.
+    stacks: Vec<(usize, callsite::Stack)>,
     /// The last step's primitive and lock, if the lock had no name yet.
     unnamed: Option<(&'static str, usize)>,
 }
@@ -130,11 +134,24 @@ impl Trace {
         let kind = if what == RESUME { Kind::Resume } else { Kind::Primitive };
         self.note_text(m, kind, on_lock(what, obj));
         if let Some(last) = self.steps.last_mut() {
-            // A guard's drop cannot tell who dropped it: the location is in the standard library.
+            // A guard's drop is told a place in the standard library.
             last.at = loc.filter(|loc| !loc.file().contains("/library/core/")).map(|loc| loc.to_string());
+        }
+        if loc.is_none_or(|loc| callsite::is_kernel(loc.file())) {
+            self.stacks.push((self.steps.len() - 1, callsite::stack()));
         }
         // An initialisation names its lock only while it runs.
         self.unnamed = (obj != 0 && !is_listed(m, obj)).then_some((what, obj));
+    }
+
+    /// Finds the source lines that were not told, when the machine has ended. What the kernel does by itself keeps its own.
+    pub(super) fn find_callers(&mut self) {
+        let mut lines = callsite::Lines::default();
+        for (at, stack) in self.stacks.drain(..) {
+            if let Some(line) = lines.caller(&stack) {
+                self.steps[at].at = Some(line);
+            }
+        }
     }
 
     /// An atomic operation of the primitive under way.
