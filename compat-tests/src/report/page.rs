@@ -365,8 +365,9 @@ fn step(line: &Line<'_>) -> Markup {
     html! {
         li value=(line.number) {
             div.did {
-                b { (line.step.thread) } " " (line.what())
-                @if let Some(at) = at { " " code title=(at) { (line.at()) } }
+                span { b { (line.step.thread) } " " (line.what()) }
+                // Cut short, it keeps its end.
+                @if let Some(at) = at { " " code title=(at) { bdi { (line.at()) } } }
             }
             div.changes title=(changes) { (changes) }
         }
