@@ -197,7 +197,9 @@ pub struct Line<'a> {
     pub number: usize,
     /// That step.
     pub step: &'a Step,
-    /// How many equal steps it stands for.
+    /// Its last one.
+    pub last: &'a Step,
+    /// How many steps it stands for, which are equal but for their source lines.
     pub times: usize,
     /// If it stands for all of thread0's preparations, what came of them.
     pub set_up: Option<Vec<String>>,
@@ -213,10 +215,16 @@ impl Line<'_> {
         }
     }
 
-    /// The source line, without its folder.
-    pub fn at(&self) -> &str {
-        let at = self.step.at.as_deref().filter(|_| self.set_up.is_none()).unwrap_or_default();
-        at.rsplit('/').next().unwrap_or(at)
+    /// The source line, or the first and the last, without folder.
+    pub fn at(&self) -> String {
+        let of = |step: &'_ Step| step.at.clone().filter(|_| self.set_up.is_none()).unwrap_or_default();
+        let (first, last) = (of(self.step), of(self.last));
+        let brief = first.rsplit('/').next().unwrap_or(&first);
+        match (first == last, last.rsplit_once(':')) {
+            (false, Some((file, number))) if first.starts_with(file) => format!("{brief}..{number}"),
+            (false, _) => format!("{brief}.."),
+            (true, _) => brief.to_owned(),
+        }
     }
 
     /// What changed; the step's own thread need not be named again.
@@ -243,7 +251,7 @@ pub fn lines(steps: &[Step]) -> Vec<Line<'_>> {
         // Threads that start; the words of locks that it takes and releases meanwhile say nothing.
         let says = |change: &&String| !change.contains('=');
         let changes = steps[..set_up].iter().flat_map(|step| &step.changes).filter(says).cloned().collect();
-        lines.push(Line { number: 1, step, times: 1, set_up: Some(changes) });
+        lines.push(Line { number: 1, step, last: step, times: 1, set_up: Some(changes) });
     }
     for (at, step) in steps.iter().enumerate().skip(set_up) {
         let quiet = step.changes.is_empty();
@@ -251,11 +259,24 @@ pub fn lines(steps: &[Step]) -> Vec<Line<'_>> {
             continue;
         }
         match lines.last_mut() {
-            Some(last) if quiet && last.step == step => last.times += 1,
-            _ => lines.push(Line { number: at + 1, step, times: 1, set_up: None }),
+            Some(line) if quiet && same(line.step, step) => {
+                line.times += 1;
+                line.last = step;
+            }
+            _ => lines.push(Line { number: at + 1, step, last: step, times: 1, set_up: None }),
         }
     }
     lines
+}
+
+/// Whether they are equal but for their source lines.
+fn same(one: &Step, other: &Step) -> bool {
+    let seen = |step: &Step| (step.cpu, step.kind);
+    seen(one) == seen(other)
+        && one.thread == other.thread
+        && one.what == other.what
+        && one.changes == other.changes
+        && one.after == other.after
 }
 
 #[cfg(test)]
@@ -315,5 +336,21 @@ mod tests {
             (8, "mtx_lock(a#0) again", "a#0=T"),
         ];
         assert_eq!(text, expected.map(|(number, what, changes)| (number, what.to_owned(), changes.to_owned())));
+    }
+
+    #[test]
+    fn folded_steps_name_their_first_and_last_source_line() {
+        let of = |what: &str, at: &str| Step { at: Some(at.to_owned()), ..step(what, &[]) };
+        let steps = [
+            of("read", "x/d.c:59"),
+            of("read", "x/d.c:9"),
+            of("write", "x/d.c:10"),
+            of("write", "x/d.c:10"),
+            of("read", "x/d.c:11"),
+            of("read", "x/e.rs:1"),
+        ];
+        let text: Vec<_> = lines(&steps).iter().map(|line| (line.what(), line.at())).collect();
+        let expected = [("read x2", "d.c:59..9"), ("write x2", "d.c:10"), ("read x2", "d.c:11..")];
+        assert_eq!(text, expected.map(|(what, at)| (what.to_owned(), at.to_owned())));
     }
 }

@@ -400,7 +400,11 @@ mod tests {
     }
 
     fn lines(steps: &[Step]) -> Vec<Line<'_>> {
-        steps.iter().enumerate().map(|(at, step)| Line { number: at + 1, step, times: 1, set_up: None }).collect()
+        steps
+            .iter()
+            .enumerate()
+            .map(|(at, step)| Line { number: at + 1, step, last: step, times: 1, set_up: None })
+            .collect()
     }
 
     #[test]
