@@ -2,13 +2,15 @@
 
 mod common;
 
-use common::{explore_random, mtx, once, panic_text, passes, spawn_at, threads, up};
+use common::{explore_random, explore_with, mtx, once, panic_text, passes, spawn_at, threads, up};
 use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::host::explore;
+use freebsd_sys::host::schedule::random::Random;
 use freebsd_sys::interrupt::{self, Arrival, Filter, Irq};
 use freebsd_sys::machine::{Budget, Config, Verdict};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::sched::{self, pri};
+use freebsd_sys::smp::{self, Phase};
 use freebsd_sys::thread::{Thread, curthread};
 use freebsd_sys::{cpu, critical, sleep};
 use std::rc::Rc;
@@ -424,4 +426,33 @@ fn pauses_between_interrupts_end_a_storm() {
 fn storm_on_smp() {
     let took = common::smp_once(storm(3), 1, &|| assert!(back_to_back(30) >= 20));
     assert_eq!(took, Verdict::Pass);
+}
+
+/// FreeBSD forbids it, and without INVARIANTS does not notice: the idle thread owns the mutex, its CPU has interrupts off for good, and what
+/// others post to it is never taken. It must not look as if it had something to do.
+#[test]
+fn a_spin_mutex_that_a_filter_leaves_to_the_idle_thread_takes_the_cpu_away() {
+    let config = Config { cpus: 2, invariants: false, witness: false, ..Config::default() };
+    let main = || {
+        sched::sched_bind(0);
+        let left = mtx(c"left", Mtxf::SPIN);
+        let irq = interrupt::create("dev", Arrival::Raised, pri::PI_INTR, Some(1));
+        let (ran, seen) = counter();
+        let body = move || {
+            left.lock_spin();
+            ran.set(1);
+            Filter::Handled
+        };
+        interrupt::setup(irq, Some(Box::new(body)), None, 1);
+        explore::begin();
+        interrupt::raise(irq);
+        while seen.get() == 0 {
+            sleep::pause("wait", 1);
+        }
+        smp::smp_rendezvous(Phase::NoBarrier, Some(&|| ()), Phase::NoBarrier);
+    };
+    for seed in 0..50 {
+        let (_, execution) = explore_with(config.clone(), 1, &mut Random::new(seed), &main).expect("nobody ends");
+        assert!(matches!(execution.verdict, Verdict::Livelock(_)), "seed {seed}: {}", execution.verdict);
+    }
 }
