@@ -79,21 +79,22 @@ impl Machines {
     /// Commits a case and compares. On `smp` a host that is busy may not run a virtual CPU in time: a case that shows something
     /// else is committed again, with more and more time for the others.
     fn case(&mut self, case: &Case, switches: Switches) -> Outcome {
-        let mut outcome = self.commit(case, switches);
+        let mut outcome = self.commit(case, switches, SMP_LIMIT);
         for patience in [10, 100] {
             let settled = self.engine == Engine::Explore || !matches!(outcome, Outcome::Fail { .. });
             if settled || workers::interrupted() {
                 break;
             }
             PATIENCE.set(patience);
-            outcome = self.commit(case, switches);
+            // A spin may need more time as well; what ends by the limit did so at once.
+            outcome = self.commit(case, switches, SMP_LIMIT * 10);
         }
         // Once slow, probably slow again.
         PATIENCE.set(PATIENCE.get().min(10));
         outcome
     }
 
-    fn commit(&mut self, case: &Case, switches: Switches) -> Outcome {
+    fn commit(&mut self, case: &Case, switches: Switches, limit: Duration) -> Outcome {
         let What::Runs { body, cpus, expect } = &case.what else { return Outcome::NotApplicable("") };
         let engine = self.engine;
         let machine = self.get(switches, *cpus);
@@ -110,7 +111,6 @@ impl Machines {
                     let sent = &sent;
                     (sent.0)();
                 };
-                let limit = SMP_LIMIT * PATIENCE.get().min(10);
                 let run = smp::run(machine, smp::Options { limit, seed: 1, units: &[] }, &main);
                 Shown { verdict: run.verdict, console: run.console }
             }
