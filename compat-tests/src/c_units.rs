@@ -55,7 +55,7 @@ pub fn units() -> Vec<CUnit> {
 }
 
 /// The entries of a linker set.
-fn sysinits((start, stop): (*const u8, *const u8)) -> &'static [Sysinit] {
+pub(crate) fn sysinits((start, stop): (*const u8, *const u8)) -> &'static [Sysinit] {
     if start.is_null() {
         return &[];
     }

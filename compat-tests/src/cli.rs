@@ -3,6 +3,7 @@
 //! Results go to standard output, complaints and progress to standard error. Exit status: 0 as expected, 1 something differs,
 //! 2 usage, 130 after Ctrl-C.
 
+use crate::c_load::{self, Loaded};
 use crate::compare::Report;
 use crate::expected::Expected;
 use crate::explore_bench::{self, MOST_ROUNDS, Program};
@@ -47,12 +48,13 @@ Examples:
   lkpi compare --format json | jq '.cells[].verdict'
   lkpi compare --report report                       report/report.html: verdicts, and each failure as a picture
   lkpi compare --save schedules                      a file for each schedule that shows a failure
+  lkpi run driver.c                                  a driver of one's own, in C, on every mapping
   lkpi replay schedules/abba.busted.sched            one of them, step by step
   lkpi shrink x.sched > y.sched                      the same failure with fewer context switches and interrupts
   lkpi test misuse                                   whether the kernel complains as FreeBSD does
   lkpi fuzz --programs 1000000                       the same for random programs, against a model of the rules
 
-Exit status: 0 as expected, 1 some cell differs, 2 usage, 130 after Ctrl-C.";
+Exit status: 0 as expected, 1 some cell differs (of run: does not pass), 2 usage, 130 after Ctrl-C.";
 
 /// Compares mappings of Linux's locks onto FreeBSD's.
 #[derive(Debug, Parser)]
@@ -67,6 +69,9 @@ enum Command {
     /// Run scenarios on mappings and show what each cell comes to
     #[command(allow_negative_numbers = true)]
     Compare(Box<Compare>),
+    /// Compile a driver in C for each mapping, run its scenarios, and show what each cell comes to
+    #[command(allow_negative_numbers = true)]
+    Run(Box<Run>),
     /// Join what the shards of a comparison found
     Merge(Merge),
     /// Run one schedule again, step by step
@@ -202,6 +207,43 @@ struct Compare {
     /// Scenarios to run [default: all]
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
+    /// Run every N-th cell only, from the K-th: one part of N, for lkpi merge
+    #[arg(long, value_name = "K/N")]
+    #[serde(skip)]
+    shard: Option<Shard>,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// C files, and objects compiled for one mapping: together one driver
+    #[arg(value_name = "FILE.c|FILE.o", required = true)]
+    files: Vec<PathBuf>,
+    /// A folder of headers, looked into before ours; may be repeated
+    #[arg(short = 'I', long, value_name = "DIR")]
+    include: Vec<PathBuf>,
+    /// One of the files' scenarios; may be repeated [default: all]
+    #[arg(short, long = "scenario", value_name = "SCENARIO", value_delimiter = ',')]
+    scenarios: Vec<String>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// The files that a schedule's scenario is of.
+#[derive(Debug, Args)]
+struct With {
+    /// A C file of the schedule's scenario, as lkpi run had it; may be repeated
+    #[arg(long = "with", value_name = "FILE.c|FILE.o")]
+    files: Vec<PathBuf>,
+    /// A folder of headers for it; may be repeated
+    #[arg(short = 'I', long, value_name = "DIR", requires = "files")]
+    include: Vec<PathBuf>,
+}
+
+/// On what cells are run, and how.
+#[derive(Debug, Args, Serialize, Deserialize)]
+struct How {
     /// Mappings to run them on; may be repeated [default: all]
     #[arg(short, long = "mapping", value_name = "M", value_delimiter = ',')]
     mappings: Vec<String>,
@@ -228,10 +270,6 @@ struct Compare {
     /// How often and how long locks are waited for and held, on smp: LOCK_PROFILING(9)
     #[arg(long)]
     profile: bool,
-    /// Run every N-th cell only, from the K-th: one part of N, for lkpi merge
-    #[arg(long, value_name = "K/N")]
-    #[serde(skip)]
-    shard: Option<Shard>,
     /// Output
     #[arg(short, long, value_enum, default_value = "table")]
     #[serde(skip)]
@@ -342,6 +380,8 @@ struct ReplayArgs {
     /// A schedule's line, a file with one, or - for standard input
     #[arg(value_name = "SCHEDULE|FILE")]
     schedule: OsString,
+    #[command(flatten)]
+    with: With,
     /// Replay so many more times, and count how many end alike
     #[arg(short = 't', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     times: Option<u64>,
@@ -355,6 +395,8 @@ struct ShrinkArgs {
     /// A schedule's line, a file with one, or - for standard input
     #[arg(value_name = "SCHEDULE|FILE")]
     schedule: OsString,
+    #[command(flatten)]
+    with: With,
     /// Replays that may be spent on it
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     replays: u64,
@@ -497,6 +539,7 @@ enum Listed {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compare(args) => compare(&args),
+        Command::Run(args) => run_files(&args),
         Command::Merge(args) => merge(&args),
         Command::Replay(args) => replay_one(&args),
         Command::Shrink(args) => shrink_one(&args),
@@ -524,7 +567,7 @@ fn emit(text: &str) -> Result<(), String> {
 /// Seconds for a cell that is searched exhaustively.
 const EXHAUSTIVE_SECONDS: u64 = 60;
 
-impl Compare {
+impl How {
     /// That the numbers are such as the command line takes: those of a shard are read from its JSON.
     fn check_numbers(&self) -> Result<(), String> {
         let (events, most) = (&self.kernel, MOST_EVENTS as u64);
@@ -550,7 +593,6 @@ impl Compare {
             (!self.sampling.strategies.is_empty(), "--strategy", Engine::Explore),
             (self.sampling.depth.is_some(), "--depth", Engine::Explore),
             (self.files.save.is_some(), "--save", Engine::Explore),
-            (self.shard.is_some(), "--shard", Engine::Explore),
             (kernel.granularity != GranularityName::Op, "--granularity", Engine::Explore),
             (kernel.starvation.is_some(), "--starvation", Engine::Explore),
             (kernel.ticks != default.ticks, "--ticks", Engine::Explore),
@@ -590,18 +632,25 @@ impl Compare {
         Ok(Plan { engine, config, search, mix, seed: self.seed, time })
     }
 
-    /// The cells that are asked for, in the order of the tables.
-    fn cells(&self) -> Result<Vec<(&'static Scenario, &'static Cell)>, String> {
-        for name in &self.scenarios {
+    /// The mappings that are asked for.
+    fn mappings(&self) -> Result<Vec<&'static str>, String> {
+        for name in &self.mappings {
+            registry::mapping(name)?;
+        }
+        Ok(registry::mappings().into_iter().filter(|name| wanted(&self.mappings, name)).collect())
+    }
+
+    /// The cells of these scenarios (of all, if there are none) that are asked for, in the order of the tables.
+    fn cells(&self, scenarios: &[String]) -> Result<Vec<(&'static Scenario, &'static Cell)>, String> {
+        for name in scenarios {
             registry::scenario(name)?;
         }
         for name in &self.mappings {
             registry::mapping(name)?;
         }
-        let wanted = |names: &[String], name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
         let cells: Vec<_> = registry::scenarios()
             .iter()
-            .filter(|scenario| wanted(&self.scenarios, scenario.name))
+            .filter(|scenario| wanted(scenarios, scenario.name))
             .flat_map(|scenario| scenario.cells.iter().map(move |cell| (scenario, cell)))
             .filter(|(_, cell)| wanted(&self.mappings, cell.mapping))
             .collect();
@@ -609,6 +658,14 @@ impl Compare {
             return Err("no such scenario runs on such a mapping".to_owned());
         }
         Ok(cells)
+    }
+
+    /// What is printed.
+    fn text(&self, report: &Report) -> String {
+        match self.format {
+            Format::Json => report.json(),
+            Format::Table => report.table(width(), coloured()),
+        }
     }
 
     /// On `smp` a cell keeps as many processors busy as it has CPUs.
@@ -621,13 +678,70 @@ impl Compare {
     }
 }
 
+/// Whether one of them is meant: by its name, or because none is.
+fn wanted(names: &[String], name: &str) -> bool {
+    names.is_empty() || names.iter().any(|wanted| wanted == name)
+}
+
 fn compare(args: &Compare) -> Result<u8, String> {
-    let plan = args.plan()?;
-    let cells = args.cells()?;
+    let plan = args.how.plan()?;
+    if args.shard.is_some() && plan.engine != Engine::Explore {
+        return Err("--shard is for --engine explore".to_owned());
+    }
+    let cells = args.how.cells(&args.scenarios)?;
     let cells = match args.shard {
         Some(shard) => shard.of_cells(cells),
         None => cells,
     };
+    let report = run_cells(&args.how, plan, &cells)?;
+    let text = match (args.how.format, args.shard) {
+        (Format::Json, Some(shard)) => {
+            report.0.json_part(shard, serde_json::to_value(args).map_err(|error| error.to_string())?)
+        }
+        _ => args.how.text(&report.0),
+    };
+    conclude(&report, &text)
+}
+
+/// A driver of the user's. Nobody expects anything but that it passes.
+fn run_files(args: &Run) -> Result<u8, String> {
+    let plan = args.how.plan()?;
+    let source = c_load::Source { files: &args.files, include: &args.include };
+    let loaded = load(source, &args.how.mappings()?)?;
+    let own = loaded.scenarios.iter().map(|scenario| scenario.name);
+    if let Some(name) = args.scenarios.iter().find(|name| own.clone().all(|own| own != **name)) {
+        return Err(registry::unknown("scenario", name, own));
+    }
+    let names: Vec<_> = own.filter(|name| wanted(&args.scenarios, name)).map(str::to_owned).collect();
+    let report = run_cells(&args.how, plan, &args.how.cells(&names)?)?;
+    conclude(&report, &args.how.text(&report.0))
+}
+
+/// Compiles and loads files of the user's, and makes their scenarios known.
+fn load(source: c_load::Source<'_>, mappings: &[&'static str]) -> Result<Loaded, String> {
+    let loaded = c_load::load(source, mappings)?;
+    let _ = write!(io::stderr(), "{}", loaded.warnings);
+    registry::add(&loaded.scenarios)?;
+    Ok(loaded)
+}
+
+/// Prints what was found. The first error in writing files is told only then.
+fn conclude((report, written): &(Report, Result<(), String>), text: &str) -> Result<u8, String> {
+    emit(text)?;
+    written.clone()?;
+    Ok(match (workers::interrupted(), report.is_wrong()) {
+        (true, _) => INTERRUPTED,
+        (false, true) => DIFFERS,
+        (false, false) => 0,
+    })
+}
+
+/// Runs the cells; what was found, and whether the files that are asked for could be written.
+fn run_cells(
+    args: &How,
+    plan: Plan,
+    cells: &[(&'static Scenario, &'static Cell)],
+) -> Result<(Report, Result<(), String>), String> {
     let (expected, complaints) = Expected::load()?;
     if let Some(first) = complaints.first() {
         let more = complaints.len() - 1;
@@ -637,7 +751,7 @@ fn compare(args: &Compare) -> Result<u8, String> {
     let costs = args.files.prepare()?;
     workers::catch_interrupt();
     let (bar, tally, started) = (progress(cells.len()), run::Tally::new(), Instant::now());
-    let outcomes = run::cells(&plan, &cells, args.workers(&plan), &tally, |done| {
+    let outcomes = run::cells(&plan, cells, args.workers(&plan), &tally, |done| {
         bar.set_position(done as u64);
         let mut message = format!("{} executions", tally.executions());
         if args.exhaustive {
@@ -647,21 +761,9 @@ fn compare(args: &Compare) -> Result<u8, String> {
         bar.set_message(message);
     });
     bar.finish_and_clear();
-    let mut report = Report::new(plan, &cells, outcomes, &expected, started.elapsed());
+    let mut report = Report::new(plan, cells, outcomes, &expected, started.elapsed());
     let written = args.files.write(&mut report, costs.as_ref());
-    emit(&match args.format {
-        Format::Json => match args.shard {
-            Some(shard) => report.json_part(shard, serde_json::to_value(args).map_err(|error| error.to_string())?),
-            None => report.json(),
-        },
-        Format::Table => report.table(width(), coloured()),
-    })?;
-    written?;
-    Ok(match (workers::interrupted(), report.differs()) {
-        (true, _) => INTERRUPTED,
-        (false, true) => DIFFERS,
-        (false, false) => 0,
-    })
+    Ok((report, written))
 }
 
 /// Prints what one run would have, from its shards.
@@ -670,8 +772,8 @@ fn merge(args: &Merge) -> Result<u8, String> {
     let joined = shard::join(&parts)?;
     let costs = args.files.prepare()?;
     let run: Compare = serde_json::from_value(joined.run).map_err(|error| format!("the shards' options: {error}"))?;
-    run.check_numbers().map_err(|error| format!("the shards' options: {error}"))?;
-    let (plan, cells) = (run.plan()?, run.cells()?);
+    run.how.check_numbers().map_err(|error| format!("the shards' options: {error}"))?;
+    let (plan, cells) = (run.how.plan()?, run.how.cells(&run.scenarios)?);
     fn names<'a>(&(scenario, cell): &(&'a Scenario, &'a Cell)) -> (&'a str, &'a str) {
         (scenario.name, cell.mapping)
     }
@@ -720,7 +822,7 @@ fn bar(length: u64, template: &str) -> ProgressBar {
 }
 
 fn replay_one(args: &ReplayArgs) -> Result<u8, String> {
-    let schedule = read_schedule(&args.schedule)?;
+    let (schedule, _loaded) = read_schedule(&args.schedule, &args.with)?;
     workers::catch_interrupt();
     let replayed = replay::replay(&schedule, args.times)?;
     emit(&match args.format {
@@ -736,7 +838,7 @@ fn replay_one(args: &ReplayArgs) -> Result<u8, String> {
 
 /// Prints what a file may hold: the schedule, and comments.
 fn shrink_one(args: &ShrinkArgs) -> Result<u8, String> {
-    let mut schedule = read_schedule(&args.schedule)?;
+    let (mut schedule, _loaded) = read_schedule(&args.schedule, &args.with)?;
     let verdict = replay::replay(&schedule, None)?.execution().verdict.clone();
     if verdict == Verdict::Pass {
         return Err("the schedule passes, so there is nothing to shrink it to".to_owned());
@@ -825,23 +927,37 @@ fn bench(args: &ExploreBench) -> Result<u8, String> {
     })
 }
 
-/// A schedule from where the argument says.
-fn read_schedule(argument: &OsStr) -> Result<Printable, String> {
+impl With {
+    /// Loads the files, for the mapping of the schedule in `text`: how it is replayed depends on it.
+    fn load(&self, text: &str) -> Result<Option<Loaded>, String> {
+        if self.files.is_empty() {
+            return Ok(None);
+        }
+        let mapping = registry::mappings().into_iter().find(|name| text.contains(&format!(";mapping={name};")));
+        let mapping = mapping.ok_or("the schedule is of no mapping that is known")?;
+        load(c_load::Source { files: &self.files, include: &self.include }, &[mapping]).map(Some)
+    }
+}
+
+/// A schedule from where the argument says, and the files that it is of.
+fn read_schedule(argument: &OsStr, with: &With) -> Result<(Printable, Option<Loaded>), String> {
     // A file may have any name, a schedule is text.
     let (path, argument) = (Path::new(argument), &*argument.to_string_lossy());
-    if argument == "-" {
-        let text = read_text("standard input", io::stdin().lock())?;
-        return Printable::parse_file(&text).map_err(|error| format!("standard input: {error}"));
-    }
     if argument.contains(';') && !path.is_file() {
-        return Printable::parse(argument).map_err(|error| format!("bad schedule: {error}"));
+        let loaded = with.load(argument)?;
+        return Ok((Printable::parse(argument).map_err(|error| format!("bad schedule: {error}"))?, loaded));
     }
-    let file = std::fs::File::open(path).map_err(|error| {
-        let hint = "a schedule is a file, or a line that begins with 'lkpi1;'";
-        format!("{}: {error} ({hint})", registry::brief(argument))
-    })?;
-    let text = read_text(argument, file)?;
-    Printable::parse_file(&text).map_err(|error| format!("{argument}: {error}"))
+    let (name, text) = if argument == "-" {
+        ("standard input", read_text("standard input", io::stdin().lock())?)
+    } else {
+        let file = std::fs::File::open(path).map_err(|error| {
+            let hint = "a schedule is a file, or a line that begins with 'lkpi1;'";
+            format!("{}: {error} ({hint})", registry::brief(argument))
+        })?;
+        (argument, read_text(argument, file)?)
+    };
+    let loaded = with.load(&text)?;
+    Ok((Printable::parse_file(&text).map_err(|error| format!("{name}: {error}"))?, loaded))
 }
 
 /// The text of a file that may be anything.
@@ -909,7 +1025,7 @@ mod tests {
     #[test]
     fn defaults_are_the_default_kernel() {
         let Command::Compare(args) = Cli::parse_from(["lkpi", "compare"]).command else { panic!("another command") };
-        let plan = args.plan().expect("a plan");
+        let plan = args.how.plan().expect("a plan");
         assert!(plan.is_default_kernel());
         assert_eq!((plan.config, plan.search), (Config::default(), Search::Sample(SCHEDULES)));
     }

@@ -36,6 +36,14 @@ pub struct Row {
     pub differs: bool,
 }
 
+impl Row {
+    /// Whether somebody must look at it: it is not as expected, or does not pass, which is what is wanted of a driver of the user's.
+    pub(crate) fn is_wrong(&self) -> bool {
+        let fails = |outcome: &Outcome| outcome.verdict != Verdict::Pass;
+        self.differs || self.scenario.is_users() && self.outcome.as_ref().is_some_and(fails)
+    }
+}
+
 /// All that one comparison found.
 #[derive(Debug)]
 pub struct Report {
@@ -161,6 +169,11 @@ impl Report {
         self.rows.iter().any(|row| row.differs)
     }
 
+    /// Whether somebody must look at some cell.
+    pub fn is_wrong(&self) -> bool {
+        self.rows.iter().any(Row::is_wrong)
+    }
+
     /// Writes each schedule that was found to `dir/<scenario>.<mapping>.sched`.
     pub fn save(&mut self, dir: &Path) -> Result<(), String> {
         for (row, outcome) in self.failures() {
@@ -246,7 +259,7 @@ impl Report {
         for (row, outcome) in self.failures() {
             let _ = writeln!(out, "* `{}` on `{}`: {}", row.scenario.name, row.mapping, outcome.verdict);
             if let Some(schedule) = &outcome.schedule {
-                let _ = writeln!(out, "  `lkpi replay '{schedule}'`");
+                let _ = writeln!(out, "  `lkpi replay '{schedule}'{}`", row.scenario.with);
             }
         }
         if self.differs() {
@@ -498,10 +511,10 @@ impl Report {
                 let (name, mapping, n) = (row.scenario.name, row.mapping, outcome.schedules);
                 let _ = writeln!(out, "  {name} on {mapping}, {by} {n}{more}");
                 if let Some(schedule) = &outcome.schedule {
-                    let line = schedule.to_string();
+                    let (line, with) = (schedule.to_string(), &row.scenario.with);
                     let _ = match &self.saved {
-                        Some(dir) => writeln!(out, "  lkpi replay {}", quoted(&dir.join(file_name(row)))),
-                        None if few => writeln!(out, "  lkpi replay '{line}'"),
+                        Some(dir) => writeln!(out, "  lkpi replay {}{with}", quoted(&dir.join(file_name(row)))),
+                        None if few => writeln!(out, "  lkpi replay '{line}'{with}"),
                         None => writeln!(out, "  {}", shortened(&line, width.unwrap_or(120).saturating_sub(2))),
                     };
                 }
@@ -510,7 +523,7 @@ impl Report {
         if !few && self.saved.is_none() && self.plan.engine == Engine::Explore {
             let _ = writeln!(
                 out,
-                "To replay one: lkpi compare SCENARIO --mapping MAPPING prints its whole schedule; --save DIR writes all."
+                "To replay one: a single scenario with --mapping MAPPING prints its whole schedule; --save DIR writes all."
             );
         }
         if !groups.is_empty() {
@@ -549,18 +562,19 @@ impl Report {
         let differing = self.rows.iter().filter(|row| row.differs).count();
         let unknown = self.done().filter(|(row, _)| row.expected.is_none()).count();
         let verdict = match (differing, unknown) {
+            _ if self.rows.iter().all(|row| row.scenario.is_users()) => String::new(),
             _ if !self.plan.is_default_kernel() => {
-                "expected.toml speaks of the default kernel, so nothing is compared".to_owned()
+                "; expected.toml speaks of the default kernel, so nothing is compared".to_owned()
             }
-            (0, 0) => "all as expected".to_owned(),
-            (n, 0) => format!("{n} not as expected"),
-            (n, unknown) => format!("{n} not as expected, {unknown} not in expected.toml"),
+            (0, 0) => "; all as expected".to_owned(),
+            (n, 0) => format!("; {n} not as expected"),
+            (n, unknown) => format!("; {n} not as expected, {unknown} not in expected.toml"),
         };
         let seconds = self.elapsed.as_secs_f64();
         let of = if done == all { format!("{all}") } else { format!("{done} of {all}") };
         let cells = if all == 1 { "cell" } else { "cells" };
         let cut = if self.cut() { "interrupted: " } else { "" };
-        let _ = writeln!(out, "{cut}{of} {cells} in {seconds:.1} s: {} pass, {failed} fail; {verdict}", done - failed);
+        let _ = writeln!(out, "{cut}{of} {cells} in {seconds:.1} s: {} pass, {failed} fail{verdict}", done - failed);
         let config = &self.plan.config;
         let cpus = format!("{} CPU{}", config.cpus, if config.cpus == 1 { "" } else { "s" });
         let mut kernel = format!("preemption {}", config.preemption.name());
@@ -671,7 +685,7 @@ fn file_name(row: &Row) -> String {
 }
 
 /// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
+pub(crate) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }

@@ -29,6 +29,8 @@
 static HEAP: freebsd_sys::host::heap::Heap = freebsd_sys::host::heap::Heap;
 
 // -- what there is to run
+mod c_compile;
+pub mod c_load;
 pub mod c_units;
 pub mod cell;
 pub mod registry;

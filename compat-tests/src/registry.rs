@@ -1,16 +1,24 @@
 //! What can be run: scenarios, each on its mappings. Names are looked up here, and mistyped ones get the nearest that exists.
 
 use freebsd_sys::machine::Unit;
+use std::fmt;
+use std::sync::OnceLock;
 
 /// A scenario on a mapping.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Cell {
     /// The mapping's name.
     pub mapping: &'static str,
     /// The scenario: thread0's main, on either engine.
-    pub run: fn(),
+    pub run: &'static (dyn Fn() + Sync),
     /// The C units whose static memory it uses.
-    pub units: fn() -> Vec<Unit>,
+    pub units: &'static (dyn Fn() -> Vec<Unit> + Sync),
+}
+
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cell").field("mapping", &self.mapping).field("units", &(self.units)()).finish_non_exhaustive()
+    }
 }
 
 /// Something that a driver does.
@@ -26,23 +34,51 @@ pub struct Scenario {
     pub mainline: bool,
     /// PREEMPT_RT allows it.
     pub rt: bool,
+    /// What `lkpi replay` is to be told besides the schedule: the files that it is of, if they are the user's.
+    pub with: String,
     /// One for each mapping, in the order of the tables.
     pub cells: Vec<Cell>,
 }
 
+impl Scenario {
+    /// Whether it is not one of ours, of which expectations are known.
+    pub fn is_users(&self) -> bool {
+        !self.with.is_empty()
+    }
+}
+
+static SCENARIOS: OnceLock<Vec<Scenario>> = OnceLock::new();
+
 /// All scenarios, in the order of the tables.
 pub fn scenarios() -> &'static [Scenario] {
-    crate::scenarios::all()
+    SCENARIOS.get_or_init(crate::scenarios::make)
+}
+
+/// Puts scenarios of the user's behind those that are here.
+///
+/// # Errors
+///
+/// One of them has a name that another has; or somebody has asked for scenarios already, which would not know of these.
+pub fn add(more: &[Scenario]) -> Result<(), String> {
+    let mut all = crate::scenarios::make();
+    for scenario in more {
+        if all.iter().any(|other| other.name == scenario.name) {
+            return Err(format!("there is a scenario '{}' already", scenario.name));
+        }
+        all.push(scenario.clone());
+    }
+    SCENARIOS.set(all).map_err(|_| "scenarios are in use, and no more can be added".to_owned())
 }
 
 /// The names of all mappings, in the order of the tables.
 pub fn mappings() -> Vec<&'static str> {
     let mut names = Vec::new();
-    for cell in scenarios().iter().flat_map(|scenario| &scenario.cells) {
-        if !names.contains(&cell.mapping) {
-            names.push(cell.mapping);
-        }
+    macro_rules! name {
+        ($mapping:ty, $name:literal) => {
+            names.push($name);
+        };
     }
+    linuxkpi::for_each_mapping!(name);
     names
 }
 

@@ -441,8 +441,8 @@ mod tests {
     }
 
     fn toy(name: &'static str, run: fn()) -> (&'static Scenario, &'static Cell) {
-        let cells = vec![Cell { mapping: "toy", run, units: Vec::new }];
-        let scenario = Scenario { name, about: "", source: "", mainline: true, rt: true, cells };
+        let cells = vec![Cell { mapping: "toy", run: Box::leak(Box::new(run)), units: &Vec::new }];
+        let scenario = Scenario { name, about: "", source: "", mainline: true, rt: true, with: String::new(), cells };
         let scenario: &'static Scenario = Box::leak(Box::new(scenario));
         (scenario, &scenario.cells[0])
     }

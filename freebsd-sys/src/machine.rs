@@ -235,6 +235,11 @@ pub struct Unit {
     pub sysinits: &'static [Sysinit],
 }
 
+// SAFETY: they are addresses; who uses the memory there leases the unit first.
+unsafe impl Send for Unit {}
+// SAFETY: as above.
+unsafe impl Sync for Unit {}
+
 /// A SYSINIT: `struct lkpi_sysinit` of `linuxkpi/include/sys/kernel.h`.
 #[repr(C, align(32))]
 #[derive(Debug, Clone, Copy)]

@@ -16,7 +16,7 @@ pub(super) fn xml(report: &Report) -> Result<String, SerializeError> {
             };
             let message = outcome.message(report.plan());
             let mut status = TestCaseStatus::success();
-            if row.differs {
+            if row.is_wrong() {
                 status = TestCaseStatus::non_success(NonSuccessKind::Failure);
                 status.set_type(outcome.verdict.name()).set_message(format!("{}: {message}", outcome.verdict.name()));
                 if let Some(expected) = &row.expected {

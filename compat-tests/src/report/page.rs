@@ -308,7 +308,7 @@ fn failure(report: &Report, failure: &Failure<'_>) -> Markup {
                 @if let Some(expected) = &row.expected {
                     @if !row.differs { p.because { b { "Why: " } (expected.because) } }
                 }
-                (found(report, outcome))
+                (found(report, row, outcome))
                 @match replayed {
                     Some(replayed) => (walk(&what, &outcome.verdict, replayed)),
                     None => p { "There is no schedule to show: " @if report.plan().engine == Engine::Smp {
@@ -321,7 +321,7 @@ fn failure(report: &Report, failure: &Failure<'_>) -> Markup {
 }
 
 /// How it was found, and how to see it again.
-fn found(report: &Report, outcome: &Outcome) -> Markup {
+fn found(report: &Report, row: &Row, outcome: &Outcome) -> Markup {
     let by = if report.plan().engine == Engine::Smp { "run" } else { "schedule" };
     html! {
         p {
@@ -332,7 +332,7 @@ fn found(report: &Report, outcome: &Outcome) -> Markup {
         @if let Some(schedule) = &outcome.schedule {
             details {
                 summary { "Replay it" }
-                pre tabindex="0" { "lkpi replay '" (schedule) "'" }
+                pre tabindex="0" { "lkpi replay '" (schedule) "'" (row.scenario.with) }
             }
         }
     }

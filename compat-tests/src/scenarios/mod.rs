@@ -22,7 +22,6 @@ mod sleep_in_critical;
 mod sleep_under_spinlock;
 
 use crate::registry::{Cell, Scenario};
-use std::sync::OnceLock;
 
 /// A scenario on every mapping.
 macro_rules! scenario {
@@ -30,31 +29,34 @@ macro_rules! scenario {
         let mut cells = Vec::new();
         macro_rules! cell {
             ($mapping:ty, $mapping_name:literal) => {
-                cells.push(Cell { mapping: $mapping_name, run: $module::run::<$mapping>, units: Vec::new });
+                cells.push(Cell { mapping: $mapping_name, run: &$module::run::<$mapping>, units: &Vec::new });
             };
         }
         linuxkpi::for_each_mapping!(cell);
-        Scenario { name: $name, about: $about, source: $source, mainline: $mainline, rt: $rt, cells }
+        Scenario {
+            name: $name,
+            about: $about,
+            source: $source,
+            mainline: $mainline,
+            rt: $rt,
+            with: String::new(),
+            cells,
+        }
     }};
-}
-
-/// All scenarios, in the order of the tables.
-pub(crate) fn all() -> &'static [Scenario] {
-    static ALL: OnceLock<Vec<Scenario>> = OnceLock::new();
-    ALL.get_or_init(make)
 }
 
 /// A scenario of `suites/c`: there it is `LKPI_SCENARIO(function)`, compiled once per mapping.
 fn in_c(function: &str, name: &'static str, about: &'static str, linux: Allowed, source: &'static str) -> Scenario {
-    // C's underscores are hyphens in the units' list.
+    // C's underscores are hyphens in the units' list, which lives as long as the table.
     let cells: Vec<_> = crate::c_units::units()
-        .into_iter()
+        .leak()
+        .iter()
         .filter(|unit| unit.scenario == function.replace('_', "-"))
-        .map(|unit| Cell { mapping: unit.mapping, run: unit.run, units: unit.units })
+        .map(|unit| Cell { mapping: unit.mapping, run: &unit.run, units: &unit.units })
         .collect();
     // A misspelt one would only be missing from the table.
     assert!(!cells.is_empty(), "no file of compat-tests/suites/c has LKPI_SCENARIO({function})");
-    Scenario { name, about, source, mainline: linux.mainline, rt: linux.rt, cells }
+    Scenario { name, about, source, mainline: linux.mainline, rt: linux.rt, with: String::new(), cells }
 }
 
 /// What mainline Linux and PREEMPT_RT allow.
@@ -63,7 +65,8 @@ struct Allowed {
     rt: bool,
 }
 
-fn make() -> Vec<Scenario> {
+/// All scenarios, in the order of the tables.
+pub(crate) fn make() -> Vec<Scenario> {
     vec![
         scenario!(dma_resv_fence_callback, "dma-resv-fence-callback",
             "a fence callback takes a lock inside write_seqlock(); another thread and an ithread take it too",

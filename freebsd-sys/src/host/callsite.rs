@@ -13,10 +13,14 @@ const FRAMES: usize = 48;
 /// The calling thread's.
 pub(crate) fn stack() -> Stack {
     let mut stack = Stack::new();
-    backtrace::trace(|frame| {
-        stack.push(frame.ip() as usize);
-        stack.len() < FRAMES
-    });
+    // SAFETY: `_Unwind_Backtrace` may be called by several threads; the lock that the safe function takes is for other systems' unwinders,
+    // and would stay taken if a driver that has overwritten its stack made this one fault.
+    unsafe {
+        backtrace::trace_unsynchronized(|frame| {
+            stack.push(frame.ip() as usize);
+            stack.len() < FRAMES
+        });
+    }
     stack
 }
 
@@ -31,11 +35,15 @@ impl Lines {
     }
 }
 
-/// The innermost line outside the kernel that the return address lies in, of functions that were inlined into each other.
+/// The innermost line outside the kernel that the return address lies in: of the call itself, which lies before.
 fn line_of(at: usize) -> Option<String> {
+    line_at(at.wrapping_sub(1))
+}
+
+/// The innermost line outside the kernel that the instruction is of, of functions that were inlined into each other.
+pub(crate) fn line_at(pc: usize) -> Option<String> {
     let mut line = None;
-    // The call itself, which lies before what it returns to.
-    backtrace::resolve(at.wrapping_sub(1) as *mut core::ffi::c_void, |symbol| {
+    backtrace::resolve(pc as *mut core::ffi::c_void, |symbol| {
         if line.is_none()
             && let (Some(file), Some(number)) = (symbol.filename(), symbol.lineno())
         {
@@ -46,10 +54,11 @@ fn line_of(at: usize) -> Option<String> {
     line
 }
 
-/// As `file!()` has it, in this workspace.
+/// As `file!()` has it in this workspace, and `__FILE__` in a file that was compiled where the process runs.
 fn relative(file: &Path) -> &Path {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    workspace.and_then(|workspace| file.strip_prefix(workspace).ok()).unwrap_or(file)
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned);
+    let mut folders = [workspace, std::env::current_dir().ok()].into_iter().flatten();
+    folders.find_map(|folder| file.strip_prefix(folder).ok()).unwrap_or(file)
 }
 
 /// Whether the file is the kernel's, the shim's, or a library's.

@@ -8,6 +8,7 @@
 //!   `SCHEDULER_STOPPED` and cannot switch.
 
 use super::gs::{self, word};
+use super::{callsite, heap};
 use crate::machine::{Engine, Machine, Verdict};
 use core::marker::PhantomData;
 use nix::sys::signal::Signal;
@@ -191,8 +192,11 @@ fn watch() {
     }
 }
 
-/// A program counter as file and offset: the same in every process, and what addr2line(1) takes.
+/// A program counter as a driver's source line; or, without one, as file and offset: the same in every process, and what addr2line(1) takes.
 fn place(pc: usize) -> String {
+    if let Some(line) = heap::aside(|| callsite::line_at(pc)) {
+        return line;
+    }
     // SAFETY: dladdr fills the plain structure, and its strings live as long as the object.
     unsafe {
         let mut info: libc::Dl_info = core::mem::zeroed();
