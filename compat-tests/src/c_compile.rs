@@ -127,9 +127,16 @@ pub(crate) struct Elf {
     pub(crate) undefined: Vec<String>,
     /// Variables that the linker is to place: -fno-common was not given.
     pub(crate) common: Vec<String>,
+    /// Functions to be called before or after everything else.
+    constructors: u64,
 }
 
 impl Elf {
+    /// Whether it has constructors or destructors besides the sanitizer's own.
+    pub(crate) fn has_constructors(&self) -> bool {
+        self.constructors > u64::from(self.undefined.iter().any(|name| name == "__tsan_init"))
+    }
+
     /// Reads a file.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let bytes = fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -145,6 +152,7 @@ impl Elf {
         const SYMTAB: u64 = 2;
         const GLOBAL: u64 = 1;
         const COMMON: u64 = 0xfff2;
+        const CONSTRUCTORS: [&str; 4] = [".init_array", ".fini_array", ".ctors", ".dtors"];
         let number = |at: usize, size: usize| -> Option<u64> {
             let bytes = bytes.get(at..at.checked_add(size)?)?;
             Some(bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
@@ -169,11 +177,11 @@ impl Elf {
             let flags = header(index, 8, 8)?;
             if name == "lkpi_sysinit" {
                 elf.sysinits = true;
+            } else if CONSTRUCTORS.iter().any(|set| name.starts_with(set)) {
+                elf.constructors += header(index, 0x20, 8)? / 8;
             } else if flags & WRITE_ALLOC == WRITE_ALLOC
                 && flags & (GROUP | TLS) == 0
                 && !name.starts_with(".data.rel.ro")
-                && !name.starts_with(".init_array")
-                && !name.starts_with(".fini_array")
             {
                 // An empty section would only be a name.
                 if header(index, 0x20, 8)? > 0 {

@@ -178,9 +178,9 @@ impl Builder<'_> {
         let library = self.dir.join(format!("{mapping}.so"));
         let mut linker = self.tool();
         linker.args(["-shared", "-nostdlib", "-Wl,-Bsymbolic,-z,now,-z,nostart-stop-gc", "-o"]).arg(&library);
-        for (n, object) in objects.iter().enumerate() {
+        for (n, (object, path)) in objects.iter().zip(self.source.files).enumerate() {
             let elf = Elf::read(object)?;
-            self.check(object, &elf, mapping)?;
+            check(path, &elf, mapping)?;
             let gathered = self.dir.join(format!("{mapping}-{n}.o"));
             let mut objcopy = gather(&elf, DATA, SYSINITS);
             objcopy.arg(object).arg(&gathered);
@@ -199,8 +199,8 @@ impl Builder<'_> {
         }
         linker.arg(self.bounds()?).arg("-lgcc");
         finish(start(linker)?)?;
-        // SAFETY: the library has no constructors (-nostdlib, and no section for them is made by what our flags compile); what its
-        // functions do is the driver's affair, as with the units that are linked into this program.
+        // SAFETY: it has no constructors but the sanitizer's, which does nothing here (`check`); what its functions do is the driver's affair,
+        // as with the units that are linked into this program.
         let library = unsafe { Library::open(Some(&library), RTLD_NOW | RTLD_LOCAL) };
         let library =
             library.map_err(|error| missing(wanted.difference(&defined)).unwrap_or_else(|| error.to_string()))?;
@@ -229,28 +229,6 @@ impl Builder<'_> {
         Ok(cells)
     }
 
-    /// That an object of the user's was compiled as ours are.
-    fn check(&self, path: &Path, elf: &Elf, mapping: &str) -> Result<(), String> {
-        let of = |other: &&str| elf.undefined.iter().any(|name| name.starts_with(&format!("lkpi_{other}_")));
-        if let Some(other) = registry::mappings().into_iter().filter(|name| *name != mapping).find(of) {
-            return Err(format!("{}: it was compiled for {other}, not for {mapping}", path.display()));
-        }
-        if let Some(name) = elf.common.first() {
-            return Err(format!(
-                "{}: '{name}' would not be restored between executions: compile with -fno-common",
-                path.display()
-            ));
-        }
-        let given = self.source.files.iter().any(|file| file == path);
-        if given && !elf.undefined.iter().any(|name| name.starts_with("__tsan_")) {
-            return Err(format!(
-                "{}: what it reads and writes would not be seen: compile with -fsanitize=thread, as compat-tests/README.md says",
-                path.display()
-            ));
-        }
-        Ok(())
-    }
-
     fn bounds(&self) -> Result<PathBuf, String> {
         let (text, object) = (self.dir.join("bounds.c"), self.dir.join("bounds.o"));
         fs::write(&text, BOUNDS).map_err(|e| format!("{}: {e}", text.display()))?;
@@ -263,6 +241,33 @@ impl Builder<'_> {
     fn tool(&self) -> Command {
         self.compiler.to_command()
     }
+}
+
+/// That the code of a file can be loaded, and that it was compiled as ours is.
+fn check(path: &Path, elf: &Elf, mapping: &str) -> Result<(), String> {
+    let of = |other: &&str| elf.undefined.iter().any(|name| name.starts_with(&format!("lkpi_{other}_")));
+    if let Some(other) = registry::mappings().into_iter().filter(|name| *name != mapping).find(of) {
+        return Err(format!("{}: it was compiled for {other}, not for {mapping}", path.display()));
+    }
+    if elf.has_constructors() {
+        return Err(format!(
+            "{}: a kernel calls no constructors or destructors; module_init and SYSINIT are called at boot",
+            path.display()
+        ));
+    }
+    if let Some(name) = elf.common.first() {
+        return Err(format!(
+            "{}: '{name}' would not be restored between executions: compile with -fno-common",
+            path.display()
+        ));
+    }
+    if kind(path) == Some(Kind::Object) && !elf.undefined.iter().any(|name| name.starts_with("__tsan_")) {
+        return Err(format!(
+            "{}: what it reads and writes would not be seen: compile with -fsanitize=thread, as compat-tests/README.md says",
+            path.display()
+        ));
+    }
+    Ok(())
 }
 
 /// Which of these symbols this program does not have either. The loader names only the first.
