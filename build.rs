@@ -59,9 +59,8 @@ fn build() -> Result<(), String> {
         if running.len() >= jobs {
             warnings.push(finish(running.remove(0))?);
         }
-        let source = PathBuf::from(format!("{SUITES}/{unit}.c"));
         let folders = [SUITES, INCLUDE].map(Path::new);
-        let mut command = compile(&compiler, mapping, &folders, &source, &object(&out, unit, mapping, "plain.o"));
+        let mut command = compile(&compiler, mapping, &folders, &source(unit), &object(&out, unit, mapping, "plain.o"));
         command.current_dir(&root);
         running.push(start(command)?);
     }
@@ -81,7 +80,7 @@ fn build() -> Result<(), String> {
     for &(unit, mapping) in &cells {
         let plain = object(&out, unit, mapping, "plain.o");
         let last = object(&out, unit, mapping, "o");
-        let elf = Elf::read(&plain)?;
+        let elf = Elf::read(&plain, &source(unit))?;
         // A copied file whose scenario kept its name: the linker would not say so.
         for name in &elf.scenarios {
             if let Some(other) = owners.insert((mapping, name.clone()), unit) {
@@ -118,6 +117,10 @@ fn stems(folder: &Path, ext: &str) -> Result<Vec<String>, String> {
         .collect();
     names.sort();
     Ok(names)
+}
+
+fn source(unit: &str) -> PathBuf {
+    PathBuf::from(format!("{SUITES}/{unit}.c"))
 }
 
 fn object(out: &Path, unit: &str, mapping: &str, ext: &str) -> PathBuf {

@@ -132,15 +132,18 @@ pub(crate) struct Elf {
 }
 
 impl Elf {
-    /// Whether it has constructors or destructors besides the sanitizer's own.
-    pub(crate) fn has_constructors(&self) -> bool {
-        self.constructors > u64::from(self.undefined.iter().any(|name| name == "__tsan_init"))
-    }
-
-    /// Reads a file.
-    pub(crate) fn read(path: &Path) -> Result<Self, String> {
-        let bytes = fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        Self::parse(&bytes).ok_or_else(|| format!("{}: not a relocatable ELF object of amd64", path.display()))
+    /// Reads the object that `source` became.
+    pub(crate) fn read(object: &Path, source: &Path) -> Result<Self, String> {
+        let source = source.display();
+        let bytes = fs::read(object).map_err(|e| format!("{source}: {e}"))?;
+        let elf = Self::parse(&bytes).ok_or_else(|| format!("{source}: not a relocatable ELF object of amd64"))?;
+        // The sanitizer's own does nothing here.
+        if elf.constructors > u64::from(elf.undefined.iter().any(|name| name == "__tsan_init")) {
+            return Err(format!(
+                "{source}: a kernel calls no constructors or destructors; module_init and SYSINIT are called at boot"
+            ));
+        }
+        Ok(elf)
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {

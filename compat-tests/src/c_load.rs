@@ -179,7 +179,7 @@ impl Builder<'_> {
         let mut linker = self.tool();
         linker.args(["-shared", "-nostdlib", "-Wl,-Bsymbolic,-z,now,-z,nostart-stop-gc", "-o"]).arg(&library);
         for (n, (object, path)) in objects.iter().zip(self.source.files).enumerate() {
-            let elf = Elf::read(object)?;
+            let elf = Elf::read(object, path)?;
             check(path, &elf, mapping)?;
             let gathered = self.dir.join(format!("{mapping}-{n}.o"));
             let mut objcopy = gather(&elf, DATA, SYSINITS);
@@ -199,7 +199,7 @@ impl Builder<'_> {
         }
         linker.arg(self.bounds()?).arg("-lgcc");
         finish(start(linker)?)?;
-        // SAFETY: it has no constructors but the sanitizer's, which does nothing here (`check`); what its functions do is the driver's affair,
+        // SAFETY: it has no constructors but the sanitizer's, which does nothing here (`Elf::read`); what its functions do is the driver's affair,
         // as with the units that are linked into this program.
         let library = unsafe { Library::open(Some(&library), RTLD_NOW | RTLD_LOCAL) };
         let library =
@@ -248,12 +248,6 @@ fn check(path: &Path, elf: &Elf, mapping: &str) -> Result<(), String> {
     let of = |other: &&str| elf.undefined.iter().any(|name| name.starts_with(&format!("lkpi_{other}_")));
     if let Some(other) = registry::mappings().into_iter().filter(|name| *name != mapping).find(of) {
         return Err(format!("{}: it was compiled for {other}, not for {mapping}", path.display()));
-    }
-    if elf.has_constructors() {
-        return Err(format!(
-            "{}: a kernel calls no constructors or destructors; module_init and SYSINIT are called at boot",
-            path.display()
-        ));
     }
     if let Some(name) = elf.common.first() {
         return Err(format!(

@@ -15,14 +15,8 @@ pub struct Tracked(Word);
 pub struct Marked(Word);
 
 /// The storage of either: racy use is defined behaviour, so that `busted` may tear.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Word(OwnedUsize);
-
-impl Default for Word {
-    fn default() -> Self {
-        Self(OwnedUsize::new(0))
-    }
-}
 
 impl Word {
     #[track_caller]

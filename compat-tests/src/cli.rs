@@ -212,6 +212,7 @@ struct Compare {
     #[serde(skip)]
     shard: Option<Shard>,
     #[command(flatten)]
+    #[serde(flatten)]
     how: How,
 }
 

@@ -21,7 +21,7 @@ use freebsd_sys::seqc::Seqc;
 use freebsd_sys::thread::{Kthread, kthread_add};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A program.
@@ -222,11 +222,11 @@ pub fn run(plan: &Plan) -> Figures {
 }
 
 /// What a thread does `rounds` times; it is told its number.
-type Round = dyn Fn(usize);
+type Round = dyn Fn(usize) + Send + Sync;
 
 /// The program: thread0's main.
 fn perform(plan: &Plan) {
-    let round: Rc<Round> = match plan.program {
+    let round: Arc<Round> = match plan.program {
         Program::Mutex => mutex(),
         Program::Tas => tas(),
         Program::Rwlock => rwlock(),
@@ -236,7 +236,7 @@ fn perform(plan: &Plan) {
     let rounds = plan.rounds;
     let threads: Vec<_> = (1..plan.threads)
         .map(|at| {
-            let round = Rc::clone(&round);
+            let round = Arc::clone(&round);
             let cpu = Some(at.min(plan.cpus - 1));
             kthread_add(Kthread { name: "T", priority: pri::PUSER, flags: 0, cpu }, move || {
                 (0..rounds).for_each(|_| round(at));
@@ -249,19 +249,19 @@ fn perform(plan: &Plan) {
     explore::end();
 }
 
-fn mutex() -> Rc<Round> {
+fn mutex() -> Arc<Round> {
     // A lock stays where it was initialised.
-    let (lock, data) = (Rc::new(Mtx::zeroed()), Tracked::default());
+    let (lock, data) = (Arc::new(Mtx::zeroed()), Tracked::default());
     lock.init(c"mutex", Mtxf::NOWITNESS);
     let round = move |_| {
         lock.lock();
         data.bump();
         lock.unlock();
     };
-    Rc::new(round)
+    Arc::new(round)
 }
 
-fn tas() -> Rc<Round> {
+fn tas() -> Arc<Round> {
     let (word, data) = (Owned32::new(0), Tracked::default());
     let round = move |_| {
         let id = word.as_ptr() as usize;
@@ -279,10 +279,10 @@ fn tas() -> Rc<Round> {
         data.bump();
         store(&word, 0);
     };
-    Rc::new(round)
+    Arc::new(round)
 }
 
-fn ticket() -> Rc<Round> {
+fn ticket() -> Arc<Round> {
     let (next, serving, data) = (Owned32::new(0), Owned32::new(0), Tracked::default());
     let round = move |_| {
         let id = serving.as_ptr() as usize;
@@ -298,11 +298,11 @@ fn ticket() -> Rc<Round> {
         data.bump();
         store(&serving, own + 1);
     };
-    Rc::new(round)
+    Arc::new(round)
 }
 
-fn rwlock() -> Rc<Round> {
-    let (lock, data) = (Rc::new(Rw::zeroed()), Tracked::default());
+fn rwlock() -> Arc<Round> {
+    let (lock, data) = (Arc::new(Rw::zeroed()), Tracked::default());
     lock.init(c"rwlock", Rwf::NOWITNESS);
     let round = move |at| {
         if at == 0 {
@@ -315,10 +315,10 @@ fn rwlock() -> Rc<Round> {
             lock.runlock();
         }
     };
-    Rc::new(round)
+    Arc::new(round)
 }
 
-fn seqlock() -> Rc<Round> {
+fn seqlock() -> Arc<Round> {
     let (count, data) = (Seqc::new(), SeqPair::default());
     let round = move |at| {
         if at == 0 {
@@ -335,7 +335,7 @@ fn seqlock() -> Rc<Round> {
             }
         }
     };
-    Rc::new(round)
+    Arc::new(round)
 }
 
 /// An atomic write.

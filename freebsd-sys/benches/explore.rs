@@ -13,14 +13,14 @@ use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::sched::pri;
 use freebsd_sys::thread::{Kthread, Thread, kthread_add};
 use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// `threads` threads, each locking and unlocking `rounds` times.
 fn program(threads: usize, rounds: usize, cpus: usize) {
-    let mutex = Rc::new(Mtx::zeroed());
+    let mutex = Arc::new(Mtx::zeroed());
     mutex.init(c"mutex", Mtxf::NOWITNESS);
-    let body = |mutex: Rc<Mtx>| {
+    let body = |mutex: Arc<Mtx>| {
         move || {
             for _ in 0..rounds {
                 mutex.lock();
@@ -32,7 +32,7 @@ fn program(threads: usize, rounds: usize, cpus: usize) {
     let mut others: [Option<&Thread>; 8] = [None; 8];
     for (at, other) in others.iter_mut().enumerate().take(threads).skip(1) {
         let spec = Kthread { name: "T", priority: pri::PUSER, flags: 0, cpu: Some(at.min(cpus - 1)) };
-        *other = Some(kthread_add(spec, body(Rc::clone(&mutex))));
+        *other = Some(kthread_add(spec, body(Arc::clone(&mutex))));
     }
     body(mutex)();
     others.into_iter().flatten().for_each(explore::join);

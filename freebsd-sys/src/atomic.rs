@@ -178,6 +178,7 @@ impl fmt::Debug for Word {
 macro_rules! owned {
     ($(#[$doc:meta])* $name:ident, $atomic:ident, $int:ty) => {
         $(#[$doc])*
+        #[derive(Default)]
         #[repr(transparent)]
         pub struct $name(core_atomic::$atomic);
 

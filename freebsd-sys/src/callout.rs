@@ -231,7 +231,7 @@ pub enum Handler {
     /// `callout_func_t` and its argument.
     Func(unsafe extern "C-unwind" fn(*mut core::ffi::c_void), *mut core::ffi::c_void),
     /// A closure.
-    Closure(std::rc::Rc<dyn Fn()>),
+    Closure(std::sync::Arc<dyn Fn() + Send + Sync>),
 }
 
 impl Handler {
@@ -250,8 +250,8 @@ impl core::fmt::Debug for Handler {
     }
 }
 
-impl From<std::rc::Rc<dyn Fn()>> for Handler {
-    fn from(closure: std::rc::Rc<dyn Fn()>) -> Self {
+impl From<std::sync::Arc<dyn Fn() + Send + Sync>> for Handler {
+    fn from(closure: std::sync::Arc<dyn Fn() + Send + Sync>) -> Self {
         Self::Closure(closure)
     }
 }
@@ -273,7 +273,7 @@ impl core::fmt::Debug for Callout {
 
 // SAFETY: the handler is set before the callout is pending and run by one softclock thread at a time.
 unsafe impl Sync for Callout {}
-// SAFETY: the count of the handler's `Rc` changes only under the callouts' lock, or alone at set-up, whatever the host thread.
+// SAFETY: the handler is a closure that may be sent, or C's function and its argument, for which who set the callout vouched.
 unsafe impl Send for Callout {}
 
 impl Default for Callout {

@@ -1167,7 +1167,7 @@ impl Calls {
         if self.queue.get().is_null() {
             let queue = Taskqueue::create_fast(c"softirq");
             queue.start_threads_on(1, pri::PI_SOFT, Some(cpu));
-            self.task.init(0, std::rc::Rc::new(move |_| call_task(cpu)));
+            self.task.init(0, std::sync::Arc::new(move |_| call_task(cpu)));
             self.queue.set(core::ptr::from_ref(queue).cast_mut());
         }
         if self.armed.get() == 0 {

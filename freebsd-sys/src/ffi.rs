@@ -22,7 +22,7 @@ use crate::lock::Loc;
 use crate::mutex::{Mtx, Mtxf};
 use crate::panic::{corruption, kassert, panic_args, printf_args};
 use crate::syscall;
-use crate::thread::{Thread, curthread};
+use crate::thread::{Argument, Thread, curthread};
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::mem::offset_of;
 
@@ -436,8 +436,9 @@ pub unsafe extern "C-unwind" fn lkpi_syscalls(threads: *const Syscall, count: us
     // SAFETY: the caller's promise.
     let threads: &[Syscall] = unsafe { core::slice::from_raw_parts(threads, count) };
     let calls = threads.iter().map(|&Syscall { name, priority, cpu, func, arg }| {
+        let arg = Argument::new(arg);
         // SAFETY: the caller's promise; the name is copied.
-        let call = unsafe { syscall::syscall(text(name), priority, move || func(arg)) };
+        let call = unsafe { syscall::syscall(text(name), priority, move || func(arg.get())) };
         match usize::try_from(cpu) {
             Ok(cpu) => call.on(cpu),
             Err(_) => call,

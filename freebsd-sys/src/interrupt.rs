@@ -26,7 +26,7 @@ use crate::lock::ChainLock;
 use crate::module::Once;
 use crate::panic::kprintf;
 use crate::sched::{self, pri, sw, swt};
-use crate::thread::{self, Kthread, Thread, curthread, tdf, tdi};
+use crate::thread::{self, Argument, Kthread, Thread, curthread, tdf, tdi};
 
 /// What a filter returns, `FILTER_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +40,15 @@ pub enum Filter {
 }
 
 /// What a handler's filter is.
-pub(crate) type FilterFn = Box<dyn Fn() -> Filter>;
+pub(crate) type FilterFn = Box<dyn Fn() -> Filter + Send + Sync>;
+
+/// What its ithread runs.
+pub(crate) type IthreadFn = Box<dyn Fn() + Send + Sync>;
 
 /// One handler of an interrupt source: `struct intr_handler`.
 struct Handler {
     filter: Option<FilterFn>,
-    ithread: Option<Box<dyn Fn()>>,
+    ithread: Option<IthreadFn>,
     cookie: usize,
     /// `ih_pri`, and the handler's number: of equals the first that came runs first.
     order: (u32, u32),
@@ -66,7 +69,10 @@ pub(crate) struct Traits {
 }
 
 /// What a source's controller is told: `ie_pre_ithread` and its kin.
-pub(crate) type Hook = Box<dyn Fn()>;
+pub(crate) type Hook = Box<dyn Fn() + Send + Sync>;
+
+/// Tells the controller which CPU is to take the interrupt; an error, or 0.
+pub(crate) type AssignFn = Box<dyn Fn(i32) -> i32 + Send + Sync>;
 
 /// `intr_event_create()`'s functions: before an ithread is scheduled, after it has run, and after filters if no ithread is.
 #[derive(Default)]
@@ -75,7 +81,7 @@ pub(crate) struct Hooks {
     pub(crate) post_ithread: Option<Hook>,
     pub(crate) post_filter: Option<Hook>,
     /// Another CPU is to take it; what it returns is an error, or 0.
-    pub(crate) assign_cpu: Option<Box<dyn Fn(i32) -> i32>>,
+    pub(crate) assign_cpu: Option<AssignFn>,
 }
 
 fn call(hook: &Option<Hook>) {
@@ -340,7 +346,7 @@ pub(crate) fn of(irq: Irq) -> &'static Source {
 ///
 /// The filter runs in interrupt context; the ithread handler in a thread that may block on a mutex but not sleep. A source is
 /// set up by one thread at a time, as bus code does under its topology lock.
-pub fn setup(irq: Irq, filter: Option<FilterFn>, ithread: Option<Box<dyn Fn()>>, cookie: usize) {
+pub fn setup(irq: Irq, filter: Option<FilterFn>, ithread: Option<IthreadFn>, cookie: usize) {
     if !cpu::step("bus_setup_intr", 0) {
         return;
     }
@@ -368,7 +374,7 @@ fn make_thread(source: &'static Source, priority: u32) {
 pub(crate) fn add(
     source: &'static Source,
     filter: Option<FilterFn>,
-    ithread: Option<Box<dyn Fn()>>,
+    ithread: Option<IthreadFn>,
     cookie: usize,
     traits: Traits,
 ) -> bool {
@@ -420,8 +426,9 @@ pub unsafe fn setup_ithread(
     arg: *mut core::ffi::c_void,
     cookie: usize,
 ) {
+    let arg = Argument::new(arg);
     // SAFETY: the caller's promise.
-    setup(irq, None, Some(Box::new(move || unsafe { handler(arg) })), cookie);
+    setup(irq, None, Some(Box::new(move || unsafe { handler(arg.get()) })), cookie);
 }
 
 /// `intr_event_bind()`: the ithread stays on the CPU that the source was created for, where until then it only begins. Nobody runs it yet.

@@ -173,7 +173,7 @@ pub(crate) fn add(
     proc: &'static Proc,
     name: &str,
     made: impl FnOnce(&'static Thread),
-    body: impl FnOnce() + 'static,
+    body: impl FnOnce() + Send + 'static,
 ) -> &'static Thread {
     let spec = Kthread { name, priority: pri::PVM, flags: tdf::KPROC, cpu: None };
     let td = thread::create(spec, move || {
@@ -197,7 +197,7 @@ pub(crate) fn add(
 /// `kproc_create()`: a kernel process whose one thread runs `body`, which ends by [`kproc_exit`]. Valid until the execution ends.
 ///
 /// FreeBSD's text if `body` returns: `Kernel thread "%s" (pid %d) exited prematurely.`
-pub fn kproc_create(name: &str, body: impl FnOnce() + 'static) -> &'static Proc {
+pub fn kproc_create(name: &str, body: impl FnOnce() + Send + 'static) -> &'static Proc {
     let proc = new(name);
     add(proc, name, |_| (), body);
     proc

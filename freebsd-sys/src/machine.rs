@@ -257,6 +257,8 @@ pub struct Sysinit {
 const _: () = assert!(size_of::<Sysinit>() == 32);
 
 // SAFETY: an entry is constant; what its argument points at is used by the machine that leases the unit.
+unsafe impl Send for Sysinit {}
+// SAFETY: as above.
 unsafe impl Sync for Sysinit {}
 
 /// Most kernel threads of a machine at a time: FreeBSD's `kern.maxthread` of a small system.
@@ -497,7 +499,7 @@ impl Machine {
     }
 
     /// A context that runs `body` as `td`.
-    pub(crate) fn new_context(&self, td: &'static Thread, body: impl FnOnce() + 'static) -> Context {
+    pub(crate) fn new_context(&self, td: &'static Thread, body: impl FnOnce() + Send + 'static) -> Context {
         self.stack_lock.lock_raw();
         // SAFETY: (stack_lock)
         let pool = unsafe { self.stacks.get() };

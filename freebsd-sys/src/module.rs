@@ -117,7 +117,7 @@ pub struct ModuleData<T> {
     marker: PhantomData<fn() -> T>,
 }
 
-impl<T: Any + Default> ModuleData<T> {
+impl<T: Any + Default + Send + Sync> ModuleData<T> {
     /// A definition.
     pub const fn new() -> Self {
         Self { slot: Slot(RawWord::new(0)), marker: PhantomData }
@@ -132,7 +132,7 @@ impl<T: Any + Default> ModuleData<T> {
     }
 }
 
-impl<T: Any + Default> Default for ModuleData<T> {
+impl<T: Any + Default + Send + Sync> Default for ModuleData<T> {
     fn default() -> Self {
         Self::new()
     }
@@ -146,7 +146,7 @@ pub struct Dpcpu<T> {
     marker: PhantomData<fn() -> T>,
 }
 
-impl<T: Any + Default> Dpcpu<T> {
+impl<T: Any + Default + Send + Sync> Dpcpu<T> {
     /// A definition.
     pub const fn new() -> Self {
         Self { slot: Slot(RawWord::new(0)), marker: PhantomData }
@@ -168,7 +168,7 @@ impl<T: Any + Default> Dpcpu<T> {
     }
 }
 
-impl<T: Any + Default> Default for Dpcpu<T> {
+impl<T: Any + Default + Send + Sync> Default for Dpcpu<T> {
     fn default() -> Self {
         Self::new()
     }

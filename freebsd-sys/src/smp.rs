@@ -36,7 +36,7 @@ pub enum Phase<'a> {
     /// `smp_no_rendezvous_barrier`: they do not.
     NoBarrier,
     /// A function, besides. All CPUs have run it before the action begins; all have run the action before it.
-    Run(&'a dyn Fn()),
+    Run(&'a (dyn Fn() + Sync)),
 }
 
 impl core::fmt::Debug for Phase<'_> {
@@ -177,7 +177,7 @@ pub fn all_cpus() -> usize {
 ///
 /// MPASS `curthread->td_md.md_spinlock_count == 0` (INVARIANTS): with a spin mutex held. `ncpus is 0 with non-zero map`; `rendezvous action changed td_owepreempt`, if a function made a better thread runnable (INVARIANTS).
 #[track_caller]
-pub fn smp_rendezvous_cpus(map: usize, setup: Phase<'_>, action: Option<&dyn Fn()>, teardown: Phase<'_>) {
+pub fn smp_rendezvous_cpus(map: usize, setup: Phase<'_>, action: Option<&(dyn Fn() + Sync)>, teardown: Phase<'_>) {
     let loc = Loc::caller();
     if !cpu::step_at("smp_rendezvous_cpus", 0, loc) {
         return;
@@ -231,6 +231,6 @@ pub fn smp_rendezvous_cpus(map: usize, setup: Phase<'_>, action: Option<&dyn Fn(
 ///
 /// As [`smp_rendezvous_cpus`].
 #[track_caller]
-pub fn smp_rendezvous(setup: Phase<'_>, action: Option<&dyn Fn()>, teardown: Phase<'_>) {
+pub fn smp_rendezvous(setup: Phase<'_>, action: Option<&(dyn Fn() + Sync)>, teardown: Phase<'_>) {
     smp_rendezvous_cpus(all_cpus(), setup, action, teardown);
 }

@@ -21,11 +21,11 @@ pub struct Syscall {
     name: String,
     priority: u32,
     cpu: Option<usize>,
-    body: Box<dyn FnOnce()>,
+    body: Box<dyn FnOnce() + Send>,
 }
 
 /// A user thread of `priority` whose system call is `body`.
-pub fn syscall(name: &str, priority: u32, body: impl FnOnce() + 'static) -> Syscall {
+pub fn syscall(name: &str, priority: u32, body: impl FnOnce() + Send + 'static) -> Syscall {
     Syscall { name: name.to_owned(), priority, cpu: None, body: Box::new(body) }
 }
 

@@ -44,13 +44,13 @@ use crate::thread::{Kthread, Thread, curthread, kthread_add, tdf};
 use crate::witness;
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::offset_of;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// `EBUSY`.
 pub const EBUSY: i32 = 16;
 
 /// What a task calls with its pending count.
-pub type Handler = Rc<dyn Fn(usize)>;
+pub type Handler = Arc<dyn Fn(usize) + Send + Sync>;
 
 /// `task_fn_t`: a function that takes the context and the pending count.
 pub type TaskFn = unsafe extern "C-unwind" fn(*mut c_void, c_int);
@@ -95,9 +95,9 @@ impl core::fmt::Debug for Task {
     }
 }
 
-// SAFETY: see the locking key; the handler's count changes only under the mutex of the one queue that the task is used with.
+// SAFETY: see the locking key.
 unsafe impl Sync for Task {}
-// SAFETY: a task that moves is not enqueued; what its function captured belongs to the machine, not to a host thread.
+// SAFETY: a task that moves is not enqueued; its closure may be sent, and for a function with its context C vouched.
 unsafe impl Send for Task {}
 
 impl Default for Task {

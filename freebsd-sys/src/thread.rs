@@ -604,6 +604,25 @@ pub(crate) fn curthread_word() -> usize {
     gs::curthread() as usize
 }
 
+/// What C passes to a function of its own, on whatever thread that is called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Argument(*mut core::ffi::c_void);
+
+// SAFETY: it is an address here and no more. Only C's function looks at what is there, and who passed it vouched for that.
+unsafe impl Send for Argument {}
+// SAFETY: as above.
+unsafe impl Sync for Argument {}
+
+impl Argument {
+    pub(crate) fn new(arg: *mut core::ffi::c_void) -> Self {
+        Self(arg)
+    }
+
+    pub(crate) fn get(self) -> *mut core::ffi::c_void {
+        self.0
+    }
+}
+
 /// What [`kthread_add`] is to make.
 #[derive(Debug, Clone, Copy)]
 pub struct Kthread<'a> {
@@ -621,10 +640,17 @@ pub struct Kthread<'a> {
 ///
 /// The name may be formatted; the body is dropped when it ends. Must not be called with a spin mutex held.
 ///
-/// The body need not be `Send`, though on `smp` it runs on another host thread: in `explore` all are one, where an `Rc` and a `RefCell` are
-/// what a scenario is best written with, and which engine a body is for its type does not say. So the compiler does not look here: a body
-/// for `smp` shares what could be sent, an `Arc` and not an `Rc`. The same is true of the closures that callouts, tasks and interrupts call.
-pub fn kthread_add(spec: Kthread<'_>, body: impl FnOnce() + 'static) -> &'static Thread {
+/// On `smp` it may run on another host thread, hence `Send`; what callouts, tasks and interrupts call is `Sync` as well.
+///
+/// ```compile_fail,E0277
+/// use freebsd_sys::sched::pri;
+/// use freebsd_sys::thread::{Kthread, kthread_add};
+/// use std::rc::Rc;
+///
+/// let shared = Rc::new(0);
+/// kthread_add(Kthread { name: "other", priority: pri::PUSER, flags: 0, cpu: None }, move || drop(shared));
+/// ```
+pub fn kthread_add(spec: Kthread<'_>, body: impl FnOnce() + Send + 'static) -> &'static Thread {
     let td = create(spec, body);
     crate::sched::add_new(td, spec.cpu);
     td
@@ -713,7 +739,7 @@ pub fn kthread_suspend_check() {
 }
 
 /// [`kthread_add`] without making it runnable.
-pub(crate) fn create(spec: Kthread<'_>, body: impl FnOnce() + 'static) -> &'static Thread {
+pub(crate) fn create(spec: Kthread<'_>, body: impl FnOnce() + Send + 'static) -> &'static Thread {
     let td = prepare(spec);
     // SAFETY: the thread does not run yet.
     unsafe { *td.context.get() = Some(machine().new_context(td, body)) };

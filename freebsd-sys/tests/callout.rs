@@ -13,7 +13,6 @@ use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::thread::{Kthread, State, curthread, kthread_add};
 use freebsd_sys::{cpu, critical, sleep};
-use std::rc::Rc;
 use std::sync::Arc;
 
 #[track_caller]
@@ -25,20 +24,20 @@ fn text(config: Config, main: impl Fn()) -> String {
 }
 
 /// A handler.
-fn does(body: impl Fn() + 'static) -> Rc<dyn Fn()> {
-    Rc::new(body)
+fn does(body: impl Fn() + Send + Sync + 'static) -> Arc<dyn Fn() + Send + Sync> {
+    Arc::new(body)
 }
 
-fn counting() -> (Rc<dyn Fn()>, Arc<Owned32>) {
+fn counting() -> (Arc<dyn Fn() + Send + Sync>, Arc<Owned32>) {
     let n = Arc::new(Owned32::new(0));
     let count = Arc::clone(&n);
-    (Rc::new(move || n.set(n.get() + 1)), count)
+    (Arc::new(move || n.set(n.get() + 1)), count)
 }
 
 #[test]
 fn callout_runs_once_when_its_time_has_come() {
     passes(Config::default(), 50, || {
-        let c = Rc::new(Callout::new());
+        let c = Arc::new(Callout::new());
         let (handler, count) = counting();
         assert!(!c.reset(5, handler, None, Cf::empty()));
         assert!(c.pending());
@@ -53,7 +52,7 @@ fn callout_runs_once_when_its_time_has_come() {
 #[test]
 fn setting_it_again_replaces_it() {
     passes(Config::default(), 20, || {
-        let c = Rc::new(Callout::new());
+        let c = Arc::new(Callout::new());
         let (first, never) = counting();
         let (second, count) = counting();
         c.reset(5000, first, None, Cf::empty());
@@ -68,7 +67,7 @@ fn setting_it_again_replaces_it() {
 fn handler_runs_in_softclock_with_sleeping_prohibited() {
     for cpu in [0, 1] {
         passes(Config::default(), 20, move || {
-            let c = Rc::new(Callout::new());
+            let c = Arc::new(Callout::new());
             let handler = move || {
                 let td = curthread();
                 assert_eq!(td.name(), format!("clock ({cpu})"));
@@ -80,7 +79,7 @@ fn handler_runs_in_softclock_with_sleeping_prohibited() {
         });
     }
     let text = text(Config::default(), || {
-        let c = Rc::new(Callout::new());
+        let c = Arc::new(Callout::new());
         c.reset(1, does(|| _ = sleep::pause("nap", 1)), None, Cf::empty());
         sleep::pause("wait", 10);
     });
@@ -90,7 +89,7 @@ fn handler_runs_in_softclock_with_sleeping_prohibited() {
 #[test]
 fn direct_callout_runs_in_the_clock_interrupt() {
     passes(Config::default(), 20, || {
-        let c = Rc::new(Callout::new());
+        let c = Arc::new(Callout::new());
         let n = Arc::new(Owned32::new(0));
         let count = Arc::clone(&n);
         let handler = move || {
@@ -108,7 +107,7 @@ fn direct_callout_runs_in_the_clock_interrupt() {
 fn handler_runs_with_its_lock() {
     passes(Config::default(), 200, || {
         let m = mtx(c"m", Mtxf::DEF);
-        let c = Rc::new(Callout::new());
+        let c = Arc::new(Callout::new());
         c.init_lock(Some(m.object()), Cf::empty());
         let inside = Arc::new(Owned32::new(0));
         let (lock, seen) = (Arc::clone(&m), Arc::clone(&inside));
@@ -141,7 +140,7 @@ fn handler_runs_with_its_lock() {
 fn handler_may_return_the_lock_itself() {
     passes(Config::default(), 20, || {
         let m = mtx(c"m", Mtxf::DEF);
-        let c = Rc::new(Callout::new());
+        let c = Arc::new(Callout::new());
         c.init_lock(Some(m.object()), Cf::RETURNUNLOCKED);
         let lock = Arc::clone(&m);
         c.reset(1, does(move || lock.unlock()), None, Cf::empty());
@@ -155,7 +154,7 @@ fn handler_may_return_the_lock_itself() {
 #[test]
 fn stopped_callout_does_not_run() {
     passes(Config::default(), 50, || {
-        let c = Rc::new(Callout::new());
+        let c = Arc::new(Callout::new());
         let (handler, count) = counting();
         c.reset(500, handler, None, Cf::empty());
         assert_eq!(c.stop(), 1);
@@ -169,7 +168,7 @@ fn stopped_callout_does_not_run() {
 fn callout_that_is_stopped_under_its_lock_never_begins() {
     passes(Config::default(), 500, || {
         let m = mtx(c"m", Mtxf::DEF);
-        let c = Rc::new(Callout::new());
+        let c = Arc::new(Callout::new());
         c.init_lock(Some(m.object()), Cf::empty());
         let (handler, count) = counting();
         explore::begin();
@@ -281,7 +280,7 @@ fn drained_callout_cannot_set_itself_again() {
 #[test]
 fn drain_waits_for_the_handler() {
     passes(Config::default(), 300, || {
-        let c = Rc::new(Callout::new());
+        let c = Arc::new(Callout::new());
         let state = Arc::new(Owned32::new(0));
         let inside = Arc::clone(&state);
         let handler = move || {
@@ -358,7 +357,7 @@ fn draining_tells_of_what_the_run_set() {
 #[test]
 fn a_direct_callout_leaves_the_one_it_interrupts_running() {
     passes(Config::default(), 300, || {
-        let (c, direct) = (Rc::new(Callout::new()), Rc::new(Callout::new()));
+        let (c, direct) = (Arc::new(Callout::new()), Arc::new(Callout::new()));
         let lock = mtx(c"lock", Mtxf::DEF);
         let state = Arc::new(Owned32::new(0));
         let (blocks, inside) = (Arc::clone(&lock), Arc::clone(&state));
@@ -412,7 +411,7 @@ fn callouts_are_cpu_0s_unless_one_says_otherwise() {
 #[test]
 fn stop_wants_its_lock_exclusively() {
     let text = text(Config::default(), || {
-        let rw = Rc::new(Rw::zeroed());
+        let rw = Arc::new(Rw::zeroed());
         rw.init(c"rw", Rwf::empty());
         let c = Callout::new();
         c.init_lock(Some(rw.object()), Cf::empty());
@@ -425,11 +424,11 @@ fn stop_wants_its_lock_exclusively() {
 #[test]
 fn a_callout_of_giant_is_stopped_with_giant_or_without() {
     passes(Config::default(), 20, || {
-        let c = Rc::new(Callout::new());
+        let c = Arc::new(Callout::new());
         let (handler, count) = counting();
         c.init_lock(Some(giant().object()), Cf::empty());
         assert_eq!(c.stop(), -1);
-        c.reset(5, Rc::clone(&handler), None, Cf::empty());
+        c.reset(5, Arc::clone(&handler), None, Cf::empty());
         giant().lock();
         assert_eq!(c.stop(), 1);
         giant().unlock();
@@ -462,7 +461,7 @@ fn draining_with_the_handlers_lock_held_is_a_deadlock() {
         let e = explore::run(&m, &mut Random::new(seed), Options::default(), &|| {
             let lock = mtx(c"m", Mtxf::DEF);
             let lock2 = Arc::clone(&lock);
-            let c = Rc::new(Callout::new());
+            let c = Arc::new(Callout::new());
             let handler = does(move || {
                 lock2.lock();
                 lock2.unlock();
@@ -501,7 +500,7 @@ fn who_polls_the_clock_lets_it_go_on() {
     for cpus in [1, 2] {
         for far in [1, 5, 3_000, 10_000] {
             let verdict = verdict_on(cpus, || {
-                let c = Rc::new(Callout::new());
+                let c = Arc::new(Callout::new());
                 let (handler, count) = counting();
                 c.reset(4, handler, None, Cf::DIRECT_EXEC);
                 let end = sleep::ticks() + far;
@@ -561,7 +560,7 @@ fn time_does_not_end_a_livelock() {
 fn delays_add_up_and_timers_run_meanwhile() {
     for cpus in [1, 2] {
         let verdict = verdict_on(cpus, || {
-            let c = Rc::new(Callout::new());
+            let c = Arc::new(Callout::new());
             let (handler, count) = counting();
             let start = sleep::ticks();
             c.reset(3, handler, None, Cf::DIRECT_EXEC);

@@ -13,7 +13,7 @@ use freebsd_sys::sched::pri;
 use freebsd_sys::thread::{Kthread, kthread_add};
 use freebsd_sys::{cpu, critical, interrupt, panic, sleep};
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 #[global_allocator]
 static HEAP: freebsd_sys::host::heap::Heap = freebsd_sys::host::heap::Heap;
@@ -190,7 +190,7 @@ fn machine(cpus: usize, ticks: u32) -> Box<Machine> {
 }
 
 /// Runs a body per thread, the first on the calling thread and the others on the other CPUs; those too many share the last.
-fn run_bodies(bodies: Vec<Box<dyn FnOnce()>>, cpus: usize) {
+fn run_bodies(bodies: Vec<Box<dyn FnOnce() + Send>>, cpus: usize) {
     let mut bodies = bodies.into_iter();
     let first = bodies.next().expect("a body");
     let spec = |cpu| Kthread { name: "T", priority: pri::PUSER, flags: 0, cpu: Some(cpu) };
@@ -202,16 +202,16 @@ fn run_bodies(bodies: Vec<Box<dyn FnOnce()>>, cpus: usize) {
 }
 
 fn mutex_program(threads: usize, rounds: usize, cpus: usize) {
-    let shared = Rc::new(Mtx::zeroed());
+    let shared = Arc::new(Mtx::zeroed());
     shared.init(c"mutex", Mtxf::NOWITNESS);
     let body = || {
-        let shared = Rc::clone(&shared);
+        let shared = Arc::clone(&shared);
         Box::new(move || {
             for _ in 0..rounds {
                 shared.lock();
                 shared.unlock();
             }
-        }) as Box<dyn FnOnce()>
+        }) as Box<dyn FnOnce() + Send>
     };
     run_bodies((0..threads).map(|_| body()).collect(), cpus);
 }
@@ -341,7 +341,7 @@ fn perform(letters: &str, shared: &Shared) {
 
 /// Runs the bodies on `cpus` CPUs; `interrupt` is what an ithread does when its interrupt comes at any time on the last CPU.
 fn generated(bodies: &[&str], interrupt: Option<&'static str>, cpus: usize) {
-    let shared = Rc::new(Shared {
+    let shared = Arc::new(Shared {
         a: Mtx::zeroed(),
         b: Mtx::zeroed(),
         spin: Mtx::zeroed(),
@@ -355,12 +355,12 @@ fn generated(bodies: &[&str], interrupt: Option<&'static str>, cpus: usize) {
     shared.rw.init(c"rw", Rwf::NOWITNESS);
     if let Some(letters) = interrupt {
         let irq = interrupt::create("any", interrupt::Arrival::AnyTime, pri::PI_REALTIME, Some(cpus - 1));
-        let shared = Rc::clone(&shared);
+        let shared = Arc::clone(&shared);
         interrupt::setup(irq, None, Some(Box::new(move || perform(letters, &shared))), 1);
     }
     let body = |letters: &&str| {
-        let (shared, letters) = (Rc::clone(&shared), (*letters).to_owned());
-        Box::new(move || perform(&letters, &shared)) as Box<dyn FnOnce()>
+        let (shared, letters) = (Arc::clone(&shared), (*letters).to_owned());
+        Box::new(move || perform(&letters, &shared)) as Box<dyn FnOnce() + Send>
     };
     run_bodies(bodies.iter().map(body).collect(), cpus);
 }

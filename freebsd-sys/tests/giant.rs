@@ -38,7 +38,7 @@ fn it_excludes() {
 }
 
 /// Holds Giant twice and calls `sleep`, while another thread needs Giant to go on and wake it.
-fn sleeper_and_waker(sleep: impl Fn() + 'static, wake: impl Fn() + 'static) {
+fn sleeper_and_waker(sleep: impl Fn() + Send + Sync + 'static, wake: impl Fn() + Send + Sync + 'static) {
     let state = Arc::new(Owned32::new(0));
     threads(2, move |i| {
         if i == 0 {

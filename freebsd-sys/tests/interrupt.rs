@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{explore_random, explore_with, mtx, once, panic_text, passes, spawn_at, threads, up};
-use freebsd_sys::atomic::{Owned32, Shared32};
+use common::{Log, explore_random, explore_with, mtx, once, panic_text, passes, spawn_at, threads, up};
+use freebsd_sys::atomic::{Owned32, OwnedPtr, Shared32};
 use freebsd_sys::host::explore;
 use freebsd_sys::host::schedule::random::Random;
 use freebsd_sys::interrupt::{self, Arrival, Filter, Irq};
@@ -13,10 +13,9 @@ use freebsd_sys::sched::{self, pri};
 use freebsd_sys::smp::{self, Phase};
 use freebsd_sys::thread::{Thread, curthread};
 use freebsd_sys::{cpu, critical, sleep};
-use std::rc::Rc;
 use std::sync::Arc;
 
-fn filter(arrival: Arrival, body: impl Fn() + 'static) -> Irq {
+fn filter(arrival: Arrival, body: impl Fn() + Send + Sync + 'static) -> Irq {
     let irq = interrupt::create("dev", arrival, pri::PI_INTR, None);
     let body = move || {
         body();
@@ -26,7 +25,7 @@ fn filter(arrival: Arrival, body: impl Fn() + 'static) -> Irq {
     irq
 }
 
-fn ithread(arrival: Arrival, body: impl Fn() + 'static) -> Irq {
+fn ithread(arrival: Arrival, body: impl Fn() + Send + Sync + 'static) -> Irq {
     let irq = interrupt::create("dev", arrival, pri::PI_INTR, None);
     interrupt::setup(irq, None, Some(Box::new(body)), 1);
     irq
@@ -297,15 +296,16 @@ fn bystander_preempts_a_lock_owner() {
                 interrupt::bystanders();
             }
             let m = mtx(c"m", Mtxf::DEF);
-            let tds: Rc<[std::cell::Cell<Option<&'static Thread>>; 2]> = Rc::default();
+            let tds: Arc<[OwnedPtr<Thread>; 2]> = Arc::new([const { OwnedPtr::null() }; 2]);
             threads(2, move |i| {
-                tds[i].set(Some(curthread()));
+                tds[i].set(std::ptr::from_ref(curthread()).cast_mut());
                 m.lock();
                 critical::critical_enter();
                 critical::critical_exit();
-                assert!(tds[1 - i].get().is_none_or(|td| !td.is_on_lock()), "blocked");
+                // SAFETY: null, or a thread of this execution.
+                assert!(unsafe { tds[1 - i].get().as_ref() }.is_none_or(|td| !td.is_on_lock()), "blocked");
                 m.unlock();
-                tds[i].set(None);
+                tds[i].set(std::ptr::null_mut());
             });
         })
     };
@@ -327,16 +327,16 @@ fn torn_down_handler_does_not_run() {
 #[test]
 fn better_ithread_runs_first() {
     let e = once(up(), || {
-        let order = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let order = Arc::new(Log::default());
         let mut irqs = Vec::new();
         for (name, priority) in [("soft", pri::PI_SOFT), ("hard", pri::PI_REALTIME)] {
-            let log = Rc::clone(&order);
+            let log = Arc::clone(&order);
             let irq = interrupt::create(name, Arrival::Raised, priority, None);
-            interrupt::setup(irq, None, Some(Box::new(move || log.borrow_mut().push(name))), 1);
+            interrupt::setup(irq, None, Some(Box::new(move || log.push(name))), 1);
             irqs.push(irq);
         }
-        let log = Rc::clone(&order);
-        spawn_at("user", pri::PUSER, Some(0), move || log.borrow_mut().push("user"));
+        let log = Arc::clone(&order);
+        spawn_at("user", pri::PUSER, Some(0), move || log.push("user"));
         explore::begin();
         critical::critical_enter();
         irqs.iter().for_each(|&irq| interrupt::raise(irq));
@@ -348,7 +348,7 @@ fn better_ithread_runs_first() {
         critical::critical_exit();
         explore::end();
         sched::sched_relinquish();
-        assert_eq!(*order.borrow(), ["hard", "soft", "user"]);
+        assert_eq!(order.take(), ["hard", "soft", "user"]);
     });
     assert_eq!(e.verdict, Verdict::Pass);
 }

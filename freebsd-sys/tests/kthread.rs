@@ -17,7 +17,7 @@ use freebsd_sys::thread::{
 use std::sync::Arc;
 
 /// A kernel thread, as C's kthread_add() makes it.
-fn kthread(body: impl FnOnce() + 'static) -> &'static Thread {
+fn kthread(body: impl FnOnce() + Send + 'static) -> &'static Thread {
     kthread_add(Kthread { name: "worker", priority: PVM, flags: tdf::KPROC, cpu: None }, body)
 }
 

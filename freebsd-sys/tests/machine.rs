@@ -198,7 +198,7 @@ fn primitive_outside_a_machine_says_so() {
 fn machines_run_in_parallel_and_keep_their_own_module_data() {
     static DATA: ModuleData<Owned> = ModuleData::new();
     #[derive(Default)]
-    struct Owned(std::cell::Cell<u32>);
+    struct Owned(Owned32);
     let body = |n: u32| {
         let e = explore_random(Config::default(), 200, &|| {
             assert_eq!(DATA.get().0.get(), 0, "made anew for each execution");
@@ -217,7 +217,7 @@ fn machines_run_in_parallel_and_keep_their_own_module_data() {
 
 #[test]
 fn each_cpu_has_its_own_dpcpu_data() {
-    static COUNT: Dpcpu<std::cell::Cell<u32>> = Dpcpu::new();
+    static COUNT: Dpcpu<Owned32> = Dpcpu::new();
     common::passes(Config::default(), 200, || {
         threads(3, |_| {
             sched::sched_pin();

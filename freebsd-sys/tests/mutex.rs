@@ -15,7 +15,7 @@ fn bare() -> Config {
     Config { invariants: false, witness: false, ..Config::default() }
 }
 
-fn thread(name: &str, priority: u32, cpu: usize, body: impl FnOnce() + 'static) -> &'static Thread {
+fn thread(name: &str, priority: u32, cpu: usize, body: impl FnOnce() + Send + 'static) -> &'static Thread {
     kthread_add(Kthread { name, priority, flags: 0, cpu: Some(cpu) }, body)
 }
 

@@ -118,7 +118,7 @@ fn readers_share() {
 }
 
 /// thread0 reads, a writer waits; returns what a second reader gets with `take`.
-fn second_reader(take: impl Fn(&Rw) -> bool + 'static) -> bool {
+fn second_reader(take: impl Fn(&Rw) -> bool + Send + Sync + 'static) -> bool {
     let lock = rw(Rwf::empty());
     let (lock2, lock3) = (Arc::clone(&lock), Arc::clone(&lock));
     lock.rlock();

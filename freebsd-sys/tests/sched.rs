@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{explore_random, once, passes, spawn_at, threads, up};
+use common::{Log, explore_random, once, passes, spawn_at, threads, up};
 use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::cpu::cpuid;
 use freebsd_sys::host::explore;
@@ -10,8 +10,6 @@ use freebsd_sys::machine::{Budget, Config, Preemption, Verdict};
 use freebsd_sys::sched::{self, pri};
 use freebsd_sys::thread::{Kthread, curthread, kthread_add};
 use freebsd_sys::{cpu, critical, sleep};
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 fn boundary() {
@@ -86,17 +84,17 @@ fn rebinding_counts_one_pin() {
 
 #[test]
 fn best_priority_runs_first_and_equals_in_order() {
-    let order = Rc::new(RefCell::new(Vec::new()));
-    let log = Rc::clone(&order);
+    let order = Arc::new(Log::default());
+    let log = Arc::clone(&order);
     let e = once(up(), move || {
         for (name, priority) in [("c", 90), ("a1", 60), ("b", 70), ("a2", 60)] {
-            let log = Rc::clone(&log);
-            spawn_at(name, priority, Some(0), move || log.borrow_mut().push(name));
+            let log = Arc::clone(&log);
+            spawn_at(name, priority, Some(0), move || log.push(name));
         }
         sleep::pause("wait", 1);
     });
     assert_eq!(e.verdict, Verdict::Pass);
-    assert_eq!(*order.borrow(), ["a1", "a2", "b", "c"]);
+    assert_eq!(order.take(), ["a1", "a2", "b", "c"]);
 }
 
 /// Whether a new thread of `priority` runs before its maker, of user priority, goes on.
@@ -249,8 +247,8 @@ fn unpinning_an_unpinned_thread_panics() {
 }
 
 /// Runs `main` until a thread of priority 200 gets the only CPU, which ends the pause of whoever pauses.
-fn order_of(main: impl Fn(&Rc<RefCell<Vec<&'static str>>>)) -> Vec<&'static str> {
-    let order = Rc::new(RefCell::new(Vec::new()));
+fn order_of(main: impl Fn(&Arc<Log>)) -> Vec<&'static str> {
+    let order = Arc::new(Log::default());
     let e = once(up(), || {
         main(&order);
         sleep::pause("wait", 50);
@@ -263,15 +261,15 @@ fn order_of(main: impl Fn(&Rc<RefCell<Vec<&'static str>>>)) -> Vec<&'static str>
 fn preempted_thread_queues_first_unless_its_slice_is_over() {
     let run = |slice_over: bool| {
         order_of(move |order| {
-            let (a, b) = (Rc::clone(order), Rc::clone(order));
+            let (a, b) = (Arc::clone(order), Arc::clone(order));
             spawn_at("a", 60, Some(0), move || {
                 if slice_over {
                     curthread().flags.or(freebsd_sys::thread::tdf::SLICEEND);
                 }
                 spawn_at("best", pri::PI_SOFT, Some(0), || ());
-                a.borrow_mut().push("a");
+                a.push("a");
             });
-            spawn_at("b", 60, Some(0), move || b.borrow_mut().push("b"));
+            spawn_at("b", 60, Some(0), move || b.push("b"));
         })
     };
     assert_eq!(run(false), ["a", "b"]);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{explore_random, mtx, once, passes, spawn_at, threads, up};
+use common::{Log, explore_random, mtx, once, passes, spawn_at, threads, up};
 use freebsd_sys::atomic::Owned32;
 use freebsd_sys::machine::{Budget, Config, Verdict};
 use freebsd_sys::mutex::Mtxf;
@@ -13,7 +13,6 @@ use freebsd_sys::sleep::{
 use freebsd_sys::sleepqueue::{self};
 use freebsd_sys::sx::{Sx, Sxf};
 use freebsd_sys::thread::{self, Kthread, State, kthread_add};
-use std::rc::Rc;
 use std::sync::Arc;
 
 #[test]
@@ -80,14 +79,14 @@ fn no_wakeup_is_lost_with_a_spin_mutex() {
 
 #[test]
 fn wakeup_one_takes_the_best_and_the_first_among_equals() {
-    let order = Rc::new(std::cell::RefCell::new(Vec::new()));
-    let log = Rc::clone(&order);
+    let order = Arc::new(Log::default());
+    let log = Arc::clone(&order);
     let e = once(up(), move || {
         for (name, priority) in [("late", PUSER + 9), ("first", PUSER + 1), ("second", PUSER + 1)] {
-            let log = Rc::clone(&log);
+            let log = Arc::clone(&log);
             spawn_at(name, priority, Some(0), move || {
                 assert_eq!(tsleep(1, "chan", 1000), 0);
-                log.borrow_mut().push(name);
+                log.push(name);
             });
             pause("settle", 1);
         }
@@ -97,7 +96,7 @@ fn wakeup_one_takes_the_best_and_the_first_among_equals() {
         }
     });
     assert_eq!(e.verdict, Verdict::Pass);
-    assert_eq!(*order.borrow(), ["first", "second", "late"]);
+    assert_eq!(order.take(), ["first", "second", "late"]);
 }
 
 #[test]
@@ -156,8 +155,8 @@ fn woken_sleeper_does_not_time_out() {
 fn woken_in_time_and_run_too_late_is_a_timeout() {
     for (busy, error) in [(1, 0), (10, EWOULDBLOCK)] {
         let e = once(up(), move || {
-            let slept = Rc::new(Owned32::new(99));
-            let result = Rc::clone(&slept);
+            let slept = Arc::new(Owned32::new(99));
+            let result = Arc::clone(&slept);
             spawn_at("sleeper", PUSER, None, move || result.set(tsleep(1, "nap", 5) as u32));
             pause("asleep", 2);
             wakeup(1);
@@ -251,9 +250,9 @@ fn wakeup_any_wakes_the_latest_sleeper() {
     // Whom each kind of wake-up reaches first.
     for (wake, first) in [(wakeup_any as fn(usize), 2), (wakeup_one, 1)] {
         let e = once(up(), move || {
-            let order = Rc::new(Owned32::new(0));
+            let order = Arc::new(Owned32::new(0));
             for digit in [1, 2] {
-                let order = Rc::clone(&order);
+                let order = Arc::clone(&order);
                 spawn_at("sleeper", PUSER, None, move || {
                     assert_eq!(tsleep(chan, "nap", 100), 0);
                     order.set(order.get() * 10 + digit);

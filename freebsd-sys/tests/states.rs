@@ -13,7 +13,7 @@ use freebsd_sys::thread::{Kthread, kthread_add};
 use freebsd_sys::{cpu, interrupt, panic, sleep};
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 #[global_allocator]
 static HEAP: freebsd_sys::host::heap::Heap = freebsd_sys::host::heap::Heap;
@@ -56,7 +56,7 @@ fn read(x: &Owned32) -> u32 {
 }
 
 /// Runs `first` on CPU 0 and `second` on CPU 1.
-fn both(first: impl FnOnce(), second: impl FnOnce() + 'static) {
+fn both(first: impl FnOnce(), second: impl FnOnce() + Send + 'static) {
     let spec = Kthread { name: "T", priority: pri::PUSER, flags: 0, cpu: Some(1) };
     let td = kthread_add(spec, second);
     explore::begin();
@@ -68,9 +68,9 @@ fn both(first: impl FnOnce(), second: impl FnOnce() + 'static) {
 #[test]
 fn who_had_the_lock_first_is_forgotten() {
     let main = || {
-        let shared = Rc::new(Mtx::zeroed());
+        let shared = Arc::new(Mtx::zeroed());
         shared.init(c"mutex", Mtxf::empty());
-        let other = Rc::clone(&shared);
+        let other = Arc::clone(&shared);
         let rounds = |mutex: &Mtx| {
             for _ in 0..6 {
                 mutex.lock();
@@ -95,10 +95,10 @@ fn who_had_the_lock_first_is_forgotten() {
 #[test]
 fn interrupts_that_nobody_notices_lead_back() {
     let main = || {
-        let shared = Rc::new(Mtx::zeroed());
+        let shared = Arc::new(Mtx::zeroed());
         shared.init(c"mutex", Mtxf::empty());
         interrupt::bystanders();
-        let other = Rc::clone(&shared);
+        let other = Arc::clone(&shared);
         let body = |mutex: &Mtx| {
             compute(4);
             mutex.lock();
@@ -121,24 +121,24 @@ fn states_differ_by_whatever_matters_later() {
     type Program = (&'static str, Budget, fn());
     let programs: [Program; 4] = [
         ("a word of the heap", NOTHING, || {
-            let x = Rc::new(Owned32::new(0));
-            let other = Rc::clone(&x);
+            let x = Arc::new(Owned32::new(0));
+            let other = Arc::clone(&x);
             let body = |x: &Owned32, value: u32| {
                 compute(1);
                 write(x, value);
                 compute(2);
             };
-            let last = Rc::clone(&x);
+            let last = Arc::clone(&x);
             both(move || body(&x, 1), move || body(&other, 2));
             if last.get() == 1 {
                 panic::panic_args(format_args!("the first was last"));
             }
         }),
         ("who sleeps first", NOTHING, || {
-            let shared = Rc::new((Mtx::zeroed(), Owned32::new(0)));
+            let shared = Arc::new((Mtx::zeroed(), Owned32::new(0)));
             shared.0.init(c"mutex", Mtxf::empty());
-            let chan = Rc::as_ptr(&shared) as usize;
-            let sleeper = |shared: Rc<(Mtx, Owned32)>, name: u32| {
+            let chan = Arc::as_ptr(&shared) as usize;
+            let sleeper = |shared: Arc<(Mtx, Owned32)>, name: u32| {
                 move || {
                     shared.0.lock();
                     sleep::sleep(chan, Some(shared.0.object()), sleep::How::default(), "queue");
@@ -149,8 +149,8 @@ fn states_differ_by_whatever_matters_later() {
                 }
             };
             let spec = |cpu| Kthread { name: "S", priority: pri::PUSER, flags: 0, cpu: Some(cpu) };
-            let a = kthread_add(spec(0), sleeper(Rc::clone(&shared), 1));
-            let b = kthread_add(spec(1), sleeper(Rc::clone(&shared), 2));
+            let a = kthread_add(spec(0), sleeper(Arc::clone(&shared), 1));
+            let b = kthread_add(spec(1), sleeper(Arc::clone(&shared), 2));
             explore::begin();
             // Both sleep once nothing else can move.
             sleep::pause("both", 10);
@@ -166,8 +166,8 @@ fn states_differ_by_whatever_matters_later() {
         }),
         ("what time it is", Budget { ticks: 1, ..NOTHING }, || {
             let before = sleep::ticks();
-            let far = Rc::new(Callout::new());
-            let handler: Rc<dyn Fn()> = Rc::new(|| ());
+            let far = Arc::new(Callout::new());
+            let handler: Arc<dyn Fn() + Send + Sync> = Arc::new(|| ());
             far.reset(100, handler, None, Cf::empty());
             let disarm = || {
                 compute(2);
@@ -181,14 +181,14 @@ fn states_differ_by_whatever_matters_later() {
             }
         }),
         ("where an allocation is", NOTHING, || {
-            let blocks = Rc::new((Owned32::new(0), Owned32::new(0)));
-            let other = Rc::clone(&blocks);
+            let blocks = Arc::new((Owned32::new(0), Owned32::new(0)));
+            let other = Arc::clone(&blocks);
             let allocate = |into: &Owned32| {
                 let at = freebsd_sys::malloc::malloc(64, "temp", freebsd_sys::malloc::M::NOWAIT);
                 into.set(at as usize as u32);
                 freebsd_sys::malloc::free(at, "temp");
             };
-            let kept = Rc::clone(&blocks);
+            let kept = Arc::clone(&blocks);
             both(move || allocate(&blocks.0), move || allocate(&other.1));
             if kept.0.get() > kept.1.get() {
                 panic::panic_args(format_args!("the first came second"));
@@ -247,9 +247,9 @@ fn memory_that_is_in_no_state() {
 fn what_followed_a_state_conflicts_with_what_led_to_it() {
     let m = machine(Budget { interrupts: 1, ..NOTHING });
     let main = || {
-        let shared = Rc::new((Owned32::new(0), Owned32::new(0)));
+        let shared = Arc::new((Owned32::new(0), Owned32::new(0)));
         let irq = interrupt::create("looks", interrupt::Arrival::AnyTime, pri::PI_REALTIME, Some(0));
-        let (looks, writes) = (Rc::clone(&shared), Rc::clone(&shared));
+        let (looks, writes) = (Arc::clone(&shared), Arc::clone(&shared));
         let handler = move || {
             if read(&looks.0) == 1 && read(&looks.1) == 1 {
                 panic::panic_args(format_args!("both were written"));
@@ -281,9 +281,9 @@ fn what_followed_a_state_conflicts_with_what_led_to_it() {
 fn a_state_was_searched_with_less_of_the_budget() {
     let m = machine(Budget { interrupts: 1, ..NOTHING });
     let main = || {
-        let shared = Rc::new((Owned32::new(0), Owned32::new(0)));
+        let shared = Arc::new((Owned32::new(0), Owned32::new(0)));
         let irq = interrupt::create("looks", interrupt::Arrival::AnyTime, pri::PI_REALTIME, Some(0));
-        let (looks, late) = (Rc::clone(&shared), Rc::clone(&shared));
+        let (looks, late) = (Arc::clone(&shared), Arc::clone(&shared));
         let handler = move || {
             if read(&looks.1) == 1 {
                 panic::panic_args(format_args!("the window was open"));
@@ -363,16 +363,16 @@ impl Random {
     }
 
     fn run(&self) {
-        let n = Rc::new(Numbers { x: Owned32::new(0), y: Owned32::new(0), mutex: Mtx::zeroed() });
+        let n = Arc::new(Numbers { x: Owned32::new(0), y: Owned32::new(0), mutex: Mtx::zeroed() });
         n.mutex.init(c"mutex", Mtxf::NOWITNESS);
         if let Some((cpu, ops)) = self.handler.clone() {
             let irq = interrupt::create("any", interrupt::Arrival::AnyTime, pri::PI_REALTIME, Some(cpu));
-            let n = Rc::clone(&n);
+            let n = Arc::clone(&n);
             interrupt::setup(irq, None, Some(Box::new(move || perform(&ops, &n))), 1);
         }
         let spec = Kthread { name: "T", priority: pri::PUSER, flags: 0, cpu: Some(1) };
         let threads = self.bodies[1..].iter().filter(|ops| !ops.is_empty()).cloned().map(|ops| {
-            let n = Rc::clone(&n);
+            let n = Arc::clone(&n);
             kthread_add(spec, move || perform(&ops, &n))
         });
         let threads: Vec<_> = threads.collect();
@@ -443,10 +443,10 @@ fn when_a_cpu_begins_to_idle_decides_what_it_may_take() {
 fn a_panic_is_not_lost() {
     let m = machine(Budget { interrupts: 2, ticks: 1, migrations: 1 });
     let main = || {
-        let shared = Rc::new((Mtx::zeroed(), Owned32::new(0)));
+        let shared = Arc::new((Mtx::zeroed(), Owned32::new(0)));
         shared.0.init(c"mutex", Mtxf::empty());
         interrupt::bystanders();
-        let other = Rc::clone(&shared);
+        let other = Arc::clone(&shared);
         both(
             || {
                 shared.0.lock();

@@ -21,7 +21,6 @@ use freebsd_sys::seqc::Seqc;
 use freebsd_sys::sx::{Sx, Sxf};
 use freebsd_sys::taskqueue::{Task, Taskqueue};
 use freebsd_sys::{cpu, critical, sleep, thread, userret};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,7 +148,7 @@ impl Rng {
 }
 
 /// One random thing that a kernel thread may do.
-fn act(w: &World, rng: &mut Rng, callout: &Rc<Callout>, task: &Task, tq: &Taskqueue) {
+fn act(w: &World, rng: &mut Rng, callout: &Arc<Callout>, task: &Task, tq: &Taskqueue) {
     match rng.below(24) {
         0..3 => {
             w.mtx[0].lock();
@@ -271,7 +270,7 @@ fn act(w: &World, rng: &mut Rng, callout: &Rc<Callout>, task: &Task, tq: &Taskqu
             let w: &'static World = unsafe_static(w);
             callout.reset(
                 1 + rng.below(3) as u64,
-                (Rc::new(|| w.by_callout.add(1))) as Rc<dyn Fn()>,
+                (Arc::new(|| w.by_callout.add(1))) as Arc<dyn Fn() + Send + Sync>,
                 None,
                 Cf::empty(),
             );
@@ -335,10 +334,10 @@ fn run(config: Config) {
             let (w, latch) = (Arc::clone(&w), Arc::clone(&latch));
             spawn(&format!("stress {i}"), move || {
                 let mut rng = Rng::new(seed * 1000 + i as u64);
-                let callout = Rc::new(Callout::new());
+                let callout = Arc::new(Callout::new());
                 let task = Box::new(Task::new());
                 let for_task = Arc::clone(&w);
-                task.init(0, Rc::new(move |pending| _ = for_task.by_task.fetchadd(pending as u32)));
+                task.init(0, Arc::new(move |pending| _ = for_task.by_task.fetchadd(pending as u32)));
                 while w.stop.get() == 0 {
                     act(&w, &mut rng, &callout, &task, tq);
                     userret::userret();

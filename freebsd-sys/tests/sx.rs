@@ -142,7 +142,7 @@ fn sharers_share() {
 }
 
 /// thread0 shares, an exclusive taker waits; whether a second sharer gets in with `take`.
-fn second_sharer(take: impl Fn(&Sx) -> bool + 'static) -> bool {
+fn second_sharer(take: impl Fn(&Sx) -> bool + Send + Sync + 'static) -> bool {
     let lock = sx(Sxf::empty());
     let (lock2, lock3) = (Arc::clone(&lock), Arc::clone(&lock));
     lock.slock();
@@ -346,7 +346,7 @@ fn a_sharer_that_need_not_wait_keeps_giant_with_invariants() {
             let (lock2, got2) = (Arc::clone(&lock), Arc::clone(&got));
             giant::giant().lock();
             lock.slock();
-            let waits = |name, body: Box<dyn FnOnce()>| {
+            let waits = |name, body: Box<dyn FnOnce() + Send>| {
                 let td = kthread_add(Kthread { name, priority: PUSER, flags: 0, cpu: None }, body);
                 while td.state() != State::Inhibited {
                     sched::sched_relinquish();

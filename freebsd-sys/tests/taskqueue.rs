@@ -13,7 +13,6 @@ use freebsd_sys::taskqueue::{
 };
 use freebsd_sys::thread::curthread;
 use freebsd_sys::{cpu, critical, sleep, thread};
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// WITNESS is on for normal queues' mutexes; these tests are about the queues.
@@ -27,9 +26,9 @@ fn queue(fast: bool, count: usize) -> &'static Taskqueue {
     tq
 }
 
-fn task(priority: u8, body: impl Fn(usize) + 'static) -> Arc<Task> {
+fn task(priority: u8, body: impl Fn(usize) + Send + Sync + 'static) -> Arc<Task> {
     let task = Arc::new(Task::new());
-    task.init(priority, Rc::new(body));
+    task.init(priority, Arc::new(body));
     task
 }
 
@@ -197,7 +196,7 @@ fn a_handler_runs_in_the_queues_thread_and_may_enqueue_itself() {
         let (left2, weak) = (Arc::clone(&left), Arc::downgrade(&again));
         again.init(
             0,
-            Rc::new(move |_| {
+            Arc::new(move |_| {
                 assert!(tq.member(thread::curthread()));
                 if left2.fetchadd(u32::MAX) > 1
                     && let Some(task) = weak.upgrade()
@@ -272,7 +271,7 @@ fn draining_a_task_from_its_own_handler_deadlocks() {
         let weak = Arc::downgrade(&t);
         t.init(
             0,
-            Rc::new(move |_| {
+            Arc::new(move |_| {
                 if let Some(task) = weak.upgrade() {
                     tq.drain(&task);
                 }
@@ -289,7 +288,7 @@ fn timeout(tq: &'static Taskqueue) -> (Arc<TimeoutTask>, Arc<Shared32>) {
     let runs = Arc::new(Shared32::new(0));
     let count = Arc::clone(&runs);
     let task = Arc::new(TimeoutTask::new());
-    task.init(tq, 0, Rc::new(move |pending| _ = count.fetchadd(pending as u32)));
+    task.init(tq, 0, Arc::new(move |pending| _ = count.fetchadd(pending as u32)));
     (task, runs)
 }
 
@@ -379,7 +378,7 @@ fn a_timeout_task_is_not_armed_while_it_is_drained() {
                 sleep::pause("not yet", 1);
             }
         };
-        task.init(tq, 0, Rc::new(handler));
+        task.init(tq, 0, Arc::new(handler));
         // SAFETY: it is never freed.
         unsafe { tq.enqueue_timeout(task, 0) };
         sleep::pause("runs", 3);
@@ -475,9 +474,9 @@ fn closure_of_a_task_goes_with_it() {
             let alive = Arc::new(());
             let (first, second) = (Arc::clone(&alive), Arc::clone(&alive));
             let t = Task::new();
-            t.init(0, Rc::new(move |_| drop(Arc::clone(&first))));
+            t.init(0, Arc::new(move |_| drop(Arc::clone(&first))));
             assert_eq!(Arc::strong_count(&alive), 3);
-            t.init(0, Rc::new(move |_| drop(Arc::clone(&second))));
+            t.init(0, Arc::new(move |_| drop(Arc::clone(&second))));
             assert_eq!(Arc::strong_count(&alive), 2);
             drop(t);
             assert_eq!(Arc::strong_count(&alive), 1);

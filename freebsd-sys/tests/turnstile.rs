@@ -2,13 +2,12 @@
 
 mod common;
 
-use common::{mtx, once, spawn_at};
+use common::{Log, mtx, once, spawn_at};
+use freebsd_sys::atomic::Owned32;
 use freebsd_sys::machine::{Config, Preemption, Verdict};
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::thread::{Kthread, State, Thread, curthread, kthread_add};
 use freebsd_sys::{sched, sleep};
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// One CPU, on which a better thread runs at once.
@@ -18,19 +17,19 @@ fn full() -> Config {
 
 /// Runs `body` at priority 100; the threads that it makes are better and go first.
 #[track_caller]
-fn low(body: impl Fn() + Clone + 'static) {
-    let ran = Rc::new(RefCell::new(false));
-    let end = Rc::clone(&ran);
+fn low(body: impl Fn() + Clone + Send + Sync + 'static) {
+    let ran = Arc::new(Owned32::new(0));
+    let end = Arc::clone(&ran);
     let e = once(full(), move || {
-        let (body, ran) = (body.clone(), Rc::clone(&ran));
+        let (body, ran) = (body.clone(), Arc::clone(&ran));
         spawn_at("low", 100, Some(0), move || {
             body();
-            *ran.borrow_mut() = true;
+            ran.set(1);
         });
         sleep::pause("wait", 5);
     });
     assert_eq!(e.verdict, Verdict::Pass, "{:?}", e.console);
-    assert!(*end.borrow());
+    assert_eq!(end.get(), 1);
 }
 
 fn lock(name: &'static core::ffi::CStr) -> Arc<Mtx> {
@@ -124,23 +123,23 @@ fn a_waiter_that_is_lent_to_moves_up() {
 
 #[test]
 fn a_runnable_owner_that_is_lent_to_goes_first() {
-    let order = Rc::new(RefCell::new(Vec::new()));
-    let log = Rc::clone(&order);
+    let order = Arc::new(Log::default());
+    let log = Arc::clone(&order);
     low(move || {
-        log.borrow_mut().clear();
+        log.take();
         let a = lock(c"A");
         a.lock();
-        let (other, high, a2) = (Rc::clone(&log), Rc::clone(&log), Arc::clone(&a));
+        let (other, high, a2) = (Arc::clone(&log), Arc::clone(&log), Arc::clone(&a));
         spawn_at("high", 60, Some(0), move || {
             // Better than the owner, which was preempted, and worse than this thread.
-            spawn_at("other", 80, Some(0), move || other.borrow_mut().push("other"));
+            spawn_at("other", 80, Some(0), move || other.push("other"));
             a2.lock();
-            high.borrow_mut().push("high");
+            high.push("high");
             a2.unlock();
         });
         // Without the loan the other would have run until here.
-        log.borrow_mut().push("owner");
+        log.push("owner");
         a.unlock();
     });
-    assert_eq!(*order.borrow(), ["owner", "high", "other"]);
+    assert_eq!(order.take(), ["owner", "high", "other"]);
 }

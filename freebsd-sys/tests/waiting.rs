@@ -13,27 +13,28 @@ use freebsd_sys::machine::{Budget, Config, Preemption, Verdict};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::sched::pri;
 use freebsd_sys::thread::{Kthread, curthread, kthread_add};
-use freebsd_sys::{atomic::Owned32, sched, sleep};
-use std::cell::Cell;
-use std::rc::Rc;
+use freebsd_sys::{
+    atomic::{Owned32, OwnedUsize},
+    sched, sleep,
+};
 use std::sync::Arc;
 
 /// Words that a driver reads and another thread writes.
-fn words(n: usize) -> Rc<Vec<Cell<u64>>> {
-    Rc::new(vec![Cell::new(0); n])
+fn words(n: usize) -> Arc<Vec<OwnedUsize>> {
+    Arc::new((0..n).map(|_| OwnedUsize::new(0)).collect())
 }
 
-fn address(words: &[Cell<u64>]) -> usize {
+fn address(words: &[OwnedUsize]) -> usize {
     words.as_ptr() as usize
 }
 
-fn set(word: &Cell<u64>) {
+fn set(word: &OwnedUsize) {
     access(word.as_ptr() as usize, 8, true, true);
     word.set(1);
 }
 
 /// Reads `size` bytes of `words` at a time until one of them is set.
-fn wait_for(words: &[Cell<u64>], size: usize) {
+fn wait_for(words: &[OwnedUsize], size: usize) {
     loop {
         for at in (0..words.len() * 8).step_by(size) {
             access(address(words) + at, size, false, true);
@@ -48,7 +49,7 @@ fn wait_for(words: &[Cell<u64>], size: usize) {
 fn polled(n: usize, size: usize, which: usize) -> impl Fn() {
     move || {
         let flags = words(n);
-        let other = Rc::clone(&flags);
+        let other = Arc::clone(&flags);
         explore::begin();
         spawn_at("writer", pri::PUSER, Some(1), move || {
             // Late enough that the other one waits.
@@ -99,7 +100,7 @@ fn handler_that_waits_itself_does_not_take_the_wait_away() {
             Filter::Handled
         };
         interrupt::setup(irq, Some(Box::new(filter)), None, 1);
-        let other = Rc::clone(&flag);
+        let other = Arc::clone(&flag);
         explore::begin();
         spawn_at("writer", pri::PUSER, Some(1), move || {
             theirs.lock_spin();
@@ -117,9 +118,9 @@ fn handler_that_waits_itself_does_not_take_the_wait_away() {
 #[test]
 fn direct_callout_of_another_cpu_ends_a_wait() {
     passes(Config::default(), 20, || {
-        let (c, done) = (Rc::new(Callout::new()), Arc::new(Owned32::new(0)));
+        let (c, done) = (Arc::new(Callout::new()), Arc::new(Owned32::new(0)));
         let flag = Arc::clone(&done);
-        let handler: Rc<dyn Fn()> = Rc::new(move || {
+        let handler: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
             flag.set(1);
             sleep::wakeup(flag.as_ptr() as usize);
         });
@@ -139,8 +140,8 @@ fn direct_callout_of_another_cpu_ends_a_wait() {
 #[test]
 fn due_callout_that_cannot_run_hides_no_livelock() {
     let e = once(up(), || {
-        let c = Rc::new(Callout::new());
-        let handler: Rc<dyn Fn()> = Rc::new(|| ());
+        let c = Arc::new(Callout::new());
+        let handler: Arc<dyn Fn() + Send + Sync> = Arc::new(|| ());
         c.reset(1, handler, None, Cf::empty());
         critical::critical_enter();
         wait_for(&words(1), 8);
@@ -152,11 +153,11 @@ fn due_callout_that_cannot_run_hides_no_livelock() {
 fn spins_for(preemption: Preemption, spinner: u32, setter: u32) -> Verdict {
     once(Config { preemption, ..up() }, move || {
         let flag = words(1);
-        let (mine, theirs) = (Rc::clone(&flag), flag);
+        let (mine, theirs) = (Arc::clone(&flag), flag);
         let done = Arc::new(Owned32::new(0));
         let ended = Arc::clone(&done);
         spawn_at("spinner", spinner, Some(0), move || {
-            let flag = Rc::clone(&theirs);
+            let flag = Arc::clone(&theirs);
             if spinner < pri::PRI_MIN_REALTIME {
                 // sched_class(): no thread is an interrupt thread for its priority alone.
                 curthread().pri_class.set(pri::CLASS_ITHD);
@@ -195,11 +196,11 @@ fn demoted_interrupt_thread_starts_anew() {
         let irq = interrupt::create("dev", Arrival::Raised, pri::PI_INTR, None);
         let seen = Arc::new(Owned32::new(99));
         let (note, flag) = (Arc::clone(&seen), words(1));
-        let theirs = Rc::clone(&flag);
+        let theirs = Arc::clone(&flag);
         let handler = move || {
             let td = curthread();
             note.set(td.priority.get());
-            let flag = Rc::clone(&theirs);
+            let flag = Arc::clone(&theirs);
             spawn_at("setter", pri::PI_SOFT, Some(0), move || set(&flag[0]));
             wait_for(&theirs, 8);
             assert!(td.priority.get() > pri::PI_INTR, "demoted, or the setter had not run");

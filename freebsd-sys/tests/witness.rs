@@ -9,7 +9,7 @@ use freebsd_sys::machine::{Config, Verdict};
 use freebsd_sys::mutex::{Mtx, Mtxf};
 use freebsd_sys::rwlock::{Rw, Rwf};
 use freebsd_sys::{critical, interrupt, sched, sleep, thread, userret, witness};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// `a` then `b`, released again.
 fn nest(a: &Mtx, b: &Mtx) {
@@ -84,7 +84,7 @@ fn a_free_sleep_mutex_may_not_be_taken_in_a_critical_section() {
 #[test]
 fn an_upgraded_lock_counts_as_exclusive() {
     let e = once(Config::default(), || {
-        let rw = Rc::new(Rw::zeroed());
+        let rw = Arc::new(Rw::zeroed());
         rw.init(c"rw", Rwf::empty());
         rw.rlock();
         assert!(rw.try_upgrade());
@@ -273,7 +273,7 @@ fn lock_whose_memory_is_gone_is_not_listed() {
 #[test]
 fn ordered_locks_on_many_cpus_print_nothing() {
     passes(Config { cpus: 3, ..Config::default() }, 300, || {
-        let locks: Rc<Vec<_>> = Rc::new((0..4).map(|i| mtx([c"a", c"b", c"c", c"d"][i], Mtxf::DEF)).collect());
+        let locks: Arc<Vec<_>> = Arc::new((0..4).map(|i| mtx([c"a", c"b", c"c", c"d"][i], Mtxf::DEF)).collect());
         threads(3, move |i| {
             nest(&locks[i], &locks[i + 1]);
             nest(&locks[0], &locks[i + 1]);

@@ -16,8 +16,6 @@ pub struct RwLock<T = (), M: LockMapping = mapping::Default> {
 
 // SAFETY: writers are alone with the data, readers only look.
 unsafe impl<T: Send + Sync, M: LockMapping> Sync for RwLock<T, M> {}
-// SAFETY: an unused lock is its data and its words.
-unsafe impl<T: Send, M: LockMapping> Send for RwLock<T, M> {}
 
 impl<T> RwLock<T> {
     /// A lock under the default mapping.

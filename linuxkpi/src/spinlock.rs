@@ -21,8 +21,6 @@ macro_rules! spinlock {
 
         // SAFETY: the backend excludes, so only one thread at a time reaches the data.
         unsafe impl<T: Send, M: LockMapping> Sync for $lock<T, M> {}
-        // SAFETY: an unused lock is its data and its words.
-        unsafe impl<T: Send, M: LockMapping> Send for $lock<T, M> {}
 
         impl<T> $lock<T> {
             /// A lock under the default mapping.

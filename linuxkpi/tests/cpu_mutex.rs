@@ -68,7 +68,7 @@ fn inside() {
 /// `section(0..3)` in three threads passes, whichever of them begins: it is the least important, and the others start on its CPU
 /// once it has. A bystander may preempt it at any boundary; then the others go first, into whatever it has closed.
 #[track_caller]
-fn compete(what: &str, section: impl Fn(usize, &Lock, &Lock) + Copy + Sync + 'static) {
+fn compete(what: &str, section: impl Fn(usize, &Lock, &Lock) + Copy + Send + Sync + 'static) {
     let main = |first: usize| {
         let locks = [lock(), lock()];
         let end = locks.clone();
@@ -425,7 +425,7 @@ fn bottom_halves_inside_interrupts_off() {
 }
 
 /// A thread holds the handler's lock with interrupts on, raises the interrupt, and goes on with `section`.
-fn interrupts_on(section: impl Fn() + 'static) {
+fn interrupts_on(section: impl Fn() + Send + Sync + 'static) {
     let irq = create("gpu", Arrival::Raised, pri::PI_INTR, None);
     let device = device();
     // SAFETY: the device outlives `free_irq`.

@@ -3,7 +3,7 @@
 use super::Switches;
 use super::model::Outcome;
 use super::program::{Act, CALLS, Call, FILTER, ITHREAD, Kind, LISTS, Program, THREADS, line, lock_name};
-use freebsd_sys::atomic::Word;
+use freebsd_sys::atomic::{Owned8, Owned32, OwnedPtr, Word};
 use freebsd_sys::callout::{Callout, Cf};
 use freebsd_sys::condvar::Cv;
 use freebsd_sys::epoch::{self, global_epoch, global_epoch_preempt};
@@ -23,10 +23,9 @@ use freebsd_sys::sleep::How;
 use freebsd_sys::sx::{SX_INTERRUPTIBLE, Sx, Sxf};
 use freebsd_sys::thread::{self, Kthread, Thread, curthread, kthread_add};
 use freebsd_sys::{cpu, critical, sched, sleep, sleepqueue, userret};
-use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What came of running a program.
 #[derive(Debug)]
@@ -143,7 +142,7 @@ impl Machines {
         let options = Options { index, memory: &memory, ..Options::default() };
         let execution = explore::run(machine, schedule, options, &main);
         let outcome = match execution.verdict {
-            Verdict::Pass => Outcome::Ends(shared.log.each_ref().map(Cell::get)),
+            Verdict::Pass => Outcome::Ends(shared.log.each_ref().map(Owned32::get)),
             Verdict::Panic(text) => Outcome::Panics(normal(&text)),
             Verdict::Deadlock(_) | Verdict::Livelock(_) => Outcome::Stuck,
             other => Outcome::Broken(match execution.diverged {
@@ -278,7 +277,7 @@ impl Lock {
 #[derive(Default)]
 struct Tracker {
     tracker: PrioTracker,
-    reads: Cell<u8>,
+    reads: Owned8,
 }
 
 /// What the threads of an execution share. It is not theirs, so that their stacks own nothing and need no unwinding.
@@ -287,9 +286,9 @@ struct Shared<'a> {
     cv: Cv,
     program: &'a Program,
     /// By list of calls.
-    log: [Cell<u32>; LISTS],
+    log: [Owned32; LISTS],
     /// To whom signals go, by list.
-    threads: [Cell<Option<&'static Thread>>; THREADS],
+    threads: [OwnedPtr<Thread>; THREADS],
     invariants: bool,
     callout: Callout,
     go: Word,
@@ -299,12 +298,12 @@ struct Shared<'a> {
 /// A thread's sections of the preemptible epoch: their trackers, one for each call, and which of them are in use.
 struct Sections {
     trackers: [epoch::Tracker; CALLS],
-    open: Cell<u32>,
+    open: Owned32,
 }
 
 impl Sections {
     fn new() -> Self {
-        Self { trackers: std::array::from_fn(|_| epoch::Tracker::new()), open: Cell::new(0) }
+        Self { trackers: std::array::from_fn(|_| epoch::Tracker::new()), open: Owned32::new(0) }
     }
 }
 
@@ -335,8 +334,8 @@ impl<'a> Shared<'a> {
             room,
             cv: Cv::zeroed(),
             program,
-            log: [const { Cell::new(1) }; LISTS],
-            threads: [const { Cell::new(None) }; THREADS],
+            log: [const { Owned32::new(1) }; LISTS],
+            threads: [const { OwnedPtr::null() }; THREADS],
             invariants: switches != Switches::None,
             callout: Callout::new(),
             go: Word::new(0),
@@ -376,7 +375,7 @@ impl Shared<'static> {
             _ = (global_epoch(), global_epoch_preempt());
         }
         let sections = Sections::new();
-        self.threads[0].set(Some(curthread()));
+        self.threads[0].set(std::ptr::from_ref(curthread()).cast_mut());
         let others = self.program.threads.len() - 1;
         if self.program.one_cpu() {
             self.share(others);
@@ -402,7 +401,7 @@ impl Shared<'static> {
                 // It keeps what it holds and goes on running: that is what its end means.
                 wait_for(&self.done, usize::MAX);
             });
-            self.threads[at].set(Some(td));
+            self.threads[at].set(std::ptr::from_ref(td).cast_mut());
         }
         // Everybody is bound to a CPU and running before the part begins in which the schedule decides.
         sleep::pause("start", 1);
@@ -433,7 +432,7 @@ impl Shared<'static> {
                     wait_for(&self.done, usize::MAX);
                 },
             );
-            self.threads[at].set(Some(td));
+            self.threads[at].set(std::ptr::from_ref(td).cast_mut());
         }
         self.interrupt();
         explore::begin();
@@ -445,7 +444,7 @@ impl Shared<'static> {
 
     /// Sets the callout.
     fn reset_callout(&'static self) -> bool {
-        let handler: Rc<dyn Fn()> = Rc::new(|| {
+        let handler: Arc<dyn Fn() + Send + Sync> = Arc::new(|| {
             self.thread(ITHREAD, None);
             cpu::step("end", 0);
         });
@@ -471,7 +470,7 @@ impl Shared<'static> {
                 // The interrupt may come again before its thread waits for it.
                 cpu::step("end", 0);
             };
-            let ithread: Option<Box<dyn Fn()>> = if threaded { Some(Box::new(ithread)) } else { None };
+            let ithread: Option<Box<dyn Fn() + Send + Sync>> = if threaded { Some(Box::new(ithread)) } else { None };
             interrupt::setup(irq, Some(Box::new(filter)), ithread, 1);
             if self.program.two_cpus() {
                 interrupt::bind(irq);
@@ -646,7 +645,8 @@ impl Shared<'static> {
             Act::WakeupOne => sleep::wakeup_one(ident),
             Act::WakeupAny => sleep::wakeup_any(ident),
             Act::Signal(to) => {
-                if let Some(td) = self.threads[usize::from(to)].get()
+                // SAFETY: null, or a thread of this execution.
+                if let Some(td) = unsafe { self.threads[usize::from(to)].get().as_ref() }
                     && cpu::step("signal", 0)
                 {
                     sleepqueue::abort(td, sleep::EINTR);

@@ -2,14 +2,15 @@
 
 use super::tools::{mtx, sx};
 use super::{Row, case, page_fault, row};
+use freebsd_sys::atomic::Owned32;
 use freebsd_sys::callout::{Callout, Cf};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::sx::Sxf;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A handler that does nothing.
-fn nothing() -> Rc<dyn Fn()> {
-    Rc::new(|| ())
+fn nothing() -> Arc<dyn Fn() + Send + Sync> {
+    Arc::new(|| ())
 }
 
 pub(super) fn rows() -> Vec<Row> {
@@ -50,14 +51,14 @@ pub(super) fn rows() -> Vec<Row> {
                 })
                 .invariants("callout_reset_sbt_on: direct callout %p has non-spin lock"),
                 case("a direct callout with a spin mutex runs", || {
-                    let (s, c) = (mtx(c"s", Mtxf::SPIN), Rc::new(Callout::new()));
+                    let (s, c) = (mtx(c"s", Mtxf::SPIN), Arc::new(Callout::new()));
                     c.init_lock(Some(s.object()), Cf::empty());
-                    let owned = Rc::new(std::cell::Cell::new(false));
-                    let (saw, lock) = (Rc::clone(&owned), s.clone());
-                    let handler: Rc<dyn Fn()> = Rc::new(move || saw.set(lock.owned()));
+                    let owned = Arc::new(Owned32::new(0));
+                    let (saw, lock) = (Arc::clone(&owned), s.clone());
+                    let handler: Arc<dyn Fn() + Send + Sync> = Arc::new(move || saw.set(lock.owned().into()));
                     c.reset(1, handler, None, Cf::DIRECT_EXEC);
                     super::tools::settle();
-                    assert!(owned.get() && !s.owned());
+                    assert!(owned.get() == 1 && !s.owned());
                 }),
             ],
         ),

@@ -20,7 +20,7 @@ use freebsd_sys::userret::userret;
 use std::sync::Arc;
 
 /// Runs code in its context.
-type Run = fn(Box<dyn Fn()>);
+type Run = fn(Box<dyn Fn() + Send + Sync>);
 
 pub(super) fn rows() -> Vec<Row> {
     let row = |id, cell: &dyn Fn(Want) -> Case, more: Vec<Case>| Row {
@@ -45,11 +45,11 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-fn ithread(body: Box<dyn Fn()>) {
+fn ithread(body: Box<dyn Fn() + Send + Sync>) {
     in_ithread(body);
 }
 
-fn callout(body: Box<dyn Fn()>) {
+fn callout(body: Box<dyn Fn() + Send + Sync>) {
     in_callout(Cf::empty(), body);
 }
 

@@ -2,13 +2,13 @@
 
 use super::tools::{mtx, settle, thread};
 use super::{Case, End, Row, Switches, case, page_fault, row};
+use freebsd_sys::atomic::OwnedPtr;
 use freebsd_sys::critical::{critical_enter, critical_exit};
 use freebsd_sys::epoch::{Epoch, Epochf, Tracker, global_epoch, global_epoch_preempt, net_epoch_preempt};
 use freebsd_sys::mutex::Mtxf;
 use freebsd_sys::sched;
 use freebsd_sys::thread::curthread;
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
 
 pub(super) fn rows() -> Vec<Row> {
     vec![waits_inside(), locks(), critical_sections(), trackers()]
@@ -143,13 +143,13 @@ fn trackers() -> Row {
         118,
         [
             case("epoch_exit_preempt with another thread's tracker", || {
-                let theirs = Rc::new(Cell::new(std::ptr::null::<Tracker>()));
-                let shown = Rc::clone(&theirs);
+                let theirs = Arc::new(OwnedPtr::null());
+                let shown = Arc::clone(&theirs);
                 thread("other", 0, move || {
                     let tracker = Tracker::new();
                     // SAFETY: the thread stays in the section until the machine is gone.
                     unsafe { net_epoch_preempt().enter_preempt(&tracker) };
-                    shown.set(&raw const tracker);
+                    shown.set((&raw const tracker).cast_mut());
                     sched::sched_relinquish();
                     // SAFETY: it is this section's.
                     unsafe { net_epoch_preempt().exit_preempt(&tracker) };

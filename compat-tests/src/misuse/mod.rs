@@ -40,7 +40,7 @@ use crate::registry::{self, brief};
 use freebsd_sys::host::workers;
 use freebsd_sys::machine::Engine;
 use std::ops::RangeInclusive;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A table of cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,7 +225,7 @@ struct Expect {
 }
 
 /// What a case does; it is thread0's main.
-type Body = Rc<dyn Fn()>;
+type Body = Arc<dyn Fn() + Send + Sync>;
 
 /// One way to commit a misuse.
 #[derive(Clone)]
@@ -245,10 +245,10 @@ enum What {
 }
 
 /// A case of which nobody notices anything, until told otherwise.
-fn case(name: impl Into<String>, body: impl Fn() + 'static) -> Case {
+fn case(name: impl Into<String>, body: impl Fn() + Send + Sync + 'static) -> Case {
     let silence = Expect { console: Vec::new(), end: End::Pass };
     let expect = [silence.clone(), silence.clone(), silence];
-    Case { name: name.into(), what: What::Runs { body: Rc::new(body), cpus: 2, expect }, not_on_smp: None }
+    Case { name: name.into(), what: What::Runs { body: Arc::new(body), cpus: 2, expect }, not_on_smp: None }
 }
 
 impl Case {

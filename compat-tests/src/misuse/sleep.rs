@@ -15,7 +15,6 @@ use freebsd_sys::sleepqueue::{self, Type};
 use freebsd_sys::thread::{thread_no_sleeping, thread_sleeping_ok};
 use std::ffi::c_void;
 use std::ptr::null;
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// A wait channel.
@@ -333,11 +332,11 @@ fn channels() -> Vec<Row> {
 /// Rows 23 and 125: condvar(9).
 fn condvar() -> Vec<Row> {
     /// A condition variable on which a thread waits.
-    fn waited() -> (Rc<Mtx>, Arc<Cv>) {
-        let (m, cv) = (Rc::new(Mtx::zeroed()), Arc::new(Cv::zeroed()));
+    fn waited() -> (Arc<Mtx>, Arc<Cv>) {
+        let (m, cv) = (Arc::new(Mtx::zeroed()), Arc::new(Cv::zeroed()));
         m.init(c"m", Mtxf::DEF);
         cv.init(c"cv");
-        let (m2, cv2) = (Rc::clone(&m), Arc::clone(&cv));
+        let (m2, cv2) = (Arc::clone(&m), Arc::clone(&cv));
         thread("waiter", 1, move || {
             m2.lock();
             cv2.wait(m2.object());

@@ -117,7 +117,7 @@ fn condvar() -> Case {
 }
 
 /// Has another thread take a lock.
-type Taken<'a> = &'a dyn Fn(Box<dyn FnOnce()>);
+type Taken<'a> = &'a dyn Fn(Box<dyn FnOnce() + Send>);
 
 /// `hold` takes a lock, has another thread take it too in a critical section, and releases it.
 fn blocked(name: &str, hold: fn(Taken<'_>)) -> Case {

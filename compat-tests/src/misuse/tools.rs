@@ -14,9 +14,7 @@ use freebsd_sys::sched::pri;
 use freebsd_sys::sx::{Sx, Sxf};
 use freebsd_sys::thread::{Kthread, Thread, kthread_add};
 use freebsd_sys::{cpu, sched, sleep};
-use std::cell::Cell;
 use std::ffi::CStr;
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// An initialised mutex.
@@ -63,17 +61,22 @@ pub(crate) fn head(class: *const Class, name: &'static CStr, flags: Lo) -> Arc<L
 }
 
 /// A thread of user priority on `cpu`.
-pub(crate) fn thread(name: &str, cpu: usize, body: impl FnOnce() + 'static) -> &'static Thread {
+pub(crate) fn thread(name: &str, cpu: usize, body: impl FnOnce() + Send + 'static) -> &'static Thread {
     thread_at(name, pri::PUSER, cpu, body)
 }
 
 /// A thread of a given priority on `cpu`.
-pub(crate) fn thread_at(name: &str, priority: u32, cpu: usize, body: impl FnOnce() + 'static) -> &'static Thread {
+pub(crate) fn thread_at(
+    name: &str,
+    priority: u32,
+    cpu: usize,
+    body: impl FnOnce() + Send + 'static,
+) -> &'static Thread {
     kthread_add(Kthread { name, priority, flags: 0, cpu: Some(cpu) }, body)
 }
 
 /// Runs `body` in another thread, on a machine with one CPU. The caller does not sleep, whatever it holds.
-pub(crate) fn by_another(body: impl FnOnce() + 'static) {
+pub(crate) fn by_another(body: impl FnOnce() + Send + 'static) {
     thread("other", 0, body);
     sched::sched_relinquish();
 }
@@ -103,7 +106,7 @@ pub(crate) fn spin_for_ever() {
 }
 
 /// Runs `body` as the idle thread of CPU 1: an interrupt filter is on the stack of whom it interrupts.
-pub(crate) fn as_idle_thread(body: impl Fn() + 'static) {
+pub(crate) fn as_idle_thread(body: impl Fn() + Send + Sync + 'static) {
     // An idle thread's interrupts are off until it has run once.
     thread("first", 1, || ());
     settle();
@@ -111,7 +114,7 @@ pub(crate) fn as_idle_thread(body: impl Fn() + 'static) {
 }
 
 /// Runs `body` in an interrupt filter, on `cpu` if one is given.
-pub(crate) fn in_filter(cpu: Option<usize>, body: impl Fn() + 'static) {
+pub(crate) fn in_filter(cpu: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
     let irq = interrupt::create("filter", Arrival::Raised, pri::PI_INTR, cpu);
     let filter = move || {
         body();
@@ -122,27 +125,27 @@ pub(crate) fn in_filter(cpu: Option<usize>, body: impl Fn() + 'static) {
 }
 
 /// Runs `body` in an interrupt filter on the stack of the calling thread, which computes meanwhile.
-pub(crate) fn in_own_filter(body: impl Fn() + 'static) {
+pub(crate) fn in_own_filter(body: impl Fn() + Send + Sync + 'static) {
     // The thread moves to the interrupt's CPU and stays.
     sched::sched_bind(0);
     let irq = interrupt::create("filter", Arrival::Raised, pri::PI_INTR, Some(0));
-    let done = Rc::new(Cell::new(false));
-    let set = Rc::clone(&done);
+    let done = Arc::new(Owned32::new(0));
+    let set = Arc::clone(&done);
     let filter = move || {
         body();
-        set.set(true);
+        set.set(1);
         Filter::Handled
     };
     interrupt::setup(irq, Some(Box::new(filter)), None, 1);
     explore::begin();
     interrupt::raise(irq);
-    while !done.get() && cpu::step("compute", 0) {}
+    while done.get() == 0 && cpu::step("compute", 0) {}
     explore::end();
     sched::sched_unbind();
 }
 
 /// Runs `body` in an interrupt thread.
-pub(crate) fn in_ithread(body: impl Fn() + 'static) {
+pub(crate) fn in_ithread(body: impl Fn() + Send + Sync + 'static) {
     let irq = interrupt::create("dev", Arrival::Raised, pri::PI_INTR, None);
     interrupt::setup(irq, None, Some(Box::new(body)), 1);
     arrive(irq);
@@ -157,9 +160,9 @@ fn arrive(irq: interrupt::Irq) {
 }
 
 /// Runs `body` as a callout.
-pub(crate) fn in_callout(flags: Cf, body: impl Fn() + 'static) {
-    let callout = Rc::new(Callout::new());
-    let body: Rc<dyn Fn()> = Rc::new(body);
+pub(crate) fn in_callout(flags: Cf, body: impl Fn() + Send + Sync + 'static) {
+    let callout = Arc::new(Callout::new());
+    let body: Arc<dyn Fn() + Send + Sync> = Arc::new(body);
     callout.reset(1, body, None, flags);
     settle();
 }

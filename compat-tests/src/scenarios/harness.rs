@@ -10,8 +10,8 @@ use std::sync::Arc;
 /// begun. A bystander may preempt either at any boundary; after it the more important thread goes first, on the same CPU if that
 /// is where it waits.
 pub(super) fn compete(
-    batch: (&'static str, impl FnOnce() + 'static),
-    interactive: (&'static str, impl FnOnce() + 'static),
+    batch: (&'static str, impl FnOnce() + Send + 'static),
+    interactive: (&'static str, impl FnOnce() + Send + 'static),
 ) {
     freebsd_sys::interrupt::bystanders();
     let begun = gate();

@@ -17,11 +17,12 @@ use super::{deref, text};
 use crate::atomic::{Guarded, Shared32};
 use crate::cpu::{self, touch};
 use crate::giant;
-use crate::interrupt::{self, Filter, FilterFn, Hook, Hooks, Irq, Source, Traits};
+use crate::interrupt::{self, AssignFn, Filter, FilterFn, Hook, Hooks, Irq, IthreadFn, Source, Traits};
 use crate::malloc::{self, M};
 use crate::module::{Kept, ModuleData};
 use crate::panic::{kassert, kpanic, kprintf};
 use crate::sched::pri;
+use crate::thread::Argument;
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use core::mem::offset_of;
 
@@ -92,6 +93,9 @@ impl core::fmt::Debug for IntrHandler {
         write!(f, "IntrHandler({})", self.name())
     }
 }
+
+// SAFETY: it is complete before an interrupt may come; then only `flags` and `need` are written, which may be shared.
+unsafe impl Sync for IntrHandler {}
 
 /// All handlers that C has added.
 #[derive(Default)]
@@ -256,7 +260,7 @@ pub unsafe extern "C-unwind" fn intr_event_add_handler(
         net: flags & intr::TYPE_NET != 0,
     };
     let run_filter: FilterFn = Box::new(|| ih.filter());
-    let run = handler.map(|handler| Box::new(move || ih.execute(handler)) as Box<dyn Fn()>);
+    let run = handler.map(|handler| Box::new(move || ih.execute(handler)) as IthreadFn);
     if !interrupt::add(source, Some(run_filter), run, core::ptr::from_ref(ih) as usize, traits) {
         return EINVAL;
     }
@@ -407,15 +411,15 @@ pub unsafe extern "C-unwind" fn lkpi_intr_event_create(
     if flags & !IE_SOFT != 0 {
         return EINVAL;
     }
+    let source = Argument::new(source);
     // SAFETY: the caller's promise.
-    let hook = |func: Option<ControllerFn>| func.map(|func| Box::new(move || unsafe { func(source) }) as Hook);
+    let hook = |func: Option<ControllerFn>| func.map(|func| Box::new(move || unsafe { func(source.get()) }) as Hook);
     let hooks = Hooks {
         pre_ithread: hook(pre_ithread),
         post_ithread: hook(post_ithread),
         post_filter: hook(post_filter),
         // SAFETY: the caller's promise.
-        assign_cpu: assign_cpu
-            .map(|func| Box::new(move |cpu| unsafe { func(source, cpu) }) as Box<dyn Fn(c_int) -> c_int>),
+        assign_cpu: assign_cpu.map(|func| Box::new(move |cpu| unsafe { func(source.get(), cpu) }) as AssignFn),
     };
     // SAFETY: the caller's promise; the name is copied.
     let made = interrupt::event(unsafe { text(name) }, pri::PI_INTR, flags & IE_SOFT != 0, hooks);

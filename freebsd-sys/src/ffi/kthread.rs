@@ -10,7 +10,7 @@
 use super::{deref, text};
 use crate::kproc::{self, Proc};
 use crate::panic::kpanic;
-use crate::thread::{self, Thread};
+use crate::thread::{self, Argument, Thread};
 use core::ffi::{c_char, c_int, c_void};
 
 /// A thread's main function.
@@ -38,8 +38,9 @@ unsafe fn add(proc: &'static Proc, name: &str, newtd: *mut *const Thread, func: 
             unsafe { newtd.write(td) };
         }
     };
+    let arg = Argument::new(arg);
     // SAFETY: the caller's promise.
-    kproc::add(proc, name, made, move || unsafe { func(arg) });
+    kproc::add(proc, name, made, move || unsafe { func(arg.get()) });
 }
 
 /// Makes a process; `newpp` knows it before it runs.

@@ -6,6 +6,7 @@ use super::deref;
 use crate::cpu;
 use crate::panic::{kassert, kpanic};
 use crate::smp::{self, Phase};
+use crate::thread::Argument;
 use core::ffi::{c_int, c_long, c_uint, c_void};
 
 /// `cpuset_t`, of 1024 CPUs.
@@ -91,10 +92,11 @@ pub unsafe extern "C-unwind" fn smp_rendezvous_cpus(
     teardown: Option<Action>,
     arg: *mut c_void,
 ) {
+    let arg = Argument::new(arg);
     // SAFETY: the caller's promise, for all three.
-    let call = |func: Option<Action>| move || func.into_iter().for_each(|func| unsafe { func(arg) });
+    let call = |func: Option<Action>| move || func.into_iter().for_each(|func| unsafe { func(arg.get()) });
     let (setup_call, action_call, teardown_call) = (call(setup), call(action), call(teardown));
-    fn phase<'a>(func: Option<Action>, call: &'a dyn Fn()) -> Phase<'a> {
+    fn phase<'a>(func: Option<Action>, call: &'a (dyn Fn() + Sync)) -> Phase<'a> {
         let barrier: unsafe extern "C-unwind" fn(*mut c_void) = smp_no_rendezvous_barrier;
         match func {
             None => Phase::Barrier,

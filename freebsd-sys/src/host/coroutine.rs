@@ -190,7 +190,7 @@ impl core::fmt::Debug for Context {
 
 impl Context {
     /// A context that will run `f`, on a stack of `pool`.
-    pub(crate) fn new<F: FnOnce() + 'static>(pool: &mut StackPool, f: F) -> Self {
+    pub(crate) fn new<F: FnOnce() + Send + 'static>(pool: &mut StackPool, f: F) -> Self {
         const { assert!(align_of::<F>() <= 16 && size_of::<F>() <= KSTACK_SIZE / 4) };
         /// # Safety
         ///

@@ -18,12 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A kernel thread of user priority.
-pub(crate) fn spawn(name: &str, body: impl FnOnce() + 'static) {
+pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) {
     spawn_at(name, sched::pri::PUSER, None, body);
 }
 
 /// A kernel thread of a given priority and CPU.
-pub(crate) fn spawn_at(name: &str, priority: u32, cpu: Option<usize>, body: impl FnOnce() + 'static) {
+pub(crate) fn spawn_at(name: &str, priority: u32, cpu: Option<usize>, body: impl FnOnce() + Send + 'static) {
     kthread_add(Kthread { name, priority, flags: 0, cpu }, body);
 }
 
@@ -61,8 +61,23 @@ impl Latch {
     }
 }
 
+/// What happened, in order.
+#[derive(Debug, Default)]
+#[expect(clippy::disallowed_types, reason = "nobody meets a boundary while it is locked")]
+pub(crate) struct Log(std::sync::Mutex<Vec<&'static str>>);
+
+impl Log {
+    pub(crate) fn push(&self, what: &'static str) {
+        self.0.lock().expect("nobody panics in here").push(what);
+    }
+
+    pub(crate) fn take(&self) -> Vec<&'static str> {
+        std::mem::take(&mut *self.0.lock().expect("nobody panics in here"))
+    }
+}
+
 /// Runs `body(0..n)` in `n` threads, each ending with userret, and waits for them.
-pub(crate) fn threads(n: usize, body: impl Fn(usize) + 'static) {
+pub(crate) fn threads(n: usize, body: impl Fn(usize) + Send + Sync + 'static) {
     let latch = Latch::new(n);
     let body = Arc::new(body);
     explore::begin();

@@ -70,7 +70,7 @@ plain_count!(CriticalCount, write_begin_at, write_end_at);
 /// # Safety
 ///
 /// `wait` returns after a writer that held the lock when it was called has given it back.
-pub unsafe trait WaitLock: Sync + 'static {
+pub unsafe trait WaitLock: Send + Sync + 'static {
     /// Uninitialised.
     const ZEROED: Self;
     /// Its lock object.

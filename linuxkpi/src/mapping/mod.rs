@@ -75,7 +75,7 @@ impl How {
 ///
 /// Between `lock` and `unlock` no other thread, and no handler that Linux's rules keep out, is between them on the same lock
 /// (`busted` breaks this on purpose, for data that its scenarios may tear). All-zero bytes are a valid, uninitialised value.
-pub unsafe trait SpinBackend: Sync + 'static {
+pub unsafe trait SpinBackend: Send + Sync + 'static {
     /// An uninitialised lock.
     const ZEROED: Self;
     /// `spin_lock_init()`; may be repeated.
@@ -99,7 +99,7 @@ pub unsafe trait SpinBackend: Sync + 'static {
 /// # Safety
 ///
 /// As for [`SpinBackend`], with readers sharing.
-pub unsafe trait RwBackend: Sync + 'static {
+pub unsafe trait RwBackend: Send + Sync + 'static {
     /// An uninitialised lock.
     const ZEROED: Self;
     /// `rwlock_init()`; may be repeated.
@@ -126,7 +126,7 @@ pub unsafe trait RwBackend: Sync + 'static {
 ///
 /// `read_retry` returns false only if no write section overlapped the reads since `read_begin`. All-zero bytes are a valid,
 /// even count.
-pub unsafe trait SeqcountBackend: Sync + 'static {
+pub unsafe trait SeqcountBackend: Send + Sync + 'static {
     /// An even count.
     const ZEROED: Self;
     /// `seqcount_init()`; may be repeated.
@@ -150,7 +150,7 @@ pub unsafe trait SeqcountBackend: Sync + 'static {
 /// # Safety
 ///
 /// As for [`SpinBackend`] (writers and exclusive readers) and [`SeqcountBackend`] (readers).
-pub unsafe trait SeqlockBackend: Sync + 'static {
+pub unsafe trait SeqlockBackend: Send + Sync + 'static {
     /// An uninitialised lock.
     const ZEROED: Self;
     /// `seqlock_init()`, once: LinuxKPI's own may not be repeated.

@@ -19,7 +19,7 @@ use std::time::Duration;
 pub(crate) const EXECUTIONS: u64 = 500;
 
 /// A kernel thread of user priority, audited by userret; `done` is completed after that.
-fn spawn(name: &str, body: impl FnOnce() + 'static, done: Arc<Completion>) {
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static, done: Arc<Completion>) {
     kthread_add(Kthread { name, priority: sched::pri::PUSER, flags: 0, cpu: None }, move || {
         body();
         userret::userret();
@@ -28,7 +28,7 @@ fn spawn(name: &str, body: impl FnOnce() + 'static, done: Arc<Completion>) {
 }
 
 /// Runs `body(0..n)` in `n` threads and waits for them; this part is explored.
-pub(crate) fn threads(n: usize, body: impl Fn(usize) + 'static) {
+pub(crate) fn threads(n: usize, body: impl Fn(usize) + Send + Sync + 'static) {
     let done = Arc::new(Completion::new());
     let body = Arc::new(body);
     explore::begin();

@@ -365,8 +365,17 @@ fn boot(m: &Machine, units: &[Unit], main: &dyn Fn()) {
     boot_idle(m);
     let cpu = &m.cpus[0];
     block.curcpu.set(core::ptr::from_ref::<Pcpu>(cpu).cast_mut());
+    /// `run`'s main. It need not be `Sync`, as that of `smp` must.
+    struct Main(&'static dyn Fn());
+    // SAFETY: all kernel threads of a machine run on the host thread that called `run`.
+    unsafe impl Send for Main {}
+    impl Main {
+        fn call(&self) {
+            (self.0)();
+        }
+    }
     // SAFETY: every context is gone when `run` returns, so nothing outlives `main`.
-    let main: &'static dyn Fn() = unsafe { core::mem::transmute(main) };
+    let main = Main(unsafe { core::mem::transmute::<&dyn Fn(), &'static dyn Fn()>(main) });
     let sysinits = super::units::sysinits(units);
     let td =
         thread::create(Kthread { name: "thread0", priority: sched::pri::PUSER, flags: 0, cpu: Some(0) }, move || {
@@ -374,7 +383,7 @@ fn boot(m: &Machine, units: &[Unit], main: &dyn Fn()) {
                 // SAFETY: a SYSINIT is called at boot with its own argument.
                 unsafe { (sysinit.func)(sysinit.arg) };
             }
-            main();
+            main.call();
             finish();
         });
     cpu.curthread.set(td.ptr());
