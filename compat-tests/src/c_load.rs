@@ -8,6 +8,7 @@ use crate::c_units::sysinits;
 use crate::compare::quoted;
 use crate::registry::{self, Cell, Scenario};
 use cc::Tool;
+use core::ffi::c_void;
 use freebsd_sys::host::workers;
 use freebsd_sys::machine::Unit;
 use include_dir::{Dir, include_dir};
@@ -37,6 +38,11 @@ const void *const lkpi_bounds[] = {
 	__start_lkpi_data, __stop_lkpi_data, __start_lkpi_sysinits, __stop_lkpi_sysinits
 };
 "#;
+
+/// What FreeBSD's libkern has, or a compiler takes for granted, and libc does as well.
+const LIBKERN: &str = "bcmp bcopy bsearch bzero ffs memchr memcmp memcpy memmem memmove memset qsort qsort_r snprintf sprintf sscanf \
+    strcasecmp strcat strchr strcmp strcpy strcspn strlcat strlcpy strlen strncasecmp strncat strncmp strncpy strnlen strrchr strsep strspn \
+    strstr strtol strtoul vsnprintf vsprintf vsscanf";
 
 /// A unit to be compiled and loaded.
 #[derive(Debug, Clone, Copy)]
@@ -199,11 +205,14 @@ impl Builder<'_> {
         }
         linker.arg(self.bounds()?).arg("-lgcc");
         finish(start(linker)?)?;
+        let missing: Vec<_> = wanted.difference(&defined).filter(|name| !is_there(name)).collect();
+        if !missing.is_empty() {
+            let lines: Vec<_> = missing.iter().map(|name| format!("\n  {name}")).collect();
+            return Err(format!("neither the files nor the kernel have{}", lines.concat()));
+        }
         // SAFETY: it has no constructors but the sanitizer's, which does nothing here (`Elf::read`); what its functions do is the driver's affair,
         // as with the units that are linked into this program.
-        let library = unsafe { Library::open(Some(&library), RTLD_NOW | RTLD_LOCAL) };
-        let library =
-            library.map_err(|error| missing(wanted.difference(&defined)).unwrap_or_else(|| error.to_string()))?;
+        let library = unsafe { Library::open(Some(&library), RTLD_NOW | RTLD_LOCAL) }.map_err(|e| e.to_string())?;
         // SAFETY: `BOUNDS` has an array of four addresses by that name.
         let bounds = *unsafe { library.get::<*const [*const u8; 4]>(b"lkpi_bounds\0") }.map_err(|e| e.to_string())?;
         // SAFETY: it is constant, and the library stays.
@@ -264,13 +273,24 @@ fn check(path: &Path, elf: &Elf, mapping: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Which of these symbols this program does not have either. The loader names only the first.
-fn missing<'a>(wanted: impl Iterator<Item = &'a String>) -> Option<String> {
-    let here = Library::this();
-    // SAFETY: the symbols' addresses are not used.
-    let has = |name: &str| unsafe { here.get::<*const u8>(format!("{name}\0").as_bytes()) }.is_ok();
+/// Whether a symbol is the kernel's. The loader would take all of libc as well, exit(3) included.
+fn is_there(name: &str) -> bool {
     // What begins so is the linker's or the compiler's.
-    let missing: Vec<_> =
-        wanted.filter(|name| !name.starts_with("__") && !has(name)).map(|name| format!("\n  {name}")).collect();
-    (!missing.is_empty()).then(|| format!("neither the files nor the kernel have{}", missing.concat()))
+    if name.starts_with("__") || name == "_GLOBAL_OFFSET_TABLE_" || LIBKERN.split(' ').any(|own| own == name) {
+        return true;
+    }
+    // SAFETY: nobody uses what is there.
+    let symbol = unsafe { Library::this().get::<*const c_void>(format!("{name}\0").as_bytes()) };
+    // A function of this program.
+    let own = object_of(is_there as fn(&str) -> bool as *const c_void);
+    symbol.is_ok_and(|symbol| object_of(symbol.into_raw().cast_const()) == own)
+}
+
+/// Where the object begins that the address lies in.
+fn object_of(address: *const c_void) -> *mut c_void {
+    // SAFETY: dladdr fills the plain structure, and takes any address.
+    unsafe {
+        let mut info: libc::Dl_info = core::mem::zeroed();
+        if libc::dladdr(address, &mut info) == 0 { core::ptr::null_mut() } else { info.dli_fbase }
+    }
 }

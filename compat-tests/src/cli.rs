@@ -720,6 +720,8 @@ fn run_files(args: &Run) -> Result<u8, String> {
 
 /// Compiles and loads files of the user's, and makes their scenarios known.
 fn load(source: c_load::Source<'_>, mappings: &[&'static str]) -> Result<Loaded, String> {
+    // What was written for the compiler is removed at the end, also of an interrupted one.
+    workers::catch_interrupt();
     let loaded = c_load::load(source, mappings)?;
     let _ = write!(io::stderr(), "{}", loaded.warnings);
     registry::add(&loaded.scenarios)?;

@@ -143,12 +143,14 @@ fn what_cannot_be_run_is_said() {
     let duplicate =
         fs::read_to_string(EXAMPLE).expect("the example").replace("LKPI_SCENARIO(nic)", "LKPI_SCENARIO(abba)");
     let constructor = ending("") + "__attribute__((constructor)) static void early(void) { nic_queue(&nic); }\n";
+    let exits = ending("int puts(const char *); void exit(int); puts(\"bye\"); exit(0);");
     let misspelt = ending("spin_lock_irqsav(&nic.lock);");
     let dir = folder(&[
         ("syntax.c", "int f(\n"),
         ("empty.c", "int f(void);\n"),
         ("abba.c", &duplicate),
         ("misspelt.c", &misspelt),
+        ("exits.c", &exits),
         ("constructor.c", &constructor),
         ("garbage.o", "\x7fELF\x02\x01 and no more"),
         ("driver.cc", ""),
@@ -162,10 +164,11 @@ fn what_cannot_be_run_is_said() {
     refused(&dir, &["run", "constructor.c"], &["constructor.c: a kernel calls no constructors"]);
     refused(&dir, &["run", "abba.c"], &["there is a scenario 'abba' already"]);
     refused(&dir, &["run", "misspelt.c"], &["have\n  spin_lock_irqsav", "warning: implicit declaration"]);
+    refused(&dir, &["run", "exits.c"], &["have\n  exit\n  puts"]);
     refused(&dir, &["run", "garbage.o", "-m", PASSES], &["garbage.o: not a relocatable ELF object"]);
     refused(&dir, &["run", "driver.c", "-m", "cpumutex"], &["did you mean 'cpu_mutex'?"]);
     refused(&dir, &["replay", "lkpi1;scenario=nic;run=", "--with", "driver.c"], &["of no mapping"]);
-    assert_eq!(fs::read_dir(dir.path()).expect("the folder").count(), 8, "it leaves nothing behind");
+    assert_eq!(fs::read_dir(dir.path()).expect("the folder").count(), 9, "it leaves nothing behind");
 }
 
 #[test]
