@@ -276,7 +276,8 @@ fn check(path: &Path, elf: &Elf, mapping: &str) -> Result<(), String> {
 /// Whether a symbol is the kernel's. The loader would take all of libc as well, exit(3) included.
 fn is_there(name: &str) -> bool {
     // What begins so is the linker's or the compiler's.
-    if name.starts_with("__") || name == "_GLOBAL_OFFSET_TABLE_" || LIBKERN.split(' ').any(|own| own == name) {
+    let compilers = name.starts_with("__") || name.starts_with("_Unwind_") || name == "_GLOBAL_OFFSET_TABLE_";
+    if compilers || LIBKERN.split(' ').any(|own| own == name) {
         return true;
     }
     // SAFETY: nobody uses what is there.

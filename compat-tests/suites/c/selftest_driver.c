@@ -134,8 +134,8 @@ LKPI_SCENARIO(selftest_driver_counts)
 	LKPI_CHECK(atomic_testandclear_int(&word, 0) && atomic_swap_int(&word, 9) == 4);
 	LKPI_CHECK(atomic_readandclear_int(&word) == 9 && word == 0);
 	LKPI_CHECK(atomic_swap_long(&wide, 1UL << 40) == 5 && atomic_testandset_long(&wide, 40));
-	atomic_store_ptr(&pointer, &count);
-	LKPI_CHECK(atomic_load_ptr(&pointer) == &count);
+	atomic_store_ptr(&pointer, &old);
+	LKPI_CHECK(atomic_load_ptr(&pointer) == &old);
 	atomic_thread_fence_seq_cst();
 
 	refcount_init(&count, 1);
