@@ -182,6 +182,12 @@ pub(crate) fn only_checks(word: u32) -> bool {
     word != 0 && word & !(bits::INVARIANTS | bits::WITNESS | bits::EPOCH_TRACE) == 0
 }
 
+/// Whether nothing waits for this CPU, and nobody explores: a wait of a microsecond need not tell anybody.
+#[inline(always)]
+pub(crate) fn may_hurry() -> bool {
+    gs::word() & (bits::PENDING | bits::EXPLORE | bits::STOPPED | bits::OUTSIDE) == 0
+}
+
 /// [`invariants`] by a word of which [`only_checks`] is true.
 #[inline(always)]
 pub(crate) fn checks_invariants(word: u32) -> bool {

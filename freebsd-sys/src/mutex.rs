@@ -36,7 +36,7 @@ use crate::critical;
 use crate::lock::{Lo, Loc, LockClass, LockObject};
 use crate::panic::{kassert, kpanic, kprintf, mpass};
 use crate::thread::{Thread, curthread, curthread_word};
-use crate::{lint, turnstile, witness};
+use crate::{lint, lock_profile, turnstile, witness};
 use bitflags::bitflags;
 use core::ffi::CStr;
 
@@ -103,6 +103,9 @@ const _: () = {
     assert!(size_of::<Mtx>() == 32);
     assert!(core::mem::offset_of!(Mtx, mtx_lock) == 24);
 };
+
+/// Rounds of [`Mtx::spin_trying`].
+const TRIES: u32 = 32;
 
 impl Mtx {
     /// A mutex that was not initialised: zeroed memory. Using it is an error that FreeBSD reports in its own way (as a spin mutex
@@ -350,7 +353,10 @@ impl Mtx {
         self.check_usable("mtx_lock", loc);
         lint::blocking("mtx_lock", &self.lock_object, loc);
         witness::checkorder(&self.lock_object, true, opts & Mtxf::DUPOK.bits() != 0, None, loc);
-        if self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()).is_err() {
+        // Without checks, most callers have found it taken just now, and the owner wants the cache line back.
+        if cpu::word() == 0 && self.mtx_lock.peek() != MTX_UNOWNED
+            || self.mtx_lock.fcmpset_acq(MTX_UNOWNED, curthread_word()).is_err()
+        {
             self.lock_sleep(opts, loc);
             if cpu::scheduler_stopped() {
                 return;
@@ -383,6 +389,9 @@ impl Mtx {
             );
             self.lock_object.data.add(1);
             self.mtx_lock.fetch_or(MTX_RECURSED);
+            return;
+        }
+        if self.spin_trying() {
             return;
         }
         loop {
@@ -421,6 +430,33 @@ impl Mtx {
                 return;
             }
         }
+    }
+
+    /// Adaptive spinning on `smp`, its first rounds: tries instead of looking whether it is worth trying. A look brings the cache line to
+    /// this CPU, and the try that follows takes it from the owner's: where CPUs are far apart each is a good part of a hand-off. True
+    /// if it has the mutex now.
+    ///
+    /// Only the first rounds, since many that try hinder the owner.
+    fn spin_trying(&self) -> bool {
+        lock_profile::waits(&self.lock_object);
+        for _ in 0..TRIES {
+            if !cpu::may_hurry() {
+                return false;
+            }
+            core::hint::spin_loop();
+            core::hint::spin_loop();
+            match self.mtx_lock.raw().fcmpset_acq(MTX_UNOWNED, curthread_word()) {
+                Ok(()) => return true,
+                Err(v) => {
+                    let owner = Self::owner_of(v);
+                    // SAFETY: threads are type-stable, and the word named one.
+                    if owner.is_null() || !unsafe { (*owner).worth_spinning() } {
+                        return false;
+                    }
+                }
+            }
+        }
+        false
     }
 
     /// Adaptive spinning: true if it waited for a running owner, so that the word is to be read again.
