@@ -262,6 +262,31 @@ fn the_short_way_does_not_forget_waiters_and_recursion() {
     assert_eq!(verdict, Verdict::Pass);
 }
 
+/// Nobody waits that long by trying alone: the mutex is the owner's however often others try.
+#[test]
+fn sections_longer_than_anybody_tries() {
+    for config in [Config::default(), bare(), Config { cpus: 4, ..bare() }] {
+        let verdict = smp_once(config, 0, &|| {
+            let m = mtx(c"m", Mtxf::DEF);
+            let n = Arc::new(Owned32::new(0));
+            let total = Arc::clone(&n);
+            threads(3, move |_| {
+                for _ in 0..100 {
+                    m.lock();
+                    let seen = n.get();
+                    for _ in 0..2_000 {
+                        core::hint::spin_loop();
+                    }
+                    n.set(seen + 1);
+                    m.unlock();
+                }
+            });
+            assert_eq!(total.get(), 300);
+        });
+        assert_eq!(verdict, Verdict::Pass);
+    }
+}
+
 #[test]
 fn woken_waiters_may_be_overtaken() {
     // No hand-off: the owner takes the mutex again before the thread that it woke, which goes on waiting.
