@@ -25,7 +25,8 @@
 //!
 //! # Deviations from FreeBSD
 //!
-//! `lock_delay`'s backoff is the engine's (`cpu::spinwait`). Spinning on a spin mutex is bounded by the engine's verdict in
+//! `lock_delay`'s backoff is the engine's (`cpu::spinwait`); on `smp` the first rounds of adaptive spinning try for the mutex without
+//! looking first, which is one transfer of the cache line instead of two. Spinning on a spin mutex is bounded by the engine's verdict in
 //! `explore`, by a count in `smp`.
 //!
 //! References: kern/kern_mutex.c, sys/mutex.h, mutex(9).
