@@ -304,7 +304,7 @@ pub extern "C-unwind" fn spinlock_exit() {
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn lkpi_curthread() -> *const Thread {
     // C reads td_pinned.
-    crate::rmlock::settle();
+    crate::sched::settle();
     curthread()
 }
 

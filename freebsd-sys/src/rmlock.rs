@@ -21,7 +21,7 @@
 //!
 //! The usual reader is gone before anybody looks. In `smp` it neither queues nor pins itself but leaves its tracker in the block that
 //! `%gs` points at, with nothing in it but the lock. Whoever looks at the queue or at `td_pinned`, and the scheduler before it gives the CPU
-//! to another thread, makes up for the rest first ([`settle`]): always on that CPU, and before anybody but the reader could be running there.
+//! to another thread, makes up for the rest first ([`sched::settle`]): always on that CPU, and before anybody but the reader could be running there.
 //! That nobody has is then one comparison. A sleepable lock has more to do than that: there, `rm_writecpus` has a bit (ASKS)
 //! that is in no CPU's mask of tokens but in the mask of those who want to go this way.
 //!
@@ -180,9 +180,9 @@ pub(crate) fn readmask(cpu: &Pcpu) -> usize {
     cpu.cpumask | ASKS
 }
 
-/// Before the running thread's pins are looked at or it leaves its CPU: what it left in the seam's block is made what other readers have.
+/// What the running thread left in the seam's block is made what other readers have; part of [`sched::settle`].
 #[inline]
-pub fn settle() {
+pub(crate) fn settle() {
     if !cpu::reader().is_null() {
         curcpu().rm_queue.head();
     }

@@ -26,7 +26,7 @@ use crate::host::footprint::{key, touch, touch_thread};
 use crate::lock::ChainLock;
 use crate::machine::{Engine, Preemption};
 use crate::panic::{kassert, kpanic, mpass};
-use crate::thread::{NOCPU, State, Thread, curthread, tdf};
+use crate::thread::{NOCPU, RCU_DEPTH, RCU_SHORT, State, Thread, curthread, tdf};
 
 /// Priorities (sys/priority.h of FreeBSD 15): lower is more important.
 pub mod pri {
@@ -192,7 +192,7 @@ pub(crate) fn resumed() {
 /// spinlock section still open and the scheduler's lock free.
 fn sched_switch(td: &Thread, flags: u32) {
     let cpu = curcpu();
-    crate::rmlock::settle();
+    settle();
     td.lastcpu.set(cpu.cpuid as i32);
     td.owepreempt.set(0);
     // A preempted thread is first among its equals, unless its time slice is over.
@@ -234,7 +234,7 @@ pub(crate) fn finish_switch(cpu: &Pcpu, next: &Thread) {
 pub(crate) fn thread_exit() {
     let td = curthread();
     crate::witness::thread_exit(td);
-    crate::rmlock::settle();
+    settle();
     thread_lock(td);
     td.set_state(State::Inactive);
     td.oncpu.set(NOCPU);
@@ -590,9 +590,22 @@ pub(crate) fn idletd() -> ! {
     }
 }
 
-/// `td_pinned` of the running thread, with the pin of a reader that has only left its tracker.
-pub(crate) fn pins() -> i32 {
+/// Before the running thread's `td_pinned` is looked at or it leaves its CPU: adds the pins of a reader under an rmlock that has only
+/// left its tracker, and of one in a section of RCU whose word has to stand for its pin.
+#[inline]
+pub fn settle() {
     crate::rmlock::settle();
+    let td = curthread();
+    let sections = td.lkpi_rcu.get();
+    if sections & RCU_SHORT != 0 && sections & RCU_DEPTH != 0 {
+        td.lkpi_rcu.set(sections & !RCU_SHORT);
+        td.pinned.add(1);
+    }
+}
+
+/// `td_pinned` of the running thread.
+pub(crate) fn pins() -> i32 {
+    settle();
     curthread().pinned.get()
 }
 

@@ -76,6 +76,11 @@ pub const NOCPU: i32 = -1;
 /// Words of `Thread::lkpi_area`.
 pub const LKPI_AREA: usize = 16;
 
+/// Of `Thread::lkpi_rcu`, how many sections it is in, ..
+pub const RCU_DEPTH: usize = 0x7fff_ffff;
+/// .. and whether it goes the short way: inside a section, that its pin is missing in `Thread::pinned`.
+pub const RCU_SHORT: usize = 1 << 31;
+
 /// A value that one thread reads up to a boundary: a spin loop's read set.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Observed {
@@ -162,8 +167,8 @@ pub struct Thread {
     /// Depth of interrupt frames.
     #[doc(alias = "td_intr_nesting_level")]
     pub intr_nesting_level: Owned32,
-    /// Forbids migration, not preemption. The running thread's own may be one less than it should while it reads under an rmlock:
-    /// whoever looks at that calls [`crate::rmlock::settle`] first.
+    /// Forbids migration, not preemption. The running thread's own may be less than it should while it reads under an rmlock or in
+    /// a section of RCU: whoever looks at that calls [`crate::sched::settle`] first.
     #[doc(alias = "td_pinned")]
     pub pinned: OwnedI32,
     /// Sleep is forbidden while not zero; blocking on a turnstile is not.
@@ -180,6 +185,9 @@ pub struct Thread {
     pub lkpi_task: OwnedUsize,
     /// The room for it: a kernel would allocate the task with the thread's first use of LinuxKPI. Zeroed when a thread starts.
     pub lkpi_area: [OwnedUsize; LKPI_AREA],
+    /// Its sections of LinuxKPI's RCU: [`RCU_DEPTH`], [`RCU_SHORT`], and what RCU itself adds.
+    #[doc(alias = "rcu_recurse")]
+    pub lkpi_rcu: OwnedUsize,
 
     /// Sleep mutexes, rwlocks, sx locks and rmlocks held (INVARIANTS).
     #[doc(alias = "td_locks")]
@@ -369,6 +377,7 @@ impl Thread {
             priority: Owned32::new(0),
             lkpi_task: OwnedUsize::new(0),
             lkpi_area: [const { OwnedUsize::new(0) }; LKPI_AREA],
+            lkpi_rcu: OwnedUsize::new(0),
             locks: OwnedI32::new(0),
             rw_rlocks: OwnedI32::new(0),
             sx_slocks: OwnedI32::new(0),

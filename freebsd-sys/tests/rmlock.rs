@@ -5,7 +5,7 @@ mod common;
 use common::{explore_random, panic_text, passes, smp_once, spawn_at, stage, threads, verdict};
 use freebsd_sys::atomic::{Owned32, Shared32};
 use freebsd_sys::machine::{Config, Verdict};
-use freebsd_sys::rmlock::{self, PrioTracker, Rm, Rmf, ra};
+use freebsd_sys::rmlock::{PrioTracker, Rm, Rmf, ra};
 use freebsd_sys::sched::pri::PUSER;
 use freebsd_sys::thread::{Kthread, State, curthread, kthread_add};
 use freebsd_sys::{cpu, critical, sched, sleep};
@@ -77,7 +77,7 @@ fn the_short_way_is_for_readers_with_a_token() {
             // SAFETY: the tracker stays where it is until this thread has given the lock back.
             unsafe {
                 lock.rlock(&tracker);
-                rmlock::settle();
+                sched::settle();
                 assert_eq!(curthread().pinned.get(), 1);
                 lock.runlock(&tracker);
                 assert_eq!(curthread().pinned.get(), 0);

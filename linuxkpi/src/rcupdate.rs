@@ -5,8 +5,12 @@
 //!
 //! # State
 //!
-//! A task's word says how deep it is in read sections and in which *phase* the outermost one began; `index` is the word of those
-//! that begin now. A section stores that word when it begins and when it ends, and nothing that another thread writes.
+//! A thread's word (`td.lkpi_rcu`) says how deep it is in read sections and in which *phase* the outermost one began; `index` is the
+//! word of those that begin now. A section stores that word when it begins and when it ends, and nothing that another thread writes.
+//!
+//! The usual section is gone before anybody looks. Its word has [`RCU_SHORT`] and stands for its pin, which `td_pinned` lacks until
+//! somebody asks for that or the thread leaves its CPU: [`freebsd_sys::sched::settle`] adds it and takes the bit, and the section ends
+//! the long way.
 //!
 //! # Algorithm
 //!
@@ -23,7 +27,7 @@
 //! turned and begin in the old phase after at most once.
 //!
 //! *The updater pays.* R and L are light fences, U and W heavy ones ([`cpu::fence_heavy`]): the updater makes every CPU fence, and a
-//! reader costs four plain stores, of its word and its pin. An updater that finds nobody after U has nothing to announce and needs
+//! reader costs two plain stores, of its word. An updater that finds nobody after U has nothing to announce and needs
 //! no W.
 //!
 //! *No wake-up is lost.* A leaving reader clears its word and then (fence L) reads its task's `rcu_awaited`; the updater sets that
@@ -42,7 +46,7 @@ use crate::Loc;
 use crate::irq_work;
 use crate::llist::{LlistHead, LlistNode, llist_reverse_order};
 use crate::once::Once;
-use crate::sched::{Task, current, of};
+use crate::sched::of;
 use core::ffi::{c_int, c_void};
 use core::fmt;
 use core::marker::PhantomData;
@@ -50,30 +54,27 @@ use freebsd_sys::atomic::{OwnedPtr, OwnedUsize, thread_fence_acq, thread_fence_r
 use freebsd_sys::cpu;
 use freebsd_sys::module::ModuleData;
 use freebsd_sys::panic::kassert_args;
-use freebsd_sys::sched::{sched_pin, sched_unpin};
+use freebsd_sys::sched::{self, sched_pin, sched_unpin};
 use freebsd_sys::sleepqueue::{self, Type};
-use freebsd_sys::thread::{curthread, foreach_thread_in_proc};
+use freebsd_sys::thread::{RCU_DEPTH, RCU_SHORT, Thread, curthread, foreach_thread_in_proc};
 use freebsd_sys::{taskqueue, witness};
 
 /// `LINUX_KFREE_RCU_OFFSET_MAX`: a callback below it is the head's offset in a block to free.
 const KFREE_RCU_OFFSET_MAX: usize = 4096;
 
-/// `Task::rcu_recurse`: the depth, ..
-const DEPTH: usize = 0x7fff_ffff;
-/// .. whether the task knows the machine's state and needs no fences, ..
-const KNOWN: usize = 1 << 31;
-/// .. and the phase in which the outermost section began.
+/// Of a thread's word, the phase in which the outermost section began.
 const PHASE: usize = 1 << 32;
 
-/// Of the word of a task with [`KNOWN`] at depth 1, what is not its phase: the lower half, so that a comparison needs no mask.
-const INNERMOST: u32 = (KNOWN | 1) as u32;
+/// The word of a section that goes the short way and is the only one, but for its phase: the lower half, so that a comparison needs
+/// no mask.
+const ALONE: u32 = (RCU_SHORT | 1) as u32;
 
-const _: () = assert!((KNOWN | DEPTH) as u32 == u32::MAX && PHASE > u32::MAX as usize);
+const _: () = assert!((RCU_SHORT | RCU_DEPTH) as u32 == u32::MAX && PHASE > u32::MAX as usize);
 
 /// The RCU state of a machine.
 #[derive(Debug)]
 struct Rcu {
-    /// The word of a section that begins now: depth 1, its phase, [`KNOWN`]. Written by the updater that is `busy`.
+    /// The word of a section that begins now the short way: depth 1 and its phase. Written by the updater that is `busy`.
     index: OwnedUsize,
     /// (sleep queue) An updater is at work; others wait for it.
     busy: OwnedUsize,
@@ -85,7 +86,7 @@ struct Rcu {
 impl Default for Rcu {
     fn default() -> Self {
         Self {
-            index: OwnedUsize::new(KNOWN | 1),
+            index: OwnedUsize::new(ALONE as usize),
             busy: OwnedUsize::new(0),
             once: Once::default(),
             callbacks: LlistHead::new(),
@@ -96,25 +97,23 @@ impl Default for Rcu {
 
 static RCU: ModuleData<Rcu> = ModuleData::new();
 
-/// The machine's state. A task remembers it if readers need no fences: [`KNOWN`].
-fn state(task: &Task) -> &'static Rcu {
-    let rcu = RCU.get();
+/// What a thread does that has left all sections the long way: if readers need no fences, the next one goes the short way.
+fn remember(td: &'static Thread, rcu: &'static Rcu) {
     if cpu::fences_are_light() {
-        task.rcu.set(core::ptr::from_ref(rcu) as usize);
-        task.rcu_recurse.set(task.rcu_recurse.get() | KNOWN);
+        of(td).rcu.set(core::ptr::from_ref(rcu) as usize);
+        td.lkpi_rcu.set(RCU_SHORT);
     }
-    rcu
 }
 
-/// What [`state`] made the task remember.
+/// What [`remember`] made the thread remember.
 ///
 /// # Safety
 ///
-/// The task's word has [`KNOWN`].
+/// The thread's word has [`RCU_SHORT`].
 #[inline(always)]
-unsafe fn remembered(task: &Task) -> &'static Rcu {
-    // SAFETY: KNOWN comes with the address of module data, which stays where it is for the execution; a task is zeroed with its thread.
-    unsafe { &*(task.rcu.get() as *const Rcu) }
+unsafe fn remembered(td: &'static Thread) -> &'static Rcu {
+    // SAFETY: the bit comes with the address of module data, which stays where it is for the execution; a task is zeroed with its thread.
+    unsafe { &*(of(td).rcu.get() as *const Rcu) }
 }
 
 impl Rcu {
@@ -155,11 +154,12 @@ impl Rcu {
         self.wake(|| ());
     }
 
-    /// Waits until `task` is in no section of `phase`.
-    fn wait_for(&self, task: &Task, phase: usize) {
+    /// Waits until `td` is in no section of `phase`.
+    fn wait_for(&self, td: &'static Thread, phase: usize) {
+        let task = of(td);
         let inside = || {
-            let word = task.rcu_recurse.get();
-            word & DEPTH != 0 && word & PHASE == phase
+            let word = td.lkpi_rcu.get();
+            word & RCU_DEPTH != 0 && word & PHASE == phase
         };
         if !inside() {
             return;
@@ -191,7 +191,7 @@ impl Rcu {
             self.index.set(old ^ PHASE);
             // ORDERING: fence U, pairs with R in `rcu_read_lock`.
             cpu::fence_heavy();
-            foreach_thread_in_proc().for_each(|td| self.wait_for(of(td), old & PHASE));
+            foreach_thread_in_proc().for_each(|td| self.wait_for(td, old & PHASE));
         }
         // ORDERING: what the readers did happens before what the updater does next.
         thread_fence_acq();
@@ -213,41 +213,37 @@ pub fn rcu_read_lock() {
     }
 }
 
-/// [`rcu_read_lock`] of a thread that RCU knows and that is in no section. False, and nothing done, for any other.
+/// [`rcu_read_lock`] of a thread that goes the short way and is in no section. False, and nothing done, for any other.
 #[inline(always)]
 fn lock_alone() -> bool {
     let td = curthread();
-    let task = of(td);
-    if task.rcu_recurse.get() != KNOWN {
+    if td.lkpi_rcu.get() != RCU_SHORT {
         return false;
     }
-    // SAFETY: KNOWN is what the word is.
-    let rcu = unsafe { remembered(task) };
-    td.pinned.add(1);
-    task.rcu_recurse.set(rcu.index.get());
+    // SAFETY: RCU_SHORT is what the word is.
+    let rcu = unsafe { remembered(td) };
+    td.lkpi_rcu.set(rcu.index.get());
     // ORDERING: fence R.
     cpu::fence_light_only();
     true
 }
 
-/// Undoes [`lock_alone`]; false, and nothing done, in a nested section.
+/// Undoes [`lock_alone`]; false, and nothing done, in a nested section or one whose thread was pinned meanwhile.
 #[inline(always)]
 fn unlock_alone() -> bool {
     let td = curthread();
-    let task = of(td);
-    if task.rcu_recurse.get() as u32 != INNERMOST {
+    if td.lkpi_rcu.get() as u32 != ALONE {
         return false;
     }
     // ORDERING: what was done inside happens before the section is seen to have ended.
     thread_fence_rel();
-    task.rcu_recurse.set(KNOWN);
+    td.lkpi_rcu.set(RCU_SHORT);
     // ORDERING: fence L.
     cpu::fence_light_only();
-    if task.rcu_awaited.get() != 0 {
-        // SAFETY: the word had KNOWN.
-        unsafe { remembered(task) }.wake_updater();
+    if of(td).rcu_awaited.get() != 0 {
+        // SAFETY: the word has RCU_SHORT.
+        unsafe { remembered(td) }.wake_updater();
     }
-    td.pinned.sub(1);
     true
 }
 
@@ -258,16 +254,15 @@ fn lock_at(loc: Loc) {
     if !cpu::step("rcu_read_lock", 0) {
         return;
     }
-    let task = current();
-    let word = task.rcu_recurse.get();
-    mpass!(word & DEPTH != i32::MAX as usize, "ts->rcu_recurse[type] != INT_MAX", loc);
-    if word & DEPTH != 0 {
-        task.rcu_recurse.set(word + 1);
+    let sections = &curthread().lkpi_rcu;
+    let word = sections.get();
+    mpass!(word & RCU_DEPTH != RCU_DEPTH, "ts->rcu_recurse[type] != INT_MAX", loc);
+    if word & RCU_DEPTH != 0 {
+        sections.set(word + 1);
         return;
     }
     sched_pin();
-    let index = state(task).index.get();
-    task.rcu_recurse.set(task.rcu_recurse.get() & KNOWN | index & !KNOWN);
+    sections.set(RCU.get().index.get() & !RCU_SHORT);
     // ORDERING: fence R, pairs with U in `synchronize`: the word is stored before anything inside is read.
     cpu::fence_light();
 }
@@ -292,28 +287,31 @@ fn unlock_at(loc: Loc) {
     if !cpu::step("rcu_read_unlock", 0) {
         return;
     }
-    let task = current();
-    let word = task.rcu_recurse.get();
-    mpass!(word & DEPTH > 0, "ts->rcu_recurse[type] > 0", loc);
-    if word & DEPTH != 1 {
-        task.rcu_recurse.set(word - usize::from(word & DEPTH != 0));
+    let td = curthread();
+    // Not the short way's end, whatever the section's beginning: its pin is in td_pinned.
+    sched::settle();
+    let word = td.lkpi_rcu.get();
+    mpass!(word & RCU_DEPTH > 0, "ts->rcu_recurse[type] > 0", loc);
+    if word & RCU_DEPTH != 1 {
+        td.lkpi_rcu.set(word - usize::from(word & RCU_DEPTH != 0));
         return;
     }
     // ORDERING: what was done inside happens before the section is seen to have ended.
     thread_fence_rel();
-    task.rcu_recurse.set(word & KNOWN);
+    td.lkpi_rcu.set(0);
     // ORDERING: fence L, pairs with W in `wait_for`.
     cpu::fence_light();
-    let rcu = state(task);
-    if task.rcu_awaited.get() != 0 {
+    let rcu = RCU.get();
+    if of(td).rcu_awaited.get() != 0 {
         rcu.wake_updater();
     }
+    remember(td, rcu);
     sched_unpin();
 }
 
 /// `rcu_read_lock_held()`.
 pub fn rcu_read_lock_held() -> bool {
-    current().rcu_recurse.get() & DEPTH != 0
+    curthread().lkpi_rcu.get() & RCU_DEPTH != 0
 }
 
 /// A read section: `guard(rcu)()`. Not `Send`: it ends on its thread.
@@ -398,7 +396,7 @@ pub fn synchronize_rcu() {
         return;
     }
     witness::warn(None, Loc::caller(), "linux_synchronize_rcu() can sleep");
-    state(current()).synchronize();
+    RCU.get().synchronize();
 }
 
 /// `rcu_callback_t`.
@@ -459,7 +457,7 @@ unsafe fn enqueue(head: *mut RcuHead, func: usize) {
     if !cpu::step("call_rcu", 0) {
         return;
     }
-    let rcu = state(current());
+    let rcu = RCU.get();
     // SAFETY: the context is the machine's state.
     rcu.once.call(|| unsafe { rcu.task.init_fn(0, cleaner, core::ptr::from_ref(rcu).cast_mut().cast()) });
     // Twice in a row it would be its own successor. That it is further down only a walk would tell, and others may own what lies there.
@@ -508,7 +506,7 @@ pub fn rcu_barrier() {
     if !cpu::step("rcu_barrier", 0) {
         return;
     }
-    let rcu = state(current());
+    let rcu = RCU.get();
     if rcu.once.is_done() {
         irq_work::tq().drain(&rcu.task);
     }

@@ -55,8 +55,6 @@ pub const ERESTARTSYS: i32 = 512;
 pub struct Task {
     /// `state`: `TASK_RUNNING` is 0. Written by wakers under the sleep queue's lock.
     pub state: OwnedUsize,
-    /// Depth of `rcu_read_lock`, and the phase of the outermost one: see [`crate::rcupdate`].
-    pub rcu_recurse: OwnedUsize,
     /// This machine's RCU state, once the thread has used it.
     pub rcu: OwnedUsize,
     /// An updater waits for this task's section to end. Written by that updater, under the sleep queue's lock.

@@ -5,8 +5,9 @@ mod common;
 use common::{EXECUTIONS, explored, panic_text, passes, passes_n, smp_once, threads, unchecked};
 use core::mem::offset_of;
 use freebsd_sys::atomic::OwnedUsize;
+use freebsd_sys::cpu::{self, cpuid};
 use freebsd_sys::machine::{Config, Verdict};
-use freebsd_sys::sched::{pri, sched_relinquish};
+use freebsd_sys::sched::{pri, sched_pin, sched_relinquish, sched_unpin, settle};
 use freebsd_sys::thread::{Kthread, State, curthread, kthread_add};
 use linuxkpi::delay::{cond_resched, msleep, udelay};
 use linuxkpi::rcupdate::{
@@ -145,21 +146,75 @@ fn grace_periods_hold_on_smp_under_load() {
     }
 }
 
-/// Without checks a task that RCU knows goes the short way, which wakes an updater like the long one.
+/// Without checks a thread that RCU knows goes the short way, which wakes an updater like the long one.
 #[test]
 fn the_short_way_wakes_the_updater() {
-    let verdict = smp_once(Config { cpus: 1, ..unchecked() }, 0, &|| {
-        // The first section makes the task known.
+    let short = Arc::new(OwnedUsize::new(0));
+    let found = Arc::clone(&short);
+    let verdict = smp_once(Config { cpus: 2, ..unchecked() }, 0, &move || {
+        // The first section makes the thread known.
         drop(RcuGuard::new());
-        let section = RcuGuard::new();
-        let spec = Kthread { name: "updater", priority: pri::PUSER, flags: 0, cpu: None };
-        let td = kthread_add(spec, synchronize_rcu);
-        while !td.is_sleeping() {
-            assert!(td.state() != State::Inactive, "the grace period did not wait for a reader");
-            sched_relinquish();
+        for _ in 0..20 {
+            // The updater has the other CPU, so that the reader keeps its own and its section may end the short way.
+            let other = Some(1 - cpuid());
+            let section = RcuGuard::new();
+            let td =
+                kthread_add(Kthread { name: "updater", priority: pri::PUSER, flags: 0, cpu: other }, synchronize_rcu);
+            while !td.is_sleeping() {
+                assert!(td.state() != State::Inactive, "the grace period did not wait for a reader");
+                cpu::spinwait();
+            }
+            found.add(usize::from(curthread().pinned.get() == 0));
+            drop(section);
+            assert!(!td.is_sleeping(), "nobody woke it");
+            while td.state() != State::Inactive {
+                sched_relinquish();
+            }
         }
-        drop(section);
-        assert!(!td.is_sleeping(), "nobody woke it");
+    });
+    assert_eq!(verdict, Verdict::Pass);
+    assert_ne!(short.get(), 0, "all sections ended the long way");
+}
+
+/// On the short way the word stands for the pin, until somebody looks at `td_pinned` or the thread leaves its CPU.
+#[test]
+fn the_short_way_owes_its_pin() {
+    let verdict = smp_once(Config { cpus: 1, ..unchecked() }, 0, &|| {
+        let pinned = || curthread().pinned.get();
+        drop(RcuGuard::new());
+        for round in 0..2 {
+            let section = RcuGuard::new();
+            assert_eq!(pinned(), 0, "round {round}: the long way");
+            settle();
+            assert_eq!((pinned(), rcu_read_lock_held()), (1, true));
+            // A section inside counts on the pin that is there.
+            drop(RcuGuard::new());
+            assert_eq!(pinned(), 1);
+            drop(section);
+            assert_eq!((pinned(), rcu_read_lock_held()), (0, false));
+
+            // Nested, and looked at inside the inner one.
+            let (outer, inner) = (RcuGuard::new(), RcuGuard::new());
+            settle();
+            drop(inner);
+            assert_eq!((pinned(), rcu_read_lock_held()), (1, true));
+            drop(outer);
+            assert_eq!((pinned(), rcu_read_lock_held()), (0, false));
+
+            // Nobody looks but the scheduler.
+            let section = RcuGuard::new();
+            sched_relinquish();
+            assert_eq!(pinned(), 1);
+            drop(section);
+
+            // A pin of the thread's own outlives the section.
+            let section = RcuGuard::new();
+            sched_pin();
+            drop(section);
+            assert_eq!(pinned(), 1);
+            sched_unpin();
+            assert_eq!(pinned(), 0);
+        }
     });
     assert_eq!(verdict, Verdict::Pass);
 }

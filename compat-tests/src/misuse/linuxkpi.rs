@@ -4,9 +4,10 @@ use super::tools::mtx;
 use super::{Case, Row, case, row};
 use ::linuxkpi::interrupt::Tasklet;
 use ::linuxkpi::rcupdate::{rcu_read_lock, rcu_read_unlock, synchronize_rcu};
-use ::linuxkpi::sched::{current, schedule_timeout, set_current_state};
+use ::linuxkpi::sched::{schedule_timeout, set_current_state};
 use ::linuxkpi::workqueue::{DelayedWork, WorkStruct};
 use freebsd_sys::mutex::Mtxf;
+use freebsd_sys::thread::{RCU_DEPTH, curthread};
 
 /// A delayed work for which nobody asked.
 fn delayed_work() -> Box<DelayedWork> {
@@ -37,10 +38,11 @@ pub(super) fn rows() -> Vec<Row> {
                     .invariants("Assertion ts->rcu_recurse[type] > 0 failed at %s:%d"),
                 case("rcu_read_lock at its deepest", || {
                     rcu_read_lock();
-                    let depth = current().rcu_recurse.get();
-                    current().rcu_recurse.set(i32::MAX as usize);
+                    let sections = &curthread().lkpi_rcu;
+                    let depth = sections.get();
+                    sections.set(RCU_DEPTH);
                     rcu_read_lock();
-                    current().rcu_recurse.set(depth);
+                    sections.set(depth);
                     rcu_read_unlock();
                 })
                 .invariants("Assertion ts->rcu_recurse[type] != INT_MAX failed at %s:%d"),
