@@ -146,7 +146,8 @@ fn grace_periods_hold_on_smp_under_load() {
     }
 }
 
-/// Without checks a thread that RCU knows goes the short way, which wakes an updater like the long one.
+/// Without checks a thread that RCU knows goes the short way, which wakes an updater like the long one. The way needs fences that cost
+/// nothing, membarrier(2)'s: where those are refused there is none, and an updater is woken all the same.
 #[test]
 fn the_short_way_wakes_the_updater() {
     let short = Arc::new(OwnedUsize::new(0));
@@ -173,10 +174,11 @@ fn the_short_way_wakes_the_updater() {
         }
     });
     assert_eq!(verdict, Verdict::Pass);
-    assert_ne!(short.get(), 0, "all sections ended the long way");
+    assert_eq!(short.get() != 0, cpu::fences_are_light(), "sections that ended the short way: {}", short.get());
 }
 
-/// On the short way the word stands for the pin, until somebody looks at `td_pinned` or the thread leaves its CPU.
+/// On the short way the word stands for the pin, until somebody looks at `td_pinned` or the thread leaves its CPU. The long way pins at
+/// once.
 #[test]
 fn the_short_way_owes_its_pin() {
     let verdict = smp_once(Config { cpus: 1, ..unchecked() }, 0, &|| {
@@ -184,7 +186,7 @@ fn the_short_way_owes_its_pin() {
         drop(RcuGuard::new());
         for round in 0..2 {
             let section = RcuGuard::new();
-            assert_eq!(pinned(), 0, "round {round}: the long way");
+            assert_eq!(pinned(), i32::from(!cpu::fences_are_light()), "round {round}");
             settle();
             assert_eq!((pinned(), rcu_read_lock_held()), (1, true));
             // A section inside counts on the pin that is there.
